@@ -1,0 +1,46 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+OTHER_PYTHONS := 3.12 3.13
+
+export HF_HUB_OFFLINE = 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+export DO_NOT_TRACK = 1
+
+.PHONY: demo test lint bench docs clean
+
+demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test lint  ## every test, in parallel
+	$(BIN)/python tests/golden/interpreters.py $(OTHER_PYTHONS)
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.test  ## formatting, rules and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench  ## figures beside peers, in one run
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## what the commands above made
+	rm -rf $(VENV) .venvs .motools .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "motools needs Python 3.11 or later: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e '.[local]'
+	touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e '.[test]'
+	touch $@
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e '.[bench]'
+	touch $@

@@ -1,0 +1,93 @@
+"""The arguments of a call as canonical values, for the key of a function's result."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from motools.configs import unknown_name
+from motools.digest import Value
+from motools.errors import CanonicalError, ConfigError
+from motools.tags import PLAIN, SOURCED, encode
+
+
+def tagged(value: Any, path: str) -> Value:
+    """An argument as a canonical value that no different argument shares.
+
+    Functions, classes and the classes of instances enter by their source.
+    Objects with a method ``__motools_digest__() -> str`` enter by what it returns.
+
+    Args:
+        value: JSON values; tuples, sets, bytes, paths, dates, enums, dataclasses,
+            pydantic and attrs models, NumPy arrays, data frames, functions.
+        path: what to call it in an error.
+
+    Raises:
+        CanonicalError: NaN, a secret, an open file, a generator or any other
+            object; the message has the path and the type.
+        SourceError: the source of a function or class is out of reach.
+    """
+    return encode(value, path, _by_source)
+
+
+def bind(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    unhashed: Collection[str] = (),
+) -> dict[str, Value]:
+    """The arguments of a call by parameter, defaults applied, as :func:`tagged` values.
+
+    ``f(1)``, ``f(x=1)`` and ``f(1, default)`` are one.
+
+    Args:
+        function: what is called.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        unhashed: parameters that cannot change the result, to leave out.
+
+    Raises:
+        TypeError: the arguments do not fit the function.
+        ConfigError: ``unhashed`` names a parameter that does not exist.
+        CanonicalError: as :func:`tagged`, with the parameter's name as the path.
+    """
+    signature, hashed = _signature(function, frozenset(unhashed))
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    arguments = bound.arguments
+    return {
+        name: value if type(value := arguments[name]) in PLAIN else encode(value, name, _by_source)
+        for name in hashed
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def _signature(
+    function: Callable[..., Any], unhashed: frozenset[str]
+) -> tuple[inspect.Signature, tuple[str, ...]]:
+    signature = inspect.signature(function)
+    names = list(signature.parameters)
+    for name in sorted(unhashed - set(names)):
+        label = getattr(function, "__qualname__", repr(function))
+        raise ConfigError(unknown_name(f"unhashed parameter {name!r} of {label}", name, names))
+    return signature, tuple(name for name in names if name not in unhashed)
+
+
+def _by_source(value: Any, path: str) -> Value:
+    if not isinstance(value, SOURCED) and not hasattr(value, "__wrapped__"):
+        raise _refused(value, path)
+    # Only here: plain arguments are told apart without reading any source.
+    from motools.source import describe
+
+    return {"$source": describe(value).digest}
+
+
+def _refused(value: Any, path: str) -> CanonicalError:
+    kind = type(value)
+    return CanonicalError(
+        path,
+        f"{kind.__module__}.{kind.__qualname__} cannot be part of a key; pass plain values, "
+        "give its class a method __motools_digest__() -> str, or declare the parameter unhashed",
+    )

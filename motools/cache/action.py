@@ -1,0 +1,79 @@
+"""What is to be run, and the key that names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from blake3 import blake3
+
+from motools.digest import Value, canonical_json
+from motools.errors import CanonicalError
+
+SCHEMA: Final = "motools.action/1"
+"""Changes only if the same fields should ever mean another key."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """A description of work that is complete: equal actions have equal results.
+
+    Attributes:
+        kind: what the result is: ``dataset``, ``model``, ``eval`` or ``function``.
+        inputs: name to digest of each thing the work reads.
+        config: the resolved configuration.
+        backend: who does the work, with the ``recipe`` number of how it is done.
+        replicate: which of several independent repeats this is, from 0.
+
+    Raises:
+        CanonicalError: on first use of ``key``, when a value has no canonical form.
+    """
+
+    kind: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Value] = field(default_factory=dict)
+    backend: Mapping[str, Value] = field(default_factory=dict)
+    replicate: int = 0
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The canonical JSON whose BLAKE3-256 is the key."""
+        if type(self.kind) is not str or not self.kind:
+            raise CanonicalError("kind", "must be a non-empty string")
+        if type(self.replicate) is not int or self.replicate < 0:
+            raise CanonicalError("replicate", f"{self.replicate!r} is not an integer from 0")
+        return canonical_json(
+            {
+                "schema": SCHEMA,
+                "kind": self.kind,
+                "inputs": self.inputs,
+                "config": self.config,
+                "backend": self.backend,
+                "replicate": self.replicate,
+            }
+        )
+
+    @cached_property
+    def key(self) -> str:
+        """64 hexadecimal characters: the BLAKE3-256 of :attr:`canonical`."""
+        return blake3(self.canonical).hexdigest()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Action) and self.key == other.key
+
+
+def key_of(canonical: bytes | str) -> str:
+    """The key of an action stored in canonical form."""
+    return blake3(canonical.encode() if isinstance(canonical, str) else canonical).hexdigest()
+
+
+def material(canonical: bytes | str) -> dict[str, Any]:
+    """The parts of an action stored in canonical form, as plain JSON."""
+    parts: dict[str, Any] = json.loads(canonical)
+    return parts

@@ -1,0 +1,201 @@
+"""Blobs: immutable bytes under their digest, trusted no further than they are checked."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from motools.cache.database import Database
+from motools.cache.layout import QUARANTINE, TMP, blob_name
+from motools.cache.memo import FILES, Memo, settled, signature
+from motools.cache.store import Store, copy_file
+from motools.cache.tree import Tree, TreeFile, scan
+from motools.digest import Digest, hash_bytes, hash_private_file
+from motools.errors import CacheUnavailableError, CorruptBlobError, MissingBlobError
+
+
+class Blobs:
+    """The blobs of one cache.
+
+    Args:
+        root: the cache's directory on this machine, for temporary files.
+        store: where the bytes are.
+        database: what is known of them.
+    """
+
+    def __init__(self, root: Path, store: Store, database: Database, memo: Memo) -> None:
+        self.root = root
+        self._store = store
+        self._database = database
+        self._memo = memo
+
+    def absent(self, files: Iterable[Sequence[object]]) -> list[str]:
+        """Which of some ``[path, digest, size, …]`` have no bytes of that size where they belong."""
+        size = self._store.size
+        return [
+            str(digest) for _, digest, length, *_ in files if size(blob_name(str(digest))) != length
+        ]
+
+    def put_bytes(self, data: bytes) -> Digest:
+        """Store bytes; :meth:`settle` makes them durable."""
+        digest = hash_bytes(data)
+        if self._store.read(blob_name(digest.hex)) != data:
+            self._store.publish_bytes(blob_name(digest.hex), data)
+        return digest
+
+    def take(self, directory: Path) -> Tree:
+        """Store a private directory as a tree; its files are moved away.
+
+        The caller must be the only one who has them open.
+        """
+        found = sorted(scan(directory))
+        Tree.of(TreeFile(path, "", 0) for path, _ in found)  # refuse bad names before moving
+        files = []
+        for path, status in found:
+            source = directory / path
+            digest = hash_private_file(source)
+            self._publish(digest, source)
+            files.append(TreeFile(path, digest.hex, digest.size, bool(status.st_mode & 0o100)))
+        return Tree.of(files)
+
+    def add(self, source: Path) -> Tree:
+        """Store a copy of someone's file or directory as a tree.
+
+        Files that have not changed since they were last added are not read.
+        """
+        found = _found(source)
+        signatures = {path: signature(status) for path, (_, status) in found.items()}
+        known = self._memo.recall_many(FILES, signatures)
+        files, facts = [], []
+        for path, (name, status) in found.items():
+            digest = known.get(path)
+            if digest is None or self._store.size(blob_name(digest)) != status.st_size:
+                started = time.time_ns()
+                digest = self._copy_in(Path(path)).hex
+                after = os.stat(path)
+                if signature(after) != signatures[path]:
+                    raise CacheUnavailableError(f"{path} changed while it was read: run it again")
+                if settled(after, started):
+                    facts.append((path, signatures[path], digest))
+            executable = bool(status.st_mode & 0o100)
+            files.append(TreeFile(name, digest, status.st_size, executable))
+        tree = Tree.of(files)
+        self.settle(files)
+        self._memo.record_many(FILES, facts)
+        return tree
+
+    def settle(self, files: Iterable[TreeFile]) -> None:
+        """Return once the bytes of these files are durable."""
+        self._store.settle(sorted({blob_name(file.digest) for file in files}))
+
+    def path(self, digest: str, size: int) -> Path:
+        """A local, read-only file with exactly these bytes.
+
+        In the local store it is the blob's own file, trusted while its status
+        is as when it was last hashed; elsewhere a copy that was hashed on arrival.
+
+        Raises:
+            MissingBlobError: the bytes are not there.
+            CorruptBlobError: they were altered; they are in ``quarantine/`` now.
+        """
+        return self._verified(digest, size, self._signature(digest))
+
+    def hashed_path(self, digest: str, size: int) -> Path:
+        """Like :meth:`path`, but the bytes are hashed now, whatever the file's status."""
+        return self._verified(digest, size, None)
+
+    def read(self, digest: str, size: int) -> bytes:
+        """The bytes of a blob, checked against its digest as they are read."""
+        data = self._store.read(blob_name(digest))
+        if data is None:
+            raise self._missing(digest)
+        if hash_bytes(data) != Digest(digest, size):
+            raise self._quarantined(digest)
+        return data
+
+    def _verified(self, digest: str, size: int, known: str | None) -> Path:
+        path = self._store.path(blob_name(digest))
+        if path is None:
+            return self._downloaded(digest, size)
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            raise self._missing(digest) from None
+        if known is not None and known == signature(status):
+            return path
+        if hash_private_file(path) != Digest(digest, size):
+            raise self._quarantined(digest)
+        self._remember(digest, signature(status))
+        return path
+
+    def _downloaded(self, digest: str, size: int) -> Path:
+        target = self.root / TMP / "fetched" / digest
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{digest}.{uuid.uuid4().hex}")
+        if not target.exists():
+            if not self._store.download(blob_name(digest), temporary):
+                raise self._missing(digest)
+            temporary.chmod(0o444)
+            temporary.replace(target)
+        if hash_private_file(target) != Digest(digest, size):
+            target.unlink()
+            raise self._quarantined(digest)
+        return target
+
+    def _signature(self, digest: str) -> str | None:
+        rows = self._database.read("SELECT signature FROM blobs WHERE digest = ?", (digest,))
+        return rows[0][0] if rows else None
+
+    def _remember(self, digest: str, mark: str) -> None:
+        with self._database.write() as transaction:
+            transaction.run(
+                "UPDATE blobs SET signature = :mark WHERE digest = :digest",
+                mark=mark,
+                digest=digest,
+            )
+
+    def _publish(self, digest: Digest, path: Path) -> None:
+        name = blob_name(digest.hex)
+        # A local rename costs nothing and mends a blob that was altered unnoticed.
+        if self._store.path(name) is None and self._store.size(name) == digest.size:
+            path.unlink()
+        else:
+            self._store.publish_file(name, path)
+
+    def _copy_in(self, path: Path) -> Digest:
+        # The copy is what is hashed: the original may be written to meanwhile.
+        copy = self.root / TMP / uuid.uuid4().hex
+        copy_file(path, copy)
+        digest = hash_private_file(copy)
+        self._publish(digest, copy)
+        return digest
+
+    def _missing(self, digest: str) -> MissingBlobError:
+        return MissingBlobError(
+            f"blob {digest[:12]} is recorded but its bytes are not at {blob_name(digest)}. "
+            f"{_WAY_OUT}"
+        )
+
+    def _quarantined(self, digest: str) -> CorruptBlobError:
+        self._store.move(blob_name(digest), f"{QUARANTINE}/{digest}")
+        return CorruptBlobError(
+            f"blob {digest[:12]} was altered: its bytes are not what their name says. "
+            f"They were moved to {QUARANTINE}/{digest} and are not served. {_WAY_OUT}"
+        )
+
+
+_WAY_OUT: Final = (
+    "Put a good copy back from a backup, or clear the entries that need it "
+    "(`motools cache list all`, `motools cache clear`) so that they are made again"
+)
+
+
+def _found(source: Path) -> dict[str, tuple[str, os.stat_result]]:
+    if source.is_dir():
+        root = os.path.abspath(source)
+        return {f"{root}/{name}": (name, status) for name, status in scan(source)}
+    return {os.path.abspath(source): (source.name, os.stat(source))}

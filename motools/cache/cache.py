@@ -1,0 +1,315 @@
+"""The cache: look up, or run once and keep."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+import shutil
+import sys
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from motools.cache import layout
+from motools.cache.action import Action
+from motools.cache.blobs import Blobs
+from motools.cache.claim import FILES, SCRATCH, Claim
+from motools.cache.commit import commit
+from motools.cache.context import Report, RunContext
+from motools.cache.database import Database
+from motools.cache.documents import Documents
+from motools.cache.entry import Entry
+from motools.cache.index import Index
+from motools.cache.journal import Journal
+from motools.cache.lease import JobLock, Leases, lock_domain
+from motools.cache.marker import open_directory
+from motools.cache.memo import Memo
+from motools.cache.statistics import Statistics
+from motools.cache.store import LocalStore, Store
+from motools.cache.tree import Tree
+from motools.digest import Digest
+from motools.errors import CacheUnavailableError, LeaseTimeoutError
+from motools.settings import Settings
+
+_FIRST_WAIT: Final = 0.002
+_LONGEST_WAIT: Final = 0.25
+_SAY_EVERY: Final = 30.0
+
+
+class Cache:
+    """One store and one coordinator. Make one with :meth:`open`.
+
+    Attributes:
+        root: the cache's directory.
+        id: its identity, from ``motools.json``.
+        store: named bytes.
+        blobs: bytes by digest.
+        memo: facts that are cheap to forget.
+        index: entries as recorded.
+        documents: durable copies of the records.
+        journal: paid work.
+    """
+
+    def __init__(self, root: Path, cache_id: str, settings: Settings) -> None:
+        self.root = root
+        self.id = cache_id
+        self.settings = settings
+        self.store: Store = LocalStore(root)
+        self.database = Database(root / layout.DATABASE)
+        self.memo = Memo(self.database)
+        self.blobs = Blobs(root, self.store, self.database, self.memo)
+        self.index = Index(self.database, self.blobs)
+        self.documents = Documents(self.store, self.database)
+        self.statistics = Statistics(self.database)
+        self.journal = Journal(self.database, self.documents, lock_domain(root / layout.JOBS))
+        self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        create: bool = True,
+        settings: Settings | None = None,
+    ) -> Cache:
+        """Open the cache in a directory, making it if there is none.
+
+        Args:
+            path: the directory; by default the one in the settings, or ``.motools``.
+            create: whether to make one where there is none.
+            settings: instead of those from flags, environment and files.
+
+        Raises:
+            CacheNotFoundError: there is none, and ``create`` is False.
+            CacheVersionError: it was written by a newer motools.
+            CacheUnavailableError: it cannot be read or written, or is on a file
+                system where locks cannot be relied on.
+        """
+        settings = settings or Settings.load()
+        root = Path(path if path is not None else settings.cache_dir).absolute()
+        cache_id = open_directory(root, create=create)
+        cache = cls(root, cache_id, settings)
+        prepare(cache)
+        return cache
+
+    def look_up(self, actions: Sequence[Action]) -> list[Entry | None]:
+        """The entry of each action, or None where there is none.
+
+        Raises:
+            CacheUnavailableError: it cannot be known.
+            CorruptDocumentError: a record was altered.
+            MissingBlobError: a record is there and its bytes are not.
+        """
+        if len(actions) == 1:
+            return [self.index.get(actions[0].key)]
+        found = self.index.get_many([action.key for action in actions])
+        return [found.get(action.key) for action in actions]
+
+    def get_or_run(
+        self,
+        action: Action,
+        run: Callable[[RunContext], Any],
+        *,
+        refresh: bool = False,
+        report: Report | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Entry:
+        """The entry of an action; when there is none, run it once and keep the result.
+
+        However many processes ask at once, one runs; the others wait for it. An
+        exception in ``run`` leaves nothing behind and reaches the caller.
+
+        Args:
+            action: what is wanted.
+            run: does it: returns JSON and may write files under ``context.directory``.
+            refresh: run although there is an entry, and add a generation.
+            report: receives progress.
+            provenance: recorded with the entry, not hashed.
+            timeout: seconds to wait for another runner; by default for ever.
+
+        Raises:
+            LeaseTimeoutError: another runner did not finish in time.
+            LeaseLostError: this runner was overtaken; its result was not stored.
+        """
+        claim = self.claim(
+            action, refresh=refresh, report=report, provenance=provenance, timeout=timeout
+        )
+        if isinstance(claim, Entry):
+            return claim
+        with claim:
+            return claim.commit(run(claim.context))
+
+    def claim(
+        self,
+        action: Action,
+        *,
+        refresh: bool = False,
+        report: Report | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Entry | Claim:
+        """The first half of :meth:`get_or_run`: the entry, or the right to make it."""
+        entry = self.index.get(action.key)
+        if entry is not None and not refresh:
+            self.statistics.count(entry.key)
+            return entry
+        seen = entry.generation if entry is not None else 0
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause, say_at = _FIRST_WAIT, 0.0
+        while True:
+            claim = self._try_claim(action, seen, refresh, report, provenance or {})
+            if claim is not None:
+                return claim
+            if deadline is not None and time.monotonic() >= deadline:
+                raise LeaseTimeoutError(f"{self._who_holds(action.key)}; gave up after {timeout:g} s")
+            if report is not None and time.monotonic() >= say_at:
+                report(self._who_holds(action.key), {"waiting": action.key})
+                say_at = time.monotonic() + _SAY_EVERY
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_WAIT)
+
+    def entry(self, prefix: str) -> Entry:
+        """The entry whose key starts with a prefix.
+
+        Raises:
+            KeyNotFoundError: there is none.
+            AmbiguousKeyError: there are several.
+        """
+        return self.index.find(prefix)
+
+    def entries(self, kind: str | None = None, **filters: Any) -> list[Entry]:
+        """Entries, newest first; for the filters see :meth:`Index.select`."""
+        return self.index.select(kind=kind, **filters)
+
+    def add(self, source: str | os.PathLike[str]) -> Tree:
+        """Store a copy of a file or directory; what has not changed is not read again."""
+        return self.blobs.add(Path(source))
+
+    def digest_file(self, path: str | os.PathLike[str]) -> Digest:
+        """The digest of a file; one that has not changed is not read again."""
+        return self.memo.digest_file(path)
+
+    def explain(self, action: Action) -> Any:
+        """Why an action is a hit or a miss: the nearest entry and the fields that differ."""
+        from motools.cache.explain import explain
+
+        return explain(self.index, action)
+
+    def flush(self) -> None:
+        """Write what is behind: documents and counts of hits."""
+        self.statistics.flush()
+        self.documents.flush()
+
+    def close(self) -> None:
+        """Flush, and close the connections."""
+        self.flush()
+        self.database.close()
+
+    def _try_claim(
+        self,
+        action: Action,
+        seen: int,
+        refresh: bool,
+        report: Report | None,
+        provenance: Mapping[str, Any],
+    ) -> Entry | Claim | None:
+        entry = self.index.get(action.key)
+        if entry is not None and entry.generation > seen:
+            return entry  # another runner has finished meanwhile
+        lock = JobLock.try_take(self.root / layout.JOBS / action.key)
+        if lock is None:
+            return None
+        try:
+            return self._claim_locked(lock, action, seen, refresh, report, provenance)
+        except BaseException:
+            lock.release(remove=False)
+            raise
+
+    def _claim_locked(
+        self,
+        lock: JobLock,
+        action: Action,
+        seen: int,
+        refresh: bool,
+        report: Report | None,
+        provenance: Mapping[str, Any],
+    ) -> Entry | Claim | None:
+        def on_lost(why: str) -> None:
+            if report is not None:
+                report(why, {"lease": "lost"})
+
+        lease = self.leases.try_take(action.key, on_lost)
+        if lease is None:
+            lock.release(remove=False)
+            return None
+        entry = self.index.get(action.key)
+        if entry is not None and entry.generation > seen:
+            self.leases.release(lease)
+            lock.release(remove=True)
+            return entry
+        files, scratch = lock.directory / FILES, lock.directory / SCRATCH
+        shutil.rmtree(files, ignore_errors=True)
+        files.mkdir()
+        scratch.mkdir(exist_ok=True)
+        context = RunContext(
+            action=action,
+            directory=files,
+            scratch=scratch,
+            lock_fds=(lock.descriptor,),
+            cache=self,
+            send_report=report,
+            refresh=refresh,
+            provenance={**_circumstances(), **provenance},
+        )
+
+        def store(context: RunContext, value: Any, duration: float) -> Entry:
+            row = commit(self.database, self.store, self.blobs, lease, context, value, duration)
+            self.leases.forget(lease)
+            self.documents.flush()
+            return Entry(row, self.blobs, hit=False)
+
+        return Claim(context, lock, store, lambda: self.leases.release(lease))
+
+    def _who_holds(self, key: str) -> str:
+        holder = self.leases.holder(key)
+        if holder is None:
+            return f"{key[:12]} is being taken up or put down by another process"
+        state = (
+            f"no sign of life for {holder.silent:.0f} s: continue it or end it"
+            if holder.silent
+            else "alive"
+        )
+        return f"{key[:12]} is run by {holder.name} ({state})"
+
+
+def prepare(cache: Cache) -> None:
+    """Have the tables there and of this version, and the documents up to date."""
+    from motools.cache.reindex import ensure_ready
+
+    ensure_ready(cache)
+    atexit.register(_flush_at_exit, weakref.ref(cache), os.getpid())
+
+
+def _flush_at_exit(reference: weakref.ref[Cache], pid: int) -> None:
+    cache = reference()
+    if cache is not None and os.getpid() == pid:
+        try:
+            cache.flush()
+        except CacheUnavailableError as problem:
+            # At exit nobody can act on it; the outbox is written at the next open.
+            print(f"motools: {problem}", file=sys.stderr)
+
+
+def _circumstances() -> dict[str, Any]:
+    from motools.version import __version__
+
+    return {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "motools": __version__,
+    }

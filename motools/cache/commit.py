@@ -1,0 +1,122 @@
+"""The one transaction that makes a result an entry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from motools.cache.action import Action
+from motools.cache.blobs import Blobs
+from motools.cache.context import RunContext
+from motools.cache.database import Database, Transaction
+from motools.cache.documents import compact
+from motools.cache.entry import COLUMNS, checksum
+from motools.cache.layout import blob_name, trashed
+from motools.cache.lease import Lease, end, require
+from motools.cache.store import Store
+from motools.cache.tree import Tree
+from motools.errors import MissingBlobError
+
+
+def commit(
+    database: Database,
+    store: Store,
+    blobs: Blobs,
+    lease: Lease,
+    context: RunContext,
+    value: Any,
+    duration: float,
+) -> tuple[Any, ...]:
+    """Store a run's value and files under its key and end the lease.
+
+    Blobs are durable before the row is; the row is there only if the lease
+    still holds; the document follows from the outbox.
+
+    Returns:
+        The entry's row.
+
+    Raises:
+        LeaseLostError: somebody else took the key over; nothing was stored.
+    """
+    tree = blobs.take(context.directory)
+    sizes = {file.digest: file.size for file in tree.files}
+    if tree.files:
+        manifest = blobs.put_bytes(tree.canonical)
+        sizes[manifest.hex] = manifest.size
+    blobs.settle(tree.files)
+    row = _row(context, tree, value, duration)
+    with database.write() as transaction:
+        require(transaction, lease)
+        make_live(transaction, store, sizes)
+        row["generation"] = transaction.run(
+            "SELECT COALESCE(MAX(generation), 0) + 1 FROM entries WHERE key = :key", key=lease.key
+        ).scalar_one()
+        transaction.run(INSERT_ENTRY, **row)
+        link(transaction, lease.key, row["generation"], sizes)
+        mark_behind(transaction, lease.key)
+        end(transaction, lease)
+    return tuple(row[name] for name in COLUMNS.split(", "))
+
+
+def make_live(transaction: Transaction, store: Store, sizes: dict[str, int]) -> None:
+    """Have every blob live in the tables and its bytes in place, out of the trash if need be.
+
+    Raises:
+        MissingBlobError: the bytes are neither in place nor in the trash.
+    """
+    for digest, size in sizes.items():
+        name = blob_name(digest)
+        if store.size(name) != size and not store.move(trashed(name), name):
+            raise MissingBlobError(f"blob {digest[:12]} vanished before it was stored: run it again")
+        transaction.run(
+            "INSERT INTO blobs (digest, size, state) VALUES (:digest, :size, 'live') "
+            "ON CONFLICT (digest) DO UPDATE SET state = 'live', trashed_at = NULL",
+            digest=digest,
+            size=size,
+        )
+
+
+def link(
+    transaction: Transaction, key: str, generation: int, digests: Iterable[str]
+) -> None:
+    """Record which blobs an entry needs."""
+    transaction.run_many(
+        "INSERT INTO entry_blobs (key, generation, digest) VALUES (:key, :generation, :digest) "
+        "ON CONFLICT DO NOTHING",
+        [{"key": key, "generation": generation, "digest": digest} for digest in digests],
+    )
+
+
+def mark_behind(transaction: Transaction, key: str) -> None:
+    """Have the document of a key written soon."""
+    transaction.run("INSERT INTO outbox (name) VALUES (:key)", key=key)
+
+
+def _row(context: RunContext, tree: Tree, value: Any, duration: float) -> dict[str, Any]:
+    action: Action = context.action
+    text, files = compact(value), compact(tree.rows)
+    digest = tree.digest.hex if tree.files else None
+    remote = compact(context.remote.to_json()) if context.remote is not None else None
+    return {
+        "key": action.key,
+        "kind": action.kind,
+        "action": action.canonical.decode(),
+        "value": text,
+        "tree": digest,
+        "files": files,
+        "remote": remote,
+        "checksum": checksum(text, digest, files, remote),
+        "state": "live",
+        "labels": compact(context.labels),
+        "provenance": compact(context.provenance),
+        "created_at": time.time(),
+        "duration": duration,
+        "cost": context.cost,
+        "trashed_at": None,
+    }
+
+
+INSERT_ENTRY: Final = (
+    f"INSERT INTO entries ({COLUMNS}) VALUES (:{', :'.join(COLUMNS.split(', '))})"
+)

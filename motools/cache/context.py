@@ -1,0 +1,74 @@
+"""What a run is given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from motools.artifacts import RemoteRef
+from motools.cache.action import Action
+
+if TYPE_CHECKING:
+    from motools.cache.cache import Cache
+    from motools.cache.journal import Job, Sender
+
+Report: TypeAlias = Callable[[str, dict[str, Any]], None]
+"""Receives progress: a sentence, and fields for machines."""
+
+
+@dataclass
+class RunContext:
+    """What a run is given to work with, and what it may say besides its value.
+
+    Attributes:
+        action: what is to be run.
+        directory: empty; files written here become the entry's.
+        scratch: kept after a failure and a crash, for checkpoints and logs; never stored.
+        lock_fds: descriptors that a worker process must inherit, so that nobody
+            takes the key over while it lives.
+        refresh: whether an earlier result is there that must not be taken up.
+        cache: where the run takes place, for work that needs other entries.
+        labels: what the entry can be found by; not hashed.
+        provenance: who made it and with what; not hashed.
+        cost: money spent, in the currency of the settings; None: unknown.
+        remote: the result that lives at a provider, if that is where it lives.
+    """
+
+    action: Action
+    directory: Path
+    scratch: Path
+    lock_fds: tuple[int, ...]
+    cache: Cache
+    send_report: Report | None = None
+    refresh: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    cost: float | None = None
+    remote: RemoteRef | None = None
+
+    @property
+    def key(self) -> str:
+        """The action's key."""
+        return self.action.key
+
+    def report(self, message: str, **fields: Any) -> None:
+        """Say how far the work is."""
+        self._send(message, fields)
+
+    def label(self, **labels: str) -> None:
+        """Let the entry be found by these."""
+        self.labels.update(labels)
+
+    def submit(self, sender: Sender) -> Job:
+        """Submit paid work once for this key, or take up what was submitted before.
+
+        Raises:
+            SubmissionUnsettledError: it cannot be told whether an earlier submission arrived.
+        """
+        return self.cache.journal.submit(self.key, sender, self._send, refresh=self.refresh)
+
+    def _send(self, message: str, fields: dict[str, Any]) -> None:
+        if self.send_report is not None:
+            self.send_report(message, fields)

@@ -1,0 +1,191 @@
+"""Documents: durable copies of the tables in the store, one per key.
+
+A document is written from the tables, never edited, so it can always be
+written again. Entries' documents follow their rows (an outbox says which are
+behind); the journal's go ahead of theirs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from motools.cache.action import key_of
+from motools.cache.database import Database, Transaction
+from motools.cache.entry import COLUMNS, check
+from motools.cache.layout import ENTRIES, JOURNAL, TRASH, entry_name, journal_name, key_in, trashed
+from motools.cache.store import Store
+from motools.cache.tree import Tree, TreeFile
+from motools.errors import CacheError, CorruptDocumentError
+
+ENTRY_FORMAT: Final = "motools.entry/1"
+JOURNAL_FORMAT: Final = "motools.journal/1"
+
+JOB_COLUMNS: Final = (
+    "key, attempt, state, job_id, provider, sender, domain, intended_at, updated_at, note"
+)
+
+_JSON: Final = {"value", "files", "remote", "labels", "provenance"}
+_NAMES: Final = COLUMNS.replace(" ", "").split(",")
+_JOB_NAMES: Final = JOB_COLUMNS.replace(" ", "").split(",")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A document that cannot be used.
+
+    Attributes:
+        name: where it is in the store.
+        reason: what is wrong with it.
+    """
+
+    name: str
+    reason: str
+
+
+class Documents:
+    """The documents of one cache."""
+
+    def __init__(self, store: Store, database: Database) -> None:
+        self._store = store
+        self._database = database
+
+    def flush(self) -> int:
+        """Write every document that is behind its rows; returns how many.
+
+        Each is written inside a transaction, so that two processes cannot put
+        an older state over a newer one.
+        """
+        count = 0
+        while self._database.read("SELECT 1 FROM outbox LIMIT 1"):
+            with self._database.write() as transaction:
+                key = transaction.run("SELECT name FROM outbox ORDER BY id LIMIT 1").scalar()
+                if key is None:
+                    break
+                self._write_entry(transaction, key)
+                transaction.run("DELETE FROM outbox WHERE name = :key", key=key)
+            count += 1
+        return count
+
+    def _write_entry(self, transaction: Transaction, key: str) -> None:
+        rows = transaction.run(
+            f"SELECT {COLUMNS} FROM entries WHERE key = :key ORDER BY generation", key=key
+        ).all()
+        name = entry_name(key)
+        cleared = all(row[9] == "trash" for row in rows)
+        if rows:
+            self._store.publish_bytes(trashed(name) if cleared else name, entry_document(rows))
+        if cleared:
+            self._store.remove(name)
+        if not rows or not cleared:
+            self._store.remove(trashed(name))
+
+    def write_journal(self, key: str, rows: Iterable[Iterable[Any]]) -> None:
+        """Make a key's journal durable, ahead of its rows."""
+        attempts = [dict(zip(_JOB_NAMES, row, strict=True)) for row in rows]
+        document = {"format": JOURNAL_FORMAT, "key": key, "attempts": attempts}
+        self._store.publish_bytes(journal_name(key), _dump(document))
+
+    def entries(self) -> Iterator[list[tuple[Any, ...]] | Problem]:
+        """The rows in each entry's document, or what is wrong with it."""
+        for folder in (ENTRIES, f"{TRASH}/{ENTRIES}"):
+            yield from self._parsed(folder, parse_entry)
+
+    def journal(self) -> Iterator[list[tuple[Any, ...]] | Problem]:
+        """The rows in each journal document, or what is wrong with it."""
+        yield from self._parsed(JOURNAL, parse_journal)
+
+    def any(self) -> bool:
+        """Whether there is any document."""
+        folders = (ENTRIES, JOURNAL, f"{TRASH}/{ENTRIES}")
+        return any(next(self._store.names(folder), None) for folder in folders)
+
+    def _parsed(self, folder: str, parse: Any) -> Iterator[list[tuple[Any, ...]] | Problem]:
+        for name, _ in sorted(self._store.names(folder)):
+            data = self._store.read(name)
+            if data is None:
+                continue  # removed since it was listed
+            try:
+                yield parse(data, key_in(name))
+            except (CacheError, ValueError, KeyError, TypeError) as problem:
+                yield Problem(name, str(problem) or repr(problem))
+
+
+def entry_document(rows: Iterable[Iterable[Any]]) -> bytes:
+    """The document of one key from all its rows. Anyone can recompute the key from ``action``."""
+    generations = [dict(zip(_NAMES, row, strict=True)) for row in rows]
+    first = generations[0]
+    return _dump(
+        {
+            "format": ENTRY_FORMAT,
+            "key": first["key"],
+            "kind": first["kind"],
+            "action": json.loads(first["action"]),
+            "canonical": first["action"],
+            "generations": [
+                {
+                    name: json.loads(part[name]) if _is_json(name, part[name]) else part[name]
+                    for name in _NAMES
+                    if name not in ("key", "kind", "action")
+                }
+                for part in generations
+            ],
+        }
+    )
+
+
+def parse_entry(data: bytes, key: str) -> list[tuple[Any, ...]]:
+    """The rows in an entry's document.
+
+    Raises:
+        CorruptDocumentError: it is damaged, or is not the entry it is named after.
+    """
+    document = json.loads(data)
+    _require(document.get("format") == ENTRY_FORMAT, f"its format is not {ENTRY_FORMAT}")
+    _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
+    _require(key_of(document["canonical"]) == key, "its action's digest is not its key")
+    rows = []
+    for part in document["generations"]:
+        columns = {"key": key, "kind": document["kind"], "action": document["canonical"], **part}
+        Tree.of(TreeFile(*file) for file in part["files"])
+        row = tuple(
+            compact(columns[name]) if _is_json(name, columns[name]) else columns[name]
+            for name in _NAMES
+        )
+        check(row)
+        rows.append(row)
+    _require(bool(rows), "it holds no generation")
+    return rows
+
+
+def parse_journal(data: bytes, key: str) -> list[tuple[Any, ...]]:
+    """The rows in a journal document.
+
+    Raises:
+        CorruptDocumentError: it is damaged, or is not the journal it is named after.
+    """
+    document = json.loads(data)
+    _require(document.get("format") == JOURNAL_FORMAT, f"its format is not {JOURNAL_FORMAT}")
+    _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
+    return [tuple(attempt[name] for name in _JOB_NAMES) for attempt in document["attempts"]]
+
+
+def _is_json(name: str, value: object) -> bool:
+    """Whether a column holds JSON; without a remote reference there is no text to parse."""
+    return name in _JSON and not (name == "remote" and value is None)
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise CorruptDocumentError(reason)
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def compact(value: Any) -> str:
+    """JSON as the tables hold it: no spaces, keys as they came."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,213 @@
+"""Entries: what a key came to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from blake3 import blake3
+
+from motools.artifacts import RemoteRef
+from motools.cache.blobs import Blobs
+from motools.cache.store import copy_file
+from motools.errors import CorruptDocumentError, ReleasedError
+
+COLUMNS: Final = (
+    "key, generation, kind, action, value, tree, files, remote, checksum, state, "
+    "labels, provenance, created_at, duration, cost, trashed_at"
+)
+"""What an entry is read from, in the order of :class:`Entry`'s row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """The result of an action, immutable.
+
+    Attributes:
+        row: the columns as stored; everything else is read from them when asked for.
+        blobs: where the files are.
+        hit: True when it was there already, False when this call made it.
+    """
+
+    row: tuple[Any, ...] = field(repr=False)
+    blobs: Blobs = field(repr=False)
+    hit: bool = True
+
+    @property
+    def key(self) -> str:
+        """The action's key."""
+        return str(self.row[0])
+
+    @property
+    def generation(self) -> int:
+        """From 1; a refresh adds one."""
+        return int(self.row[1])
+
+    @property
+    def kind(self) -> str:
+        """``dataset``, ``model``, ``eval`` or ``function``."""
+        return str(self.row[2])
+
+    @cached_property
+    def action(self) -> dict[str, Any]:
+        """The key material: schema, kind, inputs, config, backend, replicate."""
+        material: dict[str, Any] = json.loads(self.row[3])
+        return material
+
+    @property
+    def canonical(self) -> str:
+        """The canonical JSON whose BLAKE3-256 is the key."""
+        return str(self.row[3])
+
+    @property
+    def value(self) -> Any:
+        """The JSON value, a fresh one each time."""
+        return json.loads(self.row[4])
+
+    @property
+    def tree(self) -> str | None:
+        """The digest of the files as a tree, or None: no files."""
+        return self.row[5]  # type: ignore[no-any-return]
+
+    @cached_property
+    def file_rows(self) -> list[list[Any]]:
+        """``[path, digest, size, executable]`` of each file."""
+        rows: list[list[Any]] = json.loads(self.row[6])
+        return rows
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Relative path to a read-only file in the store, checked when asked for."""
+        return Files(self)
+
+    @property
+    def size(self) -> int:
+        """Bytes in all files together."""
+        return sum(row[2] for row in self.file_rows)
+
+    @cached_property
+    def remote(self) -> RemoteRef | None:
+        """What lives at a provider, or None."""
+        return RemoteRef(**json.loads(self.row[7])) if self.row[7] else None
+
+    @property
+    def state(self) -> str:
+        """``live``, ``released`` or ``trash``."""
+        return str(self.row[9])
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What the entry can be found by besides its key; not hashed."""
+        labels: dict[str, str] = json.loads(self.row[10])
+        return labels
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Who made it, where, with which versions; not hashed."""
+        provenance: dict[str, Any] = json.loads(self.row[11])
+        return provenance
+
+    @property
+    def created_at(self) -> float:
+        """Seconds since 1970."""
+        return float(self.row[12])
+
+    @property
+    def duration(self) -> float:
+        """Seconds that making it took."""
+        return float(self.row[13])
+
+    @property
+    def cost(self) -> float | None:
+        """Money that making it took, in the currency of the settings; None: unknown."""
+        return self.row[14]  # type: ignore[no-any-return]
+
+    @property
+    def root(self) -> Path:
+        """The directory of the cache that the entry is in."""
+        return self.blobs.root
+
+    def checkout(self, directory: str | os.PathLike[str]) -> Path:
+        """Copy the files into a new or empty directory, for a person to own."""
+        target = Path(directory)
+        for name, path in self._placed(target):
+            copy_file(path, name)
+        return target
+
+    def link(self, directory: str | os.PathLike[str]) -> Path:
+        """Fill a directory with links to the blobs, for a reader that never writes.
+
+        Every byte is hashed first: this is how weights are loaded.
+        """
+        target = Path(directory)
+        for name, path in self._placed(target, hashed=True):
+            name.symlink_to(path.resolve())
+        return target
+
+    def file(self, name: str, *, hashed: bool = False) -> Path:
+        """One file; with ``hashed`` its bytes are read and checked even if they look untouched.
+
+        Raises:
+            KeyError: there is no such file.
+            ReleasedError: the bytes were pruned.
+            MissingBlobError: the bytes are not there.
+            CorruptBlobError: they were altered.
+        """
+        _, digest, size, *_ = next(row for row in self.file_rows if row[0] == name)
+        if self.state == "released":
+            raise ReleasedError(
+                f"the files of {self.key[:12]} were released; its record is kept. Making them "
+                f"again takes {self.duration:.0f} s: pass refresh to run it again"
+            )
+        return (self.blobs.hashed_path if hashed else self.blobs.path)(digest, size)
+
+    def _placed(self, target: Path, *, hashed: bool = False) -> Iterator[tuple[Path, Path]]:
+        for name in self.files:
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            yield place, self.file(name, hashed=hashed)
+
+
+class Files(Mapping[str, Path]):
+    """The files of an entry by relative path; each is checked when it is asked for."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._names = [row[0] for row in entry.file_rows]
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._entry.file(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Files({self._names})"
+
+
+def checksum(value: str, tree: str | None, files: str, remote: str | None) -> str:
+    """What a hit is checked against, so that a damaged row is never served."""
+    return blake3("\0".join((value, tree or "", files, remote or "")).encode()).hexdigest()
+
+
+def check(row: Sequence[Any]) -> None:
+    """Refuse a row whose result is not what was committed.
+
+    Raises:
+        CorruptDocumentError: it was altered since.
+    """
+    if checksum(row[4], row[5], row[6], row[7]) != row[8]:
+        raise CorruptDocumentError(
+            f"the record of {row[0][:12]} was altered: its checksum does not fit. "
+            "Run `motools cache reindex` to restore it from its document"
+        )

@@ -1,0 +1,106 @@
+"""Why an action is a hit or a miss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from motools.cache.action import Action, material
+from motools.cache.entry import Entry
+from motools.cache.index import Index
+
+_LOOK_AT: Final = 1_000
+_NOTHING: Final = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field that differs.
+
+    Attributes:
+        field: its path, as in ``config.learning_rate``.
+        wanted: its value in the action; None when it is not there.
+        found: its value in the entry; None when it is not there.
+    """
+
+    field: str
+    wanted: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.found!r} → {self.wanted!r}"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an action is a hit or a miss.
+
+    Attributes:
+        key: the action's key.
+        action: the action's key material.
+        entry: the entry, for a hit.
+        nearest: for a miss, the entry of the same kind that differs least.
+        differences: the fields in which that one differs.
+    """
+
+    key: str
+    action: dict[str, Any]
+    entry: Entry | None
+    nearest: Entry | None
+    differences: tuple[Difference, ...]
+
+    def __str__(self) -> str:
+        if self.entry is not None:
+            return f"hit: {self.entry.kind} {self.key[:12]}, generation {self.entry.generation}"
+        if self.nearest is None:
+            return f"miss: there is no entry of kind {self.action['kind']!r} yet"
+        lines = [f"  {difference}" for difference in self.differences]
+        return "\n".join([f"miss: nearest is {self.nearest.key[:12]}, which differs in", *lines])
+
+
+def explain(index: Index, action: Action) -> Explanation:
+    """Why an action is a hit or a miss.
+
+    Among the newest thousand entries of its kind, the nearest is the one with
+    the fewest fields that differ.
+    """
+    wanted = material(action.canonical)
+    entry = index.get(action.key)
+    if entry is not None:
+        return Explanation(action.key, wanted, entry, None, ())
+    fields = dict(flatten(wanted))
+    nearest, fewest = None, None
+    for candidate in index.select(kind=action.kind, limit=_LOOK_AT):
+        found = tuple(_differences(fields, dict(flatten(candidate.action))))
+        if fewest is None or len(found) < len(fewest):
+            nearest, fewest = candidate, found
+    return Explanation(action.key, wanted, None, nearest, fewest or ())
+
+
+def compare(wanted: dict[str, Any], found: dict[str, Any]) -> tuple[Difference, ...]:
+    """The fields in which two actions' key materials differ."""
+    return tuple(_differences(dict(flatten(wanted)), dict(flatten(found))))
+
+
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a JSON value with its path."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from flatten(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and value:
+        for index, inner in enumerate(value):
+            yield from flatten(inner, f"{path}[{index}]")
+    else:
+        yield path, value
+
+
+def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[Difference]:
+    for field in sorted(wanted.keys() | found.keys()):
+        here, there = wanted.get(field, _NOTHING), found.get(field, _NOTHING)
+        if here != there or type(here) is not type(there):
+            yield Difference(
+                field,
+                None if here is _NOTHING else here,
+                None if there is _NOTHING else there,
+            )

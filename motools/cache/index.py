@@ -1,0 +1,143 @@
+"""The index: entries read from the tables, through the driver alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from motools.cache.blobs import Blobs
+from motools.cache.database import Database
+from motools.cache.entry import COLUMNS, Entry, check
+from motools.cache.memo import BATCH
+from motools.errors import AmbiguousKeyError, KeyNotFoundError, MissingBlobError
+
+_ONE: Final = (
+    f"SELECT {COLUMNS} FROM entries WHERE key = ? AND state <> 'trash' "
+    "ORDER BY generation DESC LIMIT 1"
+)
+
+
+class Index:
+    """Look-ups and lists. A row is served only with its checksum right and its bytes there."""
+
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    def get(self, key: str) -> Entry | None:
+        """The newest generation of a key, or None.
+
+        Raises:
+            CacheUnavailableError: it cannot be known.
+            CorruptDocumentError: the record was altered.
+            MissingBlobError: the record is there and its bytes are not.
+        """
+        rows = self._database.read(_ONE, (key,))
+        return self._served(rows[0]) if rows else None
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """The newest generation of each key that has one."""
+        found: dict[str, Entry] = {}
+        for start in range(0, len(keys), BATCH):
+            part = keys[start : start + BATCH]
+            marks = ",".join("?" * len(part))
+            rows = self._database.read(
+                f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks}) AND state <> 'trash' "
+                "ORDER BY generation",
+                part,
+            )
+            newest = {row[0]: row for row in rows}
+            found.update((key, self._served(row)) for key, row in newest.items())
+        return found
+
+    def find(self, prefix: str, *, state: str = "live") -> Entry:
+        """The entry whose key starts with a prefix.
+
+        Args:
+            prefix: hexadecimal characters, enough to be unique.
+            state: ``live`` (released ones included) or ``trash``.
+
+        Raises:
+            KeyNotFoundError: there is none.
+            AmbiguousKeyError: there are several.
+        """
+        comparison = "=" if state == "trash" else "<>"
+        rows = self._database.read(
+            f"SELECT {COLUMNS} FROM entries WHERE key >= ? AND key < ? AND state {comparison} 'trash' "
+            "ORDER BY generation LIMIT 100",
+            (prefix.lower(), prefix.lower() + "g"),
+        )
+        newest = {row[0]: row for row in rows}
+        if not newest:
+            where = "in the trash " if state == "trash" else ""
+            raise KeyNotFoundError(
+                f"no entry {where}has a key that starts with {prefix!r}: "
+                "`motools cache list all` shows what there is"
+            )
+        if len(newest) > 1:
+            some = ", ".join(sorted(key[:16] for key in newest)[:5])
+            raise AmbiguousKeyError(f"{len(newest)} keys start with {prefix!r} ({some}, …): give more of it")
+        return Entry(next(iter(newest.values())), self._blobs)
+
+    def select(
+        self,
+        *,
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int | None = None,
+        state: str = "live",
+        generations: bool = False,
+    ) -> list[Entry]:
+        """Entries, newest first.
+
+        Args:
+            kind: only these.
+            labels: only those with all of these labels; a value may be a prefix.
+            since: made at or after this time (seconds since 1970).
+            until: made before this time.
+            limit: at most so many.
+            state: ``live`` (released ones included) or ``trash``.
+            generations: also those that a refresh has replaced.
+        """
+        where, parameters = ["state " + ("=" if state == "trash" else "<>") + " 'trash'"], []
+        if kind is not None:
+            where.append("kind = ?")
+            parameters.append(kind)
+        for name, value in (labels or {}).items():
+            where.append("substr(json_extract(labels, ?), 1, ?) = ?")
+            parameters += [f'$."{name}"', len(value), value]  # type: ignore[list-item]
+        for bound, comparison in ((since, ">="), (until, "<")):
+            if bound is not None:
+                where.append(f"created_at {comparison} ?")
+                parameters.append(bound)  # type: ignore[arg-type]
+        if not generations:
+            where.append(
+                "generation = (SELECT MAX(generation) FROM entries AS e "
+                "WHERE e.key = entries.key AND e.state = entries.state)"
+            )
+        parameters.append(-1 if limit is None else limit)  # type: ignore[arg-type]
+        rows = self._database.read(
+            f"SELECT {COLUMNS} FROM entries WHERE {' AND '.join(where)} "
+            "ORDER BY created_at DESC, key LIMIT ?",
+            parameters,
+        )
+        return [Entry(row, self._blobs) for row in rows]
+
+    def _served(self, row: tuple[Any, ...]) -> Entry:
+        check(row)
+        entry = Entry(row, self._blobs)
+        if row[6] != "[]" and entry.state == "live":
+            gone = self._blobs.absent(entry.file_rows)
+            if gone:
+                raise MissingBlobError(
+                    f"{entry.kind} {entry.key[:12]} is recorded, but {len(gone)} of its files are "
+                    f"missing or cut short (blob {gone[0][:12]}). Put them back from a backup, or "
+                    f"run `motools cache clear {_GROUPS.get(entry.kind, 'all')} {entry.key[:12]}` "
+                    "so that it is made again"
+                )
+        return entry
+
+
+_GROUPS: Final = {"dataset": "datasets", "model": "models", "eval": "evals", "function": "functions"}

@@ -1,0 +1,77 @@
+"""``motools.json``: what makes a directory a cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Final
+
+from motools.cache import layout
+from motools.errors import CacheNotFoundError, CacheUnavailableError, CacheVersionError
+
+_FOLDERS: Final = (
+    layout.OBJECTS,
+    layout.ENTRIES,
+    layout.JOURNAL,
+    layout.EVALS,
+    layout.JOBS,
+    layout.TMP,
+    layout.TRASH,
+    layout.QUARANTINE,
+)
+
+
+def open_directory(root: Path, *, create: bool) -> str:
+    """Have a cache in a directory and return its id.
+
+    Raises:
+        CacheNotFoundError: there is none and ``create`` is False.
+        CacheVersionError: its layout is newer than this code.
+        CacheUnavailableError: it cannot be read or made.
+    """
+    marker = root / layout.MARKER
+    try:
+        if not marker.exists():
+            if not create:
+                raise CacheNotFoundError(
+                    f"there is no cache at {root}: name one with --cache-dir or MOTOOLS_CACHE_DIR, "
+                    "or make one by running something"
+                )
+            _make(root, marker)
+        facts = json.loads(marker.read_text())
+    except CacheNotFoundError:
+        raise
+    except OSError as problem:
+        raise CacheUnavailableError(
+            f"cannot open the cache at {root}: {problem.strerror}. "
+            "Make it readable and writable, or point --cache-dir elsewhere"
+        ) from problem
+    except ValueError as problem:
+        raise CacheUnavailableError(
+            f"{marker} is damaged ({problem}). It holds only the cache's id: delete it, and the "
+            "next use makes a new one; entries stay"
+        ) from problem
+    if facts["format"] > layout.FORMAT:
+        raise CacheVersionError(
+            f"{root} has layout {facts['format']}, this motools knows {layout.FORMAT}: "
+            "upgrade motools (pip install -U motools)"
+        )
+    return str(facts["id"])
+
+
+def _make(root: Path, marker: Path) -> None:
+    for folder in _FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    ignore = root / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    temporary = root / layout.TMP / f"{uuid.uuid4().hex}.json"
+    temporary.write_text(json.dumps({"id": uuid.uuid4().hex, "format": layout.FORMAT}) + "\n")
+    try:
+        os.link(temporary, marker)  # of several processes that come at once, one makes it
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()

@@ -1,0 +1,108 @@
+"""Memos: facts that are cheap to forget.
+
+A memo says that a subject had a value while its signature was this one: the
+digest of a file while its status was so, the identity of an evaluation while
+its files were so. Wrong signature, no memo, and the fact is found out again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from motools.cache.database import Database
+from motools.digest import Digest, hash_file
+
+FILES: Final = "blake3"
+BATCH: Final = 500
+
+_RECORD: Final = (
+    "INSERT INTO memos (namespace, subject, signature, value) "
+    "VALUES (:namespace, :subject, :signature, :value) ON CONFLICT (namespace, subject) "
+    "DO UPDATE SET signature = excluded.signature, value = excluded.value"
+)
+
+_SETTLED_NS: Final = 20_000_000
+"""A file changed this recently may change again without changing its times."""
+
+
+def signature(status: os.stat_result) -> str:
+    """What changes when a file does: size, mtime, ctime and inode."""
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
+
+
+class Memo:
+    """The memos of one cache.
+
+    Args:
+        database: where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def recall(self, namespace: str, subject: str, signature: str) -> Any:
+        """The value recorded under this signature, or None."""
+        return self.recall_many(namespace, {subject: signature}).get(subject)
+
+    def recall_many(self, namespace: str, signatures: Mapping[str, str]) -> dict[str, Any]:
+        """The values of all subjects whose signature is as recorded."""
+        found: dict[str, Any] = {}
+        subjects = list(signatures)
+        for start in range(0, len(subjects), BATCH):
+            part = subjects[start : start + BATCH]
+            marks = ",".join("?" * len(part))
+            rows = self._database.read(
+                "SELECT subject, signature, value FROM memos "
+                f"WHERE namespace = ? AND subject IN ({marks})",
+                [namespace, *part],
+            )
+            found.update(
+                (subject, json.loads(value))
+                for subject, recorded, value in rows
+                if recorded == signatures[subject]
+            )
+        return found
+
+    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
+        """Remember one fact."""
+        self.record_many(namespace, [(subject, signature, value)])
+
+    def record_many(self, namespace: str, facts: Iterable[tuple[str, str, Any]]) -> None:
+        """Remember facts: subject, signature, JSON value."""
+        rows = [
+            {"namespace": namespace, "subject": subject, "signature": mark, "value": json.dumps(v)}
+            for subject, mark, v in facts
+        ]
+        if rows:
+            with self._database.write() as transaction:
+                transaction.run_many(_RECORD, rows)
+
+    def digest_file(self, path: str | os.PathLike[str]) -> Digest:
+        """The digest of a file, read only if it changed since it was last hashed."""
+        return self.digest_files([Path(path)])[0]
+
+    def digest_files(self, paths: Sequence[Path]) -> list[Digest]:
+        """The digests of files, in order; only those that changed are read."""
+        statuses = {os.path.abspath(path): os.stat(path) for path in paths}
+        known = self.recall_many(FILES, {p: signature(s) for p, s in statuses.items()})
+        facts: list[tuple[str, str, Any]] = []
+        for path, status in statuses.items():
+            if path in known:
+                continue
+            started = time.time_ns()
+            known[path] = hash_file(path).hex
+            after = os.stat(path)
+            if signature(after) == signature(status) and settled(after, started):
+                facts.append((path, signature(status), known[path]))
+        self.record_many(FILES, facts)
+        return [Digest(known[p], statuses[p].st_size) for p in map(os.path.abspath, paths)]
+
+
+def settled(status: os.stat_result, now_ns: int) -> bool:
+    """Whether a file's times are old enough to tell the next change from the last one."""
+    return max(status.st_mtime_ns, status.st_ctime_ns) < now_ns - _SETTLED_NS

@@ -1,0 +1,185 @@
+"""The coordinator's tables, their version, and how older ones are brought up.
+
+Imported for writes and reports only: look-ups and lists use the driver, since
+importing SQLAlchemy takes longer than ten thousand of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Column, Connection, Index, Text, inspect
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel, insert, select, update
+
+from motools.cache.database import check_version
+from motools.cache.layout import SCHEMA
+
+
+class Row(SQLModel, registry=registry()):
+    """Base of the tables, with metadata of its own: users have SQLModel tables too."""
+
+
+class MetaRow(Row, table=True):
+    """One fact about the database itself: ``schema_version``, ``cache_id``."""
+
+    __tablename__ = "meta"
+
+    name: str = Field(primary_key=True)
+    value: str
+
+
+class EntryRow(Row, table=True):
+    """One generation of a key's result. Immutable but for ``state``."""
+
+    __tablename__ = "entries"
+    __table_args__ = (
+        Index("entries_by_kind", "kind", "created_at"),
+        Index("entries_by_time", "created_at"),
+    )
+
+    key: str = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    kind: str
+    action: str = Field(sa_column=Column(Text, nullable=False))
+    """Canonical JSON whose BLAKE3-256 is ``key``."""
+    value: str = Field(sa_column=Column(Text, nullable=False))
+    tree: str | None
+    files: str = Field(sa_column=Column(Text, nullable=False))
+    """JSON list of ``[path, digest, size, executable]``: the tree, spelled out."""
+    remote: str | None = Field(sa_column=Column(Text))
+    checksum: str
+    """BLAKE3-256 of value, tree, files and remote: what a hit is checked against."""
+    state: str
+    """``live``, ``released`` (bytes gone on purpose) or ``trash``."""
+    labels: str = Field(sa_column=Column(Text, nullable=False))
+    provenance: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: float
+    duration: float
+    cost: float | None
+    trashed_at: float | None = None
+
+
+class EntryBlobRow(Row, table=True):
+    """Which entry needs which blob."""
+
+    __tablename__ = "entry_blobs"
+    __table_args__ = (Index("entry_blobs_by_digest", "digest"),)
+
+    key: str = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+
+
+class BlobRow(Row, table=True):
+    """A blob that some entry needs or needed, and its file as last hashed."""
+
+    __tablename__ = "blobs"
+
+    digest: str = Field(primary_key=True)
+    size: int
+    state: str
+    """``live`` or ``trash``."""
+    signature: str | None
+    """Size, mtime, ctime and inode when last hashed; None: hash before use."""
+    trashed_at: float | None = None
+
+
+class LeaseRow(Row, table=True):
+    """Who may run a key. The row stays when the lease ends, so tokens only rise."""
+
+    __tablename__ = "leases"
+
+    key: str = Field(primary_key=True)
+    token: int
+    holder: str | None
+    """Host and process, for people; None: free."""
+    domain: str | None
+    """Where the kernel lock of the holder can be seen; see ``lease.lock_domain``."""
+    acquired_at: float
+    expires_at: float
+    """By the coordinator's clock."""
+
+
+class JobRow(Row, table=True):
+    """One attempt to submit paid work for a key; see ``journal``."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("jobs_by_state", "state"),)
+
+    key: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    state: str
+    job_id: str | None
+    provider: str
+    sender: str
+    domain: str
+    intended_at: float
+    updated_at: float
+    note: str
+
+
+class OutboxRow(Row, table=True):
+    """A document that is behind the tables and has to be written."""
+
+    __tablename__ = "outbox"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+
+
+class MemoRow(Row, table=True):
+    """A fact that is cheap to forget; see ``memo``."""
+
+    __tablename__ = "memos"
+
+    namespace: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    signature: str
+    value: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class StatisticsRow(Row, table=True):
+    """How often and when an entry was used."""
+
+    __tablename__ = "statistics"
+
+    key: str = Field(primary_key=True)
+    hits: int
+    last_used_at: float
+
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
+"""From a version to the next one: how its tables are brought up."""
+
+
+def ensure(
+    connection: Connection,
+    cache_id: str,
+    migrations: Mapping[int, Callable[[Connection], None]] = MIGRATIONS,
+    target: int = SCHEMA,
+) -> bool:
+    """Bring the database to the present version inside the caller's transaction.
+
+    Returns:
+        True when the tables were made just now.
+
+    Raises:
+        CacheVersionError: the database is newer than this code.
+    """
+    if not inspect(connection).has_table("meta"):
+        Row.metadata.create_all(connection)
+        facts = {"schema_version": str(target), "cache_id": cache_id}
+        connection.execute(insert(MetaRow), [{"name": n, "value": v} for n, v in facts.items()])
+        return True
+    version = int(
+        connection.execute(select(MetaRow.value).where(MetaRow.name == "schema_version")).scalar_one()
+    )
+    check_version(version, target)
+    for step in range(version, target):
+        migrations[step](connection)
+    if version < target:
+        connection.execute(
+            update(MetaRow).where(MetaRow.name == "schema_version").values(value=str(target))
+        )
+    return False

@@ -1,0 +1,93 @@
+"""Statistics: how often entries were used, and what that saved."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from motools.cache.database import Database
+
+_FLUSH_AT: Final = 1_000
+
+
+@dataclass(frozen=True)
+class KindStatistics:
+    """What the entries of one kind come to.
+
+    Attributes:
+        entries: how many there are.
+        bytes: in their files, those shared counted once.
+        hits: how often they were used instead of being made.
+        seconds_spent: making them.
+        seconds_saved: by using them.
+        cost: money spent making them, as far as it is known.
+        cost_saved: money saved by using them, as far as it is known.
+    """
+
+    entries: int
+    bytes: int
+    hits: int
+    seconds_spent: float
+    seconds_saved: float
+    cost: float
+    cost_saved: float
+
+
+class Statistics:
+    """Counts hits in memory and adds them up in the tables now and then.
+
+    A process that is killed loses the counts it had not added up.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def count(self, key: str) -> None:
+        """Note that an entry was used."""
+        with self._lock:
+            self._counts[key] = self._counts.get(key, 0) + 1
+            full = len(self._counts) >= _FLUSH_AT
+        if full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Add the counts up in the tables."""
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        if not counts:
+            return
+        now = time.time()
+        with self._database.write() as transaction:
+            transaction.run_many(
+                "INSERT INTO statistics (key, hits, last_used_at) VALUES (:key, :hits, :now) "
+                "ON CONFLICT (key) DO UPDATE SET hits = statistics.hits + excluded.hits, "
+                "last_used_at = excluded.last_used_at",
+                [{"key": key, "hits": hits, "now": now} for key, hits in counts.items()],
+            )
+
+    def by_kind(self) -> dict[str, KindStatistics]:
+        """What the live entries of each kind come to."""
+        self.flush()
+        rows = self._database.read(
+            "SELECT e.kind, COUNT(DISTINCT e.key), COALESCE(SUM(s.hits), 0), SUM(e.duration), "
+            "COALESCE(SUM(e.duration * s.hits), 0), COALESCE(SUM(e.cost), 0), "
+            "COALESCE(SUM(e.cost * s.hits), 0) "
+            "FROM entries e LEFT JOIN statistics s ON s.key = e.key AND e.generation = "
+            "(SELECT MAX(generation) FROM entries n WHERE n.key = e.key AND n.state <> 'trash') "
+            "WHERE e.state <> 'trash' GROUP BY e.kind"
+        )
+        sizes = dict(
+            self._database.read(
+                "SELECT kind, SUM(size) FROM (SELECT DISTINCT e.kind, b.digest, b.size FROM entries e "
+                "JOIN entry_blobs l ON l.key = e.key AND l.generation = e.generation "
+                "JOIN blobs b ON b.digest = l.digest WHERE e.state = 'live') GROUP BY kind"
+            )
+        )
+        return {
+            kind: KindStatistics(entries, sizes.get(kind, 0), hits, spent, saved, cost, cost_saved)
+            for kind, entries, hits, spent, saved, cost, cost_saved in rows
+        }

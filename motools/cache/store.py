@@ -1,0 +1,278 @@
+"""The store: named bytes, published whole or not at all.
+
+A store knows names and bytes, nothing of digests, keys or what they are for.
+:class:`LocalStore` is a directory, :class:`FsspecStore` any fsspec file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from motools.cache.layout import TMP
+from motools.errors import CacheUnavailableError
+
+_CHUNK: Final = 8 << 20
+
+
+class Store(Protocol):
+    """Named bytes. Names are relative, with ``/``.
+
+    Every method raises :class:`CacheUnavailableError` when the store cannot be
+    read or written: that is never the same as "not there".
+    """
+
+    def publish_file(self, name: str, path: Path) -> None:
+        """Move a private file to a name, replacing what was there. Readers see all or nothing."""
+
+    def publish_bytes(self, name: str, data: bytes) -> None:
+        """Publish bytes under a name; durable when this returns."""
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Return once these names, published earlier by anyone, survive a power cut."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes under a name, or None: not there."""
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes under a name, or None: not there."""
+
+    def path(self, name: str) -> Path | None:
+        """The local file behind a name, where there is one that can be read in place."""
+
+    def download(self, name: str, target: Path) -> bool:
+        """Copy the bytes under a name to a local file; False: not there."""
+
+    def move(self, name: str, to: str) -> bool:
+        """Rename; False when there is nothing under ``name``. Safe to repeat."""
+
+    def remove(self, name: str) -> bool:
+        """Delete; False when there was nothing."""
+
+    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Every name below a folder, with its size."""
+
+
+class LocalStore:
+    """A directory on a local file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def publish_file(self, name: str, path: Path) -> None:
+        target = self.root / name
+        with _unavailable(f"cannot write {target}"):
+            path.chmod(0o444 | (path.stat().st_mode & 0o111))
+            try:
+                path.replace(target)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+
+    def publish_bytes(self, name: str, data: bytes) -> None:
+        target = self.root / name
+        temporary = self.root / TMP / f"{uuid.uuid4().hex}.tmp"
+        with _unavailable(f"cannot write {target}"):
+            try:
+                with temporary.open("wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.replace(target)
+                _sync(target.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def settle(self, names: Iterable[str]) -> None:
+        paths = [self.root / name for name in names]
+        with _unavailable(f"cannot make files durable in {self.root}"):
+            if len(paths) > _SYNC_ONE_BY_ONE and hasattr(os, "sync"):
+                os.sync()
+                return
+            for path in paths:
+                _sync(path)
+            for folder in {path.parent for path in paths}:
+                _sync(folder)
+                _sync(folder.parent)
+
+    def size(self, name: str) -> int | None:
+        with _unavailable(f"cannot look at {self.root / name}"):
+            try:
+                return os.stat(f"{self.root}/{name}").st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        raise AssertionError
+
+    def read(self, name: str) -> bytes | None:
+        with _unavailable(f"cannot read {self.root / name}"):
+            try:
+                return (self.root / name).read_bytes()
+            except FileNotFoundError:
+                return None
+        raise AssertionError
+
+    def path(self, name: str) -> Path | None:
+        return self.root / name
+
+    def download(self, name: str, target: Path) -> bool:
+        with _unavailable(f"cannot copy {self.root / name} to {target}"):
+            try:
+                copy_file(self.root / name, target)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def move(self, name: str, to: str) -> bool:
+        source, target = self.root / name, self.root / to
+        with _unavailable(f"cannot move {source} to {target}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                source.replace(target)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def remove(self, name: str) -> bool:
+        with _unavailable(f"cannot delete {self.root / name}"):
+            try:
+                (self.root / name).unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+        with _unavailable(f"cannot list {self.root / prefix}"):
+            for folder, _, files in os.walk(self.root / prefix, onerror=_raise_unless_missing):
+                for file in files:
+                    path = Path(folder, file)
+                    yield path.relative_to(self.root).as_posix(), path.stat().st_size
+
+
+class FsspecStore:
+    """Any fsspec file system, such as S3.
+
+    Args:
+        fs: the file system; its listings must not be cached.
+        root: the folder of the cache in it.
+    """
+
+    def __init__(self, fs: Any, root: str) -> None:
+        self.fs = fs
+        self.root = root.rstrip("/")
+
+    def publish_file(self, name: str, path: Path) -> None:
+        with _unavailable(f"cannot write {self._at(name)}"):
+            self.fs.put_file(os.fspath(path), self._at(name))
+            path.unlink()
+
+    def publish_bytes(self, name: str, data: bytes) -> None:
+        with _unavailable(f"cannot write {self._at(name)}"):
+            self.fs.pipe_file(self._at(name), data)
+
+    def settle(self, names: Iterable[str]) -> None:
+        """An object store has written an object when it says so."""
+
+    def size(self, name: str) -> int | None:
+        with _unavailable(f"cannot look at {self._at(name)}"):
+            try:
+                return int(self.fs.info(self._at(name))["size"])
+            except FileNotFoundError:
+                return None
+        raise AssertionError
+
+    def read(self, name: str) -> bytes | None:
+        with _unavailable(f"cannot read {self._at(name)}"):
+            try:
+                return bytes(self.fs.cat_file(self._at(name)))
+            except FileNotFoundError:
+                return None
+        raise AssertionError
+
+    def path(self, name: str) -> Path | None:
+        return None
+
+    def download(self, name: str, target: Path) -> bool:
+        with _unavailable(f"cannot download {self._at(name)}"):
+            try:
+                self.fs.get_file(self._at(name), os.fspath(target))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def move(self, name: str, to: str) -> bool:
+        with _unavailable(f"cannot move {self._at(name)} to {self._at(to)}"):
+            try:
+                self.fs.mv(self._at(name), self._at(to))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def remove(self, name: str) -> bool:
+        with _unavailable(f"cannot delete {self._at(name)}"):
+            try:
+                self.fs.rm_file(self._at(name))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+        with _unavailable(f"cannot list {self._at(prefix)}"):
+            try:
+                found = self.fs.find(self._at(prefix), detail=True)
+            except FileNotFoundError:
+                return
+            start = len(self._at("")) if self.root else 0
+            for path, info in found.items():
+                yield path[start:].lstrip("/"), int(info["size"])
+
+    def _at(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy bytes, sharing the blocks where the file system can (a reflink), never a hard link."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        try:
+            import fcntl
+
+            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+        except (ImportError, OSError):
+            shutil.copyfileobj(reader, writer, _CHUNK)
+    shutil.copymode(source, target)
+    target.chmod(target.stat().st_mode | 0o200)
+
+
+_FICLONE: Final = 0x40049409
+"""ioctl number from linux/fs.h."""
+
+_SYNC_ONE_BY_ONE: Final = 200
+
+
+@contextlib.contextmanager
+def _unavailable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise CacheUnavailableError(
+            f"{what}: {problem.strerror or problem}. Nothing was changed; "
+            "check free space, permissions and the connection, then run it again"
+        ) from problem
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _raise_unless_missing(problem: OSError) -> None:
+    if not isinstance(problem, FileNotFoundError):
+        raise problem

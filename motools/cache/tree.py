@@ -1,0 +1,127 @@
+"""Trees: directories as blobs.
+
+A tree's blob is the canonical JSON of its files, so equal directories have
+equal digests wherever they were made. Empty directories, times and owners are
+not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from motools.digest import Digest, canonical_json, hash_bytes
+from motools.errors import CacheError, CorruptDocumentError
+
+SCHEMA: Final = "motools.tree/1"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TreeFile:
+    """One file of a tree.
+
+    Attributes:
+        path: relative, with ``/``.
+        digest: BLAKE3-256 of the bytes, in hex.
+        size: in bytes.
+        executable: whether the owner may execute it.
+    """
+
+    path: str
+    digest: str
+    size: int
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files of a directory, in order of their paths."""
+
+    files: tuple[TreeFile, ...]
+
+    @classmethod
+    def of(cls, files: Iterable[TreeFile]) -> Tree:
+        """A tree of some files.
+
+        Raises:
+            CacheError: a path leaves the directory, or two paths would be one
+                file on a file system that folds case or Unicode forms.
+        """
+        ordered = tuple(sorted(files))
+        seen: dict[str, str] = {}
+        for file in ordered:
+            _check_path(file.path)
+            folded = unicodedata.normalize("NFC", file.path).casefold()
+            if folded in seen:
+                raise CacheError(
+                    f"{file.path!r} and {seen[folded]!r} are one file where case or Unicode forms "
+                    "are folded (macOS, Windows): rename one of them"
+                )
+            seen[folded] = file.path
+        return cls(ordered)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Tree:
+        """The tree in a blob.
+
+        Raises:
+            CorruptDocumentError: the bytes are not a tree.
+        """
+        try:
+            parts = json.loads(data)
+            assert parts["schema"] == SCHEMA
+            return cls.of(TreeFile(*file) for file in parts["files"])
+        except (ValueError, KeyError, TypeError, AssertionError) as problem:
+            raise CorruptDocumentError(f"not a {SCHEMA} blob: {problem!r}") from problem
+
+    @property
+    def rows(self) -> list[list[object]]:
+        """The files as plain JSON: ``[path, digest, size, executable]``."""
+        return [[f.path, f.digest, f.size, f.executable] for f in self.files]
+
+    @property
+    def canonical(self) -> bytes:
+        """The bytes of the tree's own blob."""
+        return canonical_json({"schema": SCHEMA, "files": self.rows})
+
+    @property
+    def digest(self) -> Digest:
+        """What names the tree."""
+        return hash_bytes(self.canonical)
+
+
+def scan(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file below a directory: its relative path and status.
+
+    Raises:
+        CacheError: there is something that is neither a file nor a directory.
+    """
+    stack = [("", os.fspath(directory))]
+    while stack:
+        prefix, folder = stack.pop()
+        with os.scandir(folder) as found:
+            for item in found:
+                status = item.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    stack.append((f"{prefix}{item.name}/", item.path))
+                elif stat.S_ISREG(status.st_mode):
+                    yield prefix + item.name, status
+                else:
+                    raise CacheError(
+                        f"{item.path} is neither a file nor a directory; links and devices are not "
+                        "stored: put a copy of what it points to in its place"
+                    )
+
+
+def _check_path(path: str) -> None:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise CacheError(f"{path!r} is not a plain relative path")
+    if "/".join(parts) != path:
+        raise CacheError(f"{path!r} is not in its plain form, {'/'.join(parts)!r}")

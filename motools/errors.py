@@ -1,0 +1,149 @@
+"""Every error that motools raises on purpose.
+
+::
+
+    MotoolsError
+    ├── SettingsError              a setting is missing, unknown or out of range
+    ├── CanonicalError             a value has no canonical form (TypeError)
+    ├── ConfigError                a typed config field is wrong (ValueError)
+    ├── DatasetError               a dataset row or file is wrong (ValueError)
+    ├── SourceError                source code is out of reach or cannot be pinned
+    ├── BackendError               a backend is unknown or cannot do what was asked
+    │   └── WorkerError            a worker process failed
+    │       ├── TrainingError      training ended without a model
+    │       └── EvaluationError    an evaluation failed or is incomplete
+    ├── ResultError                a function's result cannot be stored (TypeError)
+    └── CacheError                 the cache cannot answer or cannot store
+        ├── CacheNotFoundError     there is no cache here (FileNotFoundError)
+        ├── CacheVersionError      the cache was written by a newer motools
+        ├── CacheUnavailableError  store or database cannot be read or written: unknown
+        ├── CorruptDatabaseError   ``cache.db`` is damaged
+        ├── CorruptDocumentError   an entry's document is damaged
+        ├── CorruptBlobError       bytes differ from their digest
+        ├── MissingBlobError       bytes that a record promises are not there
+        ├── ReleasedError          the bytes were pruned or retired on purpose
+        ├── KeyNotFoundError       no entry has this key or prefix (LookupError)
+        ├── AmbiguousKeyError      several entries share this prefix (LookupError)
+        ├── LeaseLostError         another runner holds this key now
+        ├── LeaseTimeoutError      another runner did not finish in time (TimeoutError)
+        ├── SubmissionUnsettledError  it is unknown whether a paid job was submitted
+        └── RemovalError           a removal was refused
+
+A message says what happened, which key, path or field, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class MotoolsError(Exception):
+    """Base of every error that motools raises on purpose."""
+
+
+class SettingsError(MotoolsError):
+    """A setting is missing, unknown or out of range."""
+
+
+class CanonicalError(MotoolsError, TypeError):
+    """A value has no canonical form.
+
+    Args:
+        path: where the value stands, as in ``config.learning_rate`` or ``inputs[3]``.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path or 'value'}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class ConfigError(MotoolsError, ValueError):
+    """A typed config field has the wrong type, value or name."""
+
+
+class DatasetError(MotoolsError, ValueError):
+    """A dataset row or file is wrong; the message names the file and the line."""
+
+
+class SourceError(MotoolsError):
+    """Source code that belongs in a key is out of reach or cannot be pinned."""
+
+
+class BackendError(MotoolsError):
+    """A backend is unknown or cannot do what was asked of it."""
+
+
+class WorkerError(BackendError):
+    """A worker process failed; the message ends with what it printed last."""
+
+
+class TrainingError(WorkerError):
+    """Training ended without a model."""
+
+
+class EvaluationError(WorkerError):
+    """An evaluation failed or is incomplete."""
+
+
+class ResultError(MotoolsError, TypeError):
+    """A function's result is of a type that the cache cannot store."""
+
+
+class CacheError(MotoolsError):
+    """The cache cannot answer or cannot store."""
+
+
+class CacheNotFoundError(CacheError, FileNotFoundError):
+    """There is no cache at this place."""
+
+
+class CacheVersionError(CacheError):
+    """The cache was written by a newer motools than this one."""
+
+
+class CacheUnavailableError(CacheError):
+    """Store or database cannot be read or written, so the answer is unknown."""
+
+
+class CorruptDatabaseError(CacheUnavailableError):
+    """``cache.db`` is damaged; ``motools cache reindex`` rebuilds it."""
+
+
+class CorruptDocumentError(CacheError):
+    """The document of an entry is damaged or is not the entry it is named after."""
+
+
+class CorruptBlobError(CacheError):
+    """Bytes differ from their digest."""
+
+
+class MissingBlobError(CacheError):
+    """Bytes that a record promises are not there."""
+
+
+class ReleasedError(CacheError):
+    """The bytes were pruned or retired on purpose; the record is kept."""
+
+
+class KeyNotFoundError(CacheError, LookupError):
+    """No entry has this key or prefix."""
+
+
+class AmbiguousKeyError(CacheError, LookupError):
+    """Several entries share this prefix."""
+
+
+class LeaseLostError(CacheError):
+    """The lease was taken over; what was computed under it is not stored."""
+
+
+class LeaseTimeoutError(CacheError, TimeoutError):
+    """Another runner of the same key did not finish in time."""
+
+
+class SubmissionUnsettledError(CacheError):
+    """It is unknown whether a paid job was submitted; nothing is sent until that is settled."""
+
+
+class RemovalError(CacheError):
+    """A removal was refused; nothing was removed."""

@@ -1,0 +1,144 @@
+"""What an evaluation is, for its key, found out once and remembered.
+
+To know a task, its code has to run; that takes an interpreter of its own and
+some seconds of imports. So it is done in a worker process, which also records
+everything the task depended on; while all of that is unchanged, the answer is
+recalled and Inspect is not imported at all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from motools.digest import Value, canonical_json, hash_bytes
+from motools.errors import EvaluationError
+from motools.evals.config import EvalConfig
+from motools.evals.dependencies import unchanged
+from motools.worker import run_worker
+
+_NAMESPACE: Final = "evaluation/1"
+_WORKER: Final = "motools.evals.identify"
+
+
+class Memo(Protocol):
+    """Where facts are kept that are cheap to forget."""
+
+    def recall(self, namespace: str, subject: str, signature: str) -> Any:
+        """The value recorded under this signature, or None."""
+
+    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
+        """Remember one fact."""
+
+
+@dataclass(frozen=True)
+class TaskIdentity:
+    """What an evaluation does, apart from the model: equal identities have equal keys.
+
+    Attributes:
+        material: all of it, as canonical values: samples, solver, scorers,
+            epochs, generation settings. It belongs in the action's config as is.
+    """
+
+    material: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The task's name, for listings."""
+        return str(self.material["task"]["name"])
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that will run, once for each epoch."""
+        return int(self.material["samples"]["count"])
+
+    @property
+    def samples_digest(self) -> str:
+        """Digest of the list of the samples' digests."""
+        return str(self.material["samples"]["digest"])
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal characters that stand for the material."""
+        return hash_bytes(canonical_json(self.material)).hex
+
+
+def identify(
+    config: EvalConfig,
+    memo: Memo,
+    base_dir: str | os.PathLike[str] = ".",
+    *,
+    equivalent: Sequence[Sequence[str]] = (),
+) -> TaskIdentity:
+    """Say what an evaluation is.
+
+    Args:
+        config: the task and the settings laid over it.
+        memo: remembers the answer while nothing it depended on changes.
+        base_dir: where a task file's relative path starts.
+        equivalent: classes of versions of Inspect that count as one, the one
+            that stands for the class first.
+
+    Raises:
+        EvaluationError: the task does not exist, cannot be made or cannot be
+            pinned; the message has the place in the user's code.
+        CanonicalError: a task argument has no canonical form.
+    """
+    request = task_request(config, base_dir, equivalent)
+    subject = hash_bytes(canonical_json({**request, "cwd": os.getcwd()}, "EvalConfig")).hex
+    signature = f"{sys.version} {os.environ.get('PYTHONPATH', '')}"
+    known = memo.recall(_NAMESPACE, subject, signature)
+    if known is None or not unchanged(known["dependencies"]):
+        known = _load(request)
+        if not known["dependencies"]["opaque"]:
+            memo.record(_NAMESPACE, subject, signature, known)
+    return TaskIdentity(overlaid(known["material"], config))
+
+
+def task_request(
+    config: EvalConfig, base_dir: str | os.PathLike[str], equivalent: Sequence[Sequence[str]]
+) -> dict[str, Value]:
+    """What a worker needs to know to make the task again, as JSON."""
+    task = config.task
+    file, at, function = task.partition("@")
+    if file.endswith(".py"):
+        task = f"{Path(os.path.abspath(Path(base_dir) / file))}{at}{function}"
+    elif Path(base_dir, task).exists():
+        raise EvaluationError(
+            f"EvalConfig.task: {task!r} is not a Python file; name one, as in 'tasks.py@greets'"
+        )
+    return {
+        "task": task,
+        "task_args": config.task_args,
+        "limit": config.limit,
+        "sample_ids": None if config.sample_ids is None else list(config.sample_ids),
+        "version": config.version,
+        "equivalent": [list(group) for group in equivalent],
+    }
+
+
+def overlaid(material: Mapping[str, Any], config: EvalConfig) -> dict[str, Value]:
+    """A task's material with the user's settings laid over the task's own."""
+    given = {"epochs": config.epochs, "fail_on_error": config.fail_on_error}
+    return {
+        **material,
+        **{name: value for name, value in given.items() if value is not None},
+        "generation": config.generation(material.get("generation", {})),
+    }
+
+
+def _load(request: Mapping[str, Value]) -> dict[str, Any]:
+    handle, name = tempfile.mkstemp(prefix="motools-identify-", suffix=".log")
+    os.close(handle)
+    log = Path(name)
+    answer: dict[str, Any] = run_worker(
+        _WORKER, request, log=log, on_event=lambda _: None, error=EvaluationError
+    )
+    log.unlink()  # kept when the worker failed: the error names it
+    return answer

@@ -1,0 +1,118 @@
+"""Running one evaluation in a worker process."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from motools.digest import Value
+from motools.errors import EvaluationError
+from motools.evals.config import EvalConfig
+from motools.evals.identity import TaskIdentity, task_request
+from motools.worker import Emit, Event, run_worker
+
+LOG: Final = "log.eval"
+"""The name of Inspect's log in the job's directory."""
+
+_WORKER: Final = "motools.evals.worker"
+
+
+def _ignore(event: Event) -> None:
+    """Take no notice of progress."""
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """One evaluation that is to be run.
+
+    Attributes:
+        config: as it was given to :func:`motools.evals.identity.identify`.
+        identity: what that returned; the worker requires the same.
+        model: ``{"base": {...}, "adapter": directory or None, "name": ...}`` for a
+            local model (see :func:`motools.training.local.models.load`), or
+            ``{"provider": "openai-api/service/model", "base_url": ..., "args": {...}}``
+            for one that Inspect reaches by itself. Keys come from the environment.
+        directory: takes Inspect's log, as ``log.eval``.
+        scratch: takes what is not part of the result.
+        base_dir: where a task file's relative path starts.
+        equivalent: as it was given to ``identify``.
+        on_event: receives ``{"event": "progress", "done": 3, "total": 10}``.
+        lock_fds: descriptors of locks that the worker holds along.
+    """
+
+    config: EvalConfig
+    identity: TaskIdentity
+    model: Mapping[str, Any]
+    directory: Path
+    scratch: Path
+    base_dir: str | os.PathLike[str] = "."
+    equivalent: Sequence[Sequence[str]] = ()
+    on_event: Emit = _ignore
+    lock_fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found.
+
+    Attributes:
+        scores: ``scorer/metric`` to its value; None where it is not a number.
+        stderr: ``scorer/metric`` to the standard error of that value.
+        samples: number of samples that ran, epochs counted.
+        log: Inspect's log.
+        usage: model to ``input_tokens`` and ``output_tokens``.
+        seconds: wall time of the evaluation, without starting and loading.
+    """
+
+    scores: Mapping[str, float | None]
+    stderr: Mapping[str, float | None]
+    samples: int
+    log: Path
+    usage: Mapping[str, Mapping[str, int]] = field(compare=False)
+    seconds: float = field(compare=False)
+
+    @property
+    def value(self) -> dict[str, Value]:
+        """What is kept as the entry's value: the same each time, where the model is."""
+        return {"scores": self.scores, "stderr": self.stderr, "samples": self.samples}
+
+
+def run(job: EvaluationJob) -> EvaluationResult:
+    """Run an evaluation to its end.
+
+    Raises:
+        EvaluationError: the task changed since it was identified, a sample
+            failed, or samples are missing. A part of an evaluation is no result.
+    """
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    request = {
+        "task": task_request(job.config, job.base_dir, job.equivalent),
+        "material": job.identity.material,
+        "config": dataclasses.asdict(job.config),
+        "model": job.model,
+        "directory": str(job.directory.absolute()),
+        "scratch": str(job.scratch.absolute()),
+    }
+    found = run_worker(
+        _WORKER,
+        request,
+        log=job.scratch / "worker.log",
+        on_event=job.on_event,
+        lock_fds=job.lock_fds,
+        env=_environment(job.model),
+        error=EvaluationError,
+    )
+    return EvaluationResult(log=job.directory / LOG, **found)
+
+
+def _environment(model: Mapping[str, Any]) -> dict[str, str]:
+    if "provider" in model:
+        return {}
+    from motools.training.local.models import OFFLINE
+
+    # The task may read a dataset from the Hub; the model may not.
+    return {name: value for name, value in OFFLINE.items() if name != "HF_HUB_OFFLINE"}

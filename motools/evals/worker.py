@@ -1,0 +1,219 @@
+"""The worker that runs one evaluation: ``python -m motools.evals.worker``.
+
+Inspect runs one evaluation in a process, so each gets its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.errors import EvaluationError
+from motools.evals.runner import LOG
+from motools.worker import Emit, serve
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.log import EvalLog
+    from inspect_ai.model import Model
+
+_SETTINGS: Final = ("temperature", "max_tokens", "top_p", "seed", "stop_seqs")
+_CENTRES: Final = ("accuracy", "mean")
+
+
+def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Run the evaluation and return its scores.
+
+    Args:
+        request: ``task`` (what made the identity), ``material`` (the identity
+            as planned), ``config``, ``model``, ``directory`` and ``scratch``.
+        emit: receives ``progress`` events: ``done`` of ``total`` samples.
+
+    Raises:
+        EvaluationError: the task is no longer as planned, a sample failed, or
+            samples are missing.
+    """
+    scratch = Path(request["scratch"])
+    # A cache of answers that Inspect kept for another model must never be read.
+    os.environ["INSPECT_CACHE_DIR"] = str(scratch / "cache")
+    sys.dont_write_bytecode = True
+
+    from motools.evals.loading import load_task, prepare
+
+    prepare(request["task"]["equivalent"])
+    task = load_task(request["task"]["task"], request["task"]["task_args"])
+    material = request["material"]
+    _require_same(task, request)
+    model = _model(request["model"])
+    total = material["samples"]["count"] * material["epochs"]
+    _report_progress(emit, total)
+    started = time.monotonic()
+    log = _evaluate(task, model, request, scratch / "logs")
+    seconds = time.monotonic() - started
+    _require_complete(log, total)
+    _require_pinned_models(log, {str(model), *material.get("models", [])})
+    shutil.move(_location(log), Path(request["directory"]) / LOG)
+    scores, stderr = _scores(log)
+    return {
+        "scores": scores,
+        "stderr": stderr,
+        "samples": total,
+        "usage": _usage(log),
+        "seconds": seconds,
+    }
+
+
+def _require_same(task: Task, request: dict[str, Any]) -> None:
+    from motools.digest import canonical_json
+    from motools.evals.config import EvalConfig
+    from motools.evals.identity import overlaid
+    from motools.evals.material import task_material
+
+    planned = request["material"]
+    config = EvalConfig.from_mapping(request["config"])
+    material = overlaid(task_material(task, request["task"]), config)
+    if canonical_json(material) == canonical_json(planned):
+        return
+    names = sorted(
+        name for name in {*material, *planned} if material.get(name) != planned.get(name)
+    )
+    raise EvaluationError(
+        f"task {task.name} changed between planning and running ({', '.join(names)}): nothing "
+        "was run; run again, and if it stays so, give its random choices a seed"
+    )
+
+
+def _model(spec: dict[str, Any]) -> Model:
+    from inspect_ai.model import get_model
+
+    if "provider" in spec:
+        return get_model(
+            spec["provider"],
+            base_url=spec.get("base_url"),
+            memoize=False,
+            **spec.get("args", {}),
+        )
+    import motools.evals.provider  # noqa: F401  (registers itself)
+
+    name = spec.get("name", "local")
+    parts = {"base": spec["base"], "adapter": spec.get("adapter")}
+    return get_model(f"motools/{name}", memoize=False, spec=parts)
+
+
+def _report_progress(emit: Emit, total: int) -> None:
+    from inspect_ai.hooks import Hooks, SampleEnd, hooks
+
+    @hooks(name="motools_progress", description="Tells the holder how far the evaluation is.")
+    class Progress(Hooks):
+        done = 0
+
+        async def on_sample_end(self, _: SampleEnd) -> None:
+            self.done += 1
+            emit({"event": "progress", "done": self.done, "total": total})
+
+    emit({"event": "progress", "done": 0, "total": total})
+
+
+def _evaluate(task: Task, model: Model, request: dict[str, Any], logs: Path) -> EvalLog:
+    from inspect_ai import eval as inspect_eval
+
+    selection, material = request["task"], request["material"]
+    generation = material["generation"]
+    options: dict[str, Any] = {name: generation[name] for name in _SETTINGS if name in generation}
+    if "ctl_server" in inspect.signature(inspect_eval).parameters:
+        options["ctl_server"] = False
+    (log,) = inspect_eval(
+        task,
+        model=model,
+        limit=selection["limit"],
+        sample_id=selection["sample_ids"],
+        epochs=material["epochs"],
+        fail_on_error=material["fail_on_error"],
+        continue_on_fail=False,
+        score_on_error=False,
+        retry_on_error=0,
+        cache=False,
+        display="none",
+        log_dir=str(logs),
+        log_format="eval",
+        log_level="warning",
+        **options,
+    )
+    return log
+
+
+def _require_complete(log: EvalLog, total: int) -> None:
+    from inspect_ai.log import read_eval_log_sample_summaries
+
+    failed = [one for one in read_eval_log_sample_summaries(log.location) if one.error]
+    if failed:
+        raise EvaluationError(
+            f"{len(failed)} of {total} samples failed; sample {failed[0].id!r}: {failed[0].error} "
+            f"({_where(log, failed[0])}); Inspect's log: {_location(log)}"
+        )
+    if log.status != "success" or log.results is None:
+        message = log.error.message if log.error else "no results"
+        raise EvaluationError(f"ended as {log.status}: {message}; Inspect's log: {_location(log)}")
+    completed = log.results.completed_samples
+    if completed != total or log.results.total_samples != total:
+        raise EvaluationError(
+            f"only {completed} of {total} samples were completed; Inspect's log: {_location(log)}"
+        )
+
+
+def _where(log: EvalLog, summary: Any) -> str:
+    """The last line of the traceback that names a place in code."""
+    from inspect_ai.log import read_eval_log_sample
+
+    sample = read_eval_log_sample(log.location, summary.id, summary.epoch)
+    lines = sample.error.traceback.splitlines() if sample.error else []
+    places = [line.strip() for line in lines if line.strip().startswith("File ")]
+    return places[-1] if places else "no traceback"
+
+
+def _require_pinned_models(log: EvalLog, pinned: set[str]) -> None:
+    used = set(log.stats.model_usage)
+    if others := sorted(used - pinned):
+        raise EvaluationError(
+            f"the task used the model {others[0]}, which is not part of its identity, so the "
+            "result is not kept; give it to the task as a model role or to the scorer as `model=`"
+        )
+
+
+def _scores(log: EvalLog) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    assert log.results is not None
+    reducers = {(score.name, score.reducer) for score in log.results.scores}
+    scores: dict[str, float | None] = {}
+    errors: dict[str, float | None] = {}
+    for score in log.results.scores:
+        several = sum(name == score.name for name, _ in reducers) > 1
+        name = f"{score.name}[{score.reducer}]" if several else score.name
+        centre = next((one for one in _CENTRES if one in score.metrics), None)
+        for label, metric in score.metrics.items():
+            value = metric.value if math.isfinite(metric.value) else None
+            if label == "stderr" and centre:
+                errors[f"{name}/{centre}"] = value
+            else:
+                scores[f"{name}/{label}"] = value
+    return scores, errors
+
+
+def _usage(log: EvalLog) -> dict[str, dict[str, int]]:
+    return {
+        model: {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        for model, usage in log.stats.model_usage.items()
+    }
+
+
+def _location(log: EvalLog) -> str:
+    return log.location.removeprefix("file://")
+
+
+if __name__ == "__main__":
+    serve(main)

@@ -1,0 +1,119 @@
+"""Settings: flag, then environment, then project file, then user file, then default.
+
+The project file is ``motools.toml``, or ``[tool.motools]`` in ``pyproject.toml``,
+in the working directory or the nearest one above it; the user file is
+``~/.config/motools/settings.toml``. Environment variables are ``MOTOOLS_`` and
+the name in capitals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from motools.configs import coerce, unknown_name
+from motools.errors import ConfigError, SettingsError
+
+PREFIX: Final = "MOTOOLS_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set. Nothing here is part of a key, but for ``equivalent``.
+
+    Attributes:
+        cache_dir: the directory of the cache.
+        lease_seconds: how long a runner may be silent before another host takes over.
+        trash_days: how long what was cleared can be undeleted.
+        currency: what costs are counted in.
+        equivalent: library name to groups of versions that count as one.
+    """
+
+    cache_dir: str = ".motools"
+    lease_seconds: float = 60.0
+    trash_days: float = 7.0
+    currency: str = "USD"
+    equivalent: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, directory: Path | None = None, **flags: Any) -> Self:
+        """The settings in force.
+
+        Args:
+            directory: where the search for a project file starts; by default here.
+            flags: values that go before everything else; None: not given.
+
+        Raises:
+            SettingsError: an unknown name or a wrong value, with where it stands.
+        """
+        values: dict[str, Any] = {}
+        for source, found in (
+            *_files(directory or Path.cwd()),
+            ("environment", _environment(cls)),
+            ("flags", {name: value for name, value in flags.items() if value is not None}),
+        ):
+            values.update(_checked(cls, source, found))
+        return cls(**values)
+
+
+def _files(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    found = [_read(config_home / "motools" / "settings.toml")]
+    for folder in (directory, *directory.parents):
+        project = _read(folder / "motools.toml") or _read(folder / "pyproject.toml", "tool", "motools")
+        if project:
+            found.append(project)
+            break
+    return [item for item in found if item]
+
+
+def _read(path: Path, *section: str) -> tuple[str, Mapping[str, Any]] | None:
+    try:
+        with path.open("rb") as stream:
+            values = tomllib.load(stream)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, tomllib.TOMLDecodeError) as problem:
+        raise SettingsError(f"{path}: {problem}") from problem
+    for name in section:
+        if name not in values:
+            return None
+        values = values[name]
+    return str(path), values
+
+
+def _environment(cls: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for spec in dataclasses.fields(cls):
+        text = os.environ.get(PREFIX + spec.name.upper())
+        if text is not None:
+            found[spec.name] = _parsed(text, spec.type)
+    return found
+
+
+def _parsed(text: str, declared: Any) -> Any:
+    if declared == "float":
+        try:
+            return float(text)
+        except ValueError:
+            return text  # refused below, with its name
+    return text
+
+
+def _checked(cls: type, source: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {spec.name: spec for spec in dataclasses.fields(cls)}
+    hints: dict[str, Any] = {"str": str, "float": float, "dict[str, Any]": dict[str, Any]}
+    checked = {}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingsError(unknown_name(f"{source}: {name}", name, list(known)))
+        try:
+            checked[name] = coerce(value, hints[str(known[name].type)], f"{source}: {name}")
+        except ConfigError as problem:
+            raise SettingsError(str(problem)) from problem
+    return checked

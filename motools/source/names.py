@@ -1,0 +1,194 @@
+"""From a name in the source to what it leads to, and whether a digest can vouch for that."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet
+from dataclasses import dataclass
+from types import CellType, FunctionType, ModuleType
+from typing import Any, Final, NoReturn, TypeAlias
+
+from motools.errors import SourceError
+from motools.source import rules
+from motools.source.objects import GONE, content_of
+from motools.source.origin import Origin, of_live_module, of_module
+from motools.source.scopes import Import, Use, path_of
+from motools.source.scopes import Unit as Node
+
+Watch: TypeAlias = Callable[[Mapping[str, Any], str, Any], None]
+"""Told of every look-up that has to stay as it is: mapping, name, what was found."""
+
+_CONTAINERS: Final = (MutableMapping, MutableSequence, MutableSet)
+_MODULE_FACTS: Final = frozenset({"__name__", "__package__", "__doc__", "__debug__", "__spec__"})
+
+
+@dataclass(frozen=True, eq=False)
+class External:
+    """A name in a library, as in ``numpy.linalg.norm``; the library need not be imported."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A function or class whose names are being followed.
+
+    Attributes:
+        name: what to call it in an error.
+        filename: file that defines it.
+        node: its definition.
+        namespace: the globals it sees.
+        cells: the names it captured.
+        is_local: True for a class inside a function, whose body saw names that are gone.
+    """
+
+    name: str
+    filename: str
+    node: Node
+    namespace: Mapping[str, Any]
+    cells: Mapping[str, CellType]
+    is_local: bool = False
+
+    def refuse(self, line: int, reason: str) -> NoReturn:
+        """Say that what stands on a line cannot be pinned by source.
+
+        Raises:
+            SourceError: always.
+        """
+        raise SourceError(
+            f"{self.name} ({self.filename}:{line}) {reason}, which source alone does not pin. "
+            'Pass it as an argument, or describe the function by hand with version="..."'
+        )
+
+
+def resolve(use: Use, unit: Unit, watch: Watch) -> tuple[str, Any]:
+    """The part of a path that leads to something, and what that is.
+
+    Returns:
+        the path in dots, and an object, an :class:`External` or ``GONE``.
+
+    Raises:
+        SourceError: the path is a whole module, any name of which may be meant.
+    """
+    target = _root(use, unit, watch)
+    length = 1
+    while isinstance(target, ModuleType) and of_live_module(target) is Origin.OWN:
+        if length == len(use.path):
+            if use.lenient:
+                return ".".join(use.path), GONE
+            unit.refuse(use.line, f"uses the whole module {'.'.join(use.path)}")
+        name = use.path[length]
+        found = getattr(target, name, GONE)
+        if name in vars(target) or found is GONE:
+            watch(vars(target), name, found)
+        target, length = found, length + 1
+    if isinstance(target, ModuleType):
+        target = External(target.__name__)
+    if isinstance(target, External):
+        return ".".join(use.path), External(".".join((target.name, *use.path[length:])))
+    path = ".".join(use.path[:length])
+    if target is GONE and unit.is_local and not use.lenient:
+        unit.refuse(use.line, f"takes {path} from a scope that is gone")
+    return path, target
+
+
+def check(use: Use, path: str, target: Any, unit: Unit) -> None:
+    """Refuse a use that source does not pin.
+
+    Raises:
+        SourceError: it reads files or the environment, looks names up at run time,
+            or changes what outlives the call.
+    """
+    reason = rules.of_object(target, use.call)
+    if isinstance(target, External):
+        module, _, name = target.name.partition(".")
+        if module == "builtins":
+            reason = rules.of_builtin(name.partition(".")[0], use.call)
+        else:
+            reason = rules.of_dotted(target.name, use.call)
+    elif use.writes and (use.mutator is None or isinstance(target, _CONTAINERS)):
+        reason = f"changes {path}, which outlives the call"
+    elif path == "__file__":
+        reason = "reads __file__, and so depends on files beside it"
+    if reason is not None:
+        unit.refuse(use.line, reason)
+
+
+def check_methods(calls: list[ast.Call], known: set[int], unit: Unit) -> None:
+    """Refuse calls of methods that read files, of objects that are not known.
+
+    Raises:
+        SourceError: there is one.
+    """
+    for call in calls:
+        if id(call) not in known and (reason := rules.of_method(call)):
+            unit.refuse(call.lineno, reason)
+
+
+def is_known(target: Any) -> bool:
+    """Whether what a call's name leads to is itself described, so that its name says nothing."""
+    return isinstance(target, (External, FunctionType, type))
+
+
+def says_itself(target: Any, use: Use, path: str) -> bool:
+    """Whether source says all there is about a name: builtins, facts about the module."""
+    if target is GONE:
+        return use.lenient
+    if isinstance(target, External):
+        return target.name.startswith("builtins.")
+    return path in _MODULE_FACTS
+
+
+def stem(target: External, use: Use) -> External:
+    """What the first name of a path stands for; the attributes are in the source."""
+    attributes = "".join(f".{name}" for name in use.path[1:])
+    return External(target.name.removesuffix(attributes) or target.name)
+
+
+def is_motools(decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:
+    """Whether a decorator is one of motools, whose arguments do not change the work."""
+    path = path_of(getattr(decorator, "func", decorator))
+    target: Any = None if path is None else namespace.get(path[0])
+    for name in (path or ())[1:]:
+        target = getattr(target, name, None)
+    module = getattr(target, "__module__", None)
+    return isinstance(module, str) and module.partition(".")[0] == "motools"
+
+
+def _root(use: Use, unit: Unit, watch: Watch) -> Any:
+    name = use.path[0]
+    if use.imported is not None:
+        return _imported(use.imported, unit.namespace)
+    if name in unit.cells:
+        return content_of(unit.cells[name])
+    target = unit.namespace.get(name, GONE)
+    watch(unit.namespace, name, target)
+    if target is GONE and hasattr(builtins, name):
+        return External(f"builtins.{name}")
+    return target
+
+
+def _imported(imported: Import, namespace: Mapping[str, Any]) -> Any:
+    module = imported.module
+    if imported.level:
+        package = namespace.get("__package__") or ""
+        module = importlib.util.resolve_name("." * imported.level + module, package)
+    top = module.partition(".")[0]
+    try:
+        origin = of_module(module)
+    except SourceError:
+        return GONE  # an optional module that is not installed here
+    if origin is not Origin.OWN:
+        if imported.name is not None:
+            return External(f"{module}.{imported.name}")
+        return External(module if imported.aliased else top)
+    found = importlib.import_module(module)
+    if imported.name is None:
+        return found if imported.aliased else sys.modules[top]
+    if not hasattr(found, imported.name) and hasattr(found, "__path__"):
+        return importlib.import_module(f"{module}.{imported.name}")
+    return getattr(found, imported.name, GONE)

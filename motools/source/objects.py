@@ -1,0 +1,125 @@
+"""Live functions and classes: their names, their files, and who answers for them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import CellType, FunctionType, MethodType
+from typing import Any, Final
+
+from motools.errors import SourceError
+from motools.source.files import cells_with
+from motools.source.origin import Origin, of_file, of_module
+
+GONE: Final = object()
+"""Stands for a name that leads to nothing."""
+
+
+def name_of(value: Any) -> str:
+    """What to call a value: its module and qualified name, or its type's."""
+    named = value if isinstance(getattr(value, "__qualname__", None), str) else type(value)
+    module = str(getattr(named, "__module__", None) or "builtins")
+    return f"{module_name(module, getattr(value, '__globals__', None))}.{named.__qualname__}"
+
+
+def module_name(name: str, namespace: Mapping[str, Any] | None = None) -> str:
+    """A module's name; a script's is that of its file, as when it is imported."""
+    if name != "__main__":
+        return name
+    main = namespace or vars(sys.modules["__main__"])
+    spec, file = main.get("__spec__"), main.get("__file__")
+    return str(spec.name) if spec is not None else Path(str(file)).stem if file else name
+
+
+def content_of(cell: CellType) -> Any:
+    """What a captured name stands for now, or GONE."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return GONE
+
+
+def is_own_callable(value: Any) -> bool:
+    """Whether a library's function that holds this may call code of one's own."""
+    if isinstance(value, type):
+        return class_origin(value) is Origin.OWN
+    if isinstance(value, (MethodType, functools.partial)):
+        return True
+    return isinstance(value, FunctionType) or hasattr(value, "__wrapped__")
+
+
+def owner_of(function: FunctionType) -> type | None:
+    """The class a method was defined in, whose other methods it may call."""
+    *parents, name = function.__qualname__.split(".")
+    if not parents or "<locals>" in parents:
+        return None
+    owner: Any = function.__globals__.get(parents[0])
+    for parent in parents[1:]:
+        owner = getattr(owner, parent, None)
+    return owner if isinstance(owner, type) and name in vars(owner) else None
+
+
+def functions_of(cls: type) -> Iterator[FunctionType]:
+    """The functions in a class that have source, generated ones excepted."""
+    for member in vars(cls).values():
+        parts = [
+            getattr(member, name, None) for name in ("__func__", "fget", "fset", "fdel", "func")
+        ]
+        for part in (member, *parts):
+            if isinstance(part, FunctionType) and not _is_generated(part):
+                yield part
+
+
+def _is_generated(function: FunctionType) -> bool:
+    filename = function.__code__.co_filename
+    return filename.startswith(("<string>", "<attrs")) or of_file(filename) is not Origin.OWN
+
+
+def slots_of(cls: type) -> tuple[str, ...]:
+    """The names of a class's own slots that hold values."""
+    slots = vars(cls).get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def class_origin(cls: type) -> Origin:
+    """Who answers for a class."""
+    if any(functions_of(cls)):
+        return Origin.OWN
+    return of_module(cls.__module__)
+
+
+def class_file(cls: type, members: list[FunctionType]) -> str:
+    """The file that defines a class, a notebook's cell included.
+
+    Raises:
+        SourceError: there is none, or several cells define the class.
+    """
+    for member in members:
+        if member.__qualname__.startswith(f"{cls.__qualname__}."):
+            return member.__code__.co_filename
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if file is not None:
+        return str(file)
+    cells = cells_with(cls.__qualname__)
+    if len(cells) != 1:
+        raise SourceError(f"class {name_of(cls)}: its source is out of reach; pass version=")
+    return cells[0]
+
+
+def namespace_of(cls: type, members: list[FunctionType]) -> Mapping[str, Any]:
+    """The globals of the module that defines a class.
+
+    Raises:
+        SourceError: the class has no methods and its module is not in ``sys.modules``.
+    """
+    if members:
+        return members[0].__globals__
+    if cls.__module__ not in sys.modules:
+        raise SourceError(
+            f"class {name_of(cls)}: its module is not in sys.modules, so what it uses is out of "
+            "reach; register the module, or pass version="
+        )
+    return vars(sys.modules[cls.__module__])

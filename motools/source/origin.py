@@ -1,0 +1,119 @@
+"""Where code comes from: one's own source, a package, the standard library or motools."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import site
+import sys
+import sysconfig
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from motools.errors import SourceError
+
+
+class Origin(Enum):
+    """Who answers for a piece of code, which says how it enters a digest."""
+
+    OWN = "by source"
+    PACKAGE = "by the version of its distribution"
+    STDLIB = "not at all"
+    MOTOOLS = "by the recipe numbers of motools"
+
+
+_MOTOOLS: Final = str(Path(__file__).parents[1])
+
+
+@functools.cache
+def of_file(filename: str) -> Origin:
+    """The origin of code by the file it was compiled from; editable installs are one's own."""
+    if filename.startswith("<frozen "):
+        return Origin.STDLIB
+    if filename.startswith("<"):
+        return Origin.OWN
+    path = Path(filename).absolute()
+    if path.is_relative_to(_MOTOOLS):
+        return Origin.MOTOOLS
+    if {"site-packages", "dist-packages"} & set(path.parts) or any(
+        path.is_relative_to(directory) for directory in _package_directories()
+    ):
+        return Origin.PACKAGE
+    if any(path.is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")):
+        return Origin.STDLIB
+    return Origin.OWN
+
+
+def of_module(name: str) -> Origin:
+    """The origin of a module by its name, without importing it.
+
+    Raises:
+        SourceError: there is no source and no distribution by which to tell.
+    """
+    top = name.partition(".")[0]
+    if top == "motools":
+        return Origin.MOTOOLS
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if isinstance(file, str):
+        return of_file(file)
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return Origin.STDLIB
+    if top == "__main__":
+        return Origin.OWN
+    return _of_distribution(top)
+
+
+def packages(name: str) -> dict[str, str]:
+    """The distributions that provide a module, with their versions.
+
+    Raises:
+        SourceError: no installed distribution claims the module.
+    """
+    return _packages(name.partition(".")[0])
+
+
+def of_live_module(module: ModuleType) -> Origin:
+    """The origin of a module that is loaded, whether or not it can be imported by name."""
+    file = getattr(module, "__file__", None)
+    return of_file(file) if isinstance(file, str) else of_module(module.__name__)
+
+
+@functools.cache
+def _packages(top: str) -> dict[str, str]:
+    try:
+        return {top: importlib.metadata.version(top)}
+    except importlib.metadata.PackageNotFoundError:
+        names = sorted(set(_distributions().get(top, ())))
+    if not names:
+        raise SourceError(
+            f"module {top!r} is installed, but no distribution claims it, so its version is "
+            "unknown; install it with pip, or pass version="
+        )
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(importlib.metadata.packages_distributions())
+
+
+@functools.cache
+def _package_directories() -> tuple[str, ...]:
+    found = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    found |= {*site.getsitepackages(), site.getusersitepackages()}
+    return tuple(sorted(found))
+
+
+def _of_distribution(top: str) -> Origin:
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise SourceError(f"module {top!r} cannot be found; install it, or pass version=")
+    places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
+    origins = {of_file(str(place)) for place in places}
+    return Origin.OWN if Origin.OWN in origins else Origin.PACKAGE

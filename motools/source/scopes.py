@@ -1,0 +1,318 @@
+"""What a piece of source reads and writes beyond its own names.
+
+The scoping rules of Python, applied to the syntax tree alone, so that the
+answer is the same on every Python version. Where the rules depend on what
+happens at run time, more is reported, never less.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Unit: TypeAlias = Function | ast.ClassDef
+
+FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+MUTATORS: Final = frozenset(
+    {"append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault"}
+    | {"pop", "popleft", "popitem", "remove", "discard", "clear", "sort", "reverse", "rotate"}
+    | {"__setitem__", "__delitem__"}
+)
+"""Methods that change a container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A name bound by an import statement inside a function.
+
+    Attributes:
+        module: the module as written; empty in ``from . import name``.
+        name: what is taken from it, or None for the module itself.
+        level: number of leading dots.
+        aliased: True when ``import a.b as c`` binds the submodule itself.
+    """
+
+    module: str
+    name: str | None
+    level: int = 0
+    aliased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A name from outside, with the attributes taken from it, as in ``helpers.rows.load``.
+
+    Attributes:
+        path: the name and its attributes.
+        line: line in the file.
+        writes: True when what the path leads to is changed.
+        mutator: the container method by which it is changed, if by a method.
+        call: the call, when the path is what is called.
+        imported: the import statement that binds the name, if inside the function.
+        lenient: True in annotations and decorators, where a name may belong to a
+            scope that is gone.
+    """
+
+    path: tuple[str, ...]
+    line: int
+    writes: bool = False
+    mutator: str | None = None
+    call: ast.Call | None = None
+    imported: Import | None = None
+    lenient: bool = False
+
+
+@dataclass
+class _Scope:
+    bound: set[str]
+    imports: dict[str, Import] = field(default_factory=dict)
+    globals: set[str] = field(default_factory=set)
+    nonlocals: set[str] = field(default_factory=set)
+    is_class: bool = False
+
+
+def uses(unit: Unit) -> tuple[list[Use], list[ast.Call]]:
+    """The names from outside that a function or class uses, and every call of a method.
+
+    The defaults of the function itself are left out: they were evaluated when it
+    was defined, so their values count, not their source.
+    """
+    reader = _Reader()
+    reader.visit_unit(unit)
+    return reader.uses, reader.method_calls
+
+
+class _Reader(ast.NodeVisitor):
+    def __init__(self) -> None:
+        self.uses: list[Use] = []
+        self.method_calls: list[ast.Call] = []
+        self._scopes: list[_Scope] = []
+        self._lenient = False
+
+    def visit_unit(self, unit: Unit) -> None:
+        if isinstance(unit, ast.ClassDef):
+            self.visit_ClassDef(unit)
+        else:
+            self._function(unit, defaults=False)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._function(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._function(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        with self._leniently():
+            self._visit_all(node.decorator_list)
+        types = _type_names(node)
+        with self._scope(_Scope(types)):
+            self._visit_all([*getattr(node, "type_params", []), *node.bases, *node.keywords])
+            with self._scope(_bindings(node.body, is_class=True)):
+                self._visit_all(node.body)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self.visit(node.target)
+        # Inside functions, annotations of variables are never evaluated.
+        if self._scopes and self._scopes[-1].is_class:
+            with self._leniently():
+                self.visit(node.annotation)
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_ListComp(self, node: ast.ListComp) -> None:
+        self._comprehension(node.generators, [node.elt])
+
+    def visit_SetComp(self, node: ast.SetComp) -> None:
+        self._comprehension(node.generators, [node.elt])
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> None:
+        self._comprehension(node.generators, [node.elt])
+
+    def visit_DictComp(self, node: ast.DictComp) -> None:
+        self._comprehension(node.generators, [node.key, node.value])
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._use((node.id,), node.lineno)
+        elif any(node.id in scope.globals | scope.nonlocals for scope in self._scopes):
+            self._use((node.id,), node.lineno, writes=True)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            self._write_through(node.value, node.lineno)
+        path = path_of(node)
+        if path is None:
+            self.visit(node.value)
+        else:
+            self._use(path, node.lineno)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            self._write_through(node.value, node.lineno)
+        self.visit(node.value)
+        self.visit(node.slice)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        path = path_of(node.func)
+        if isinstance(node.func, ast.Attribute):
+            self.method_calls.append(node)
+            if node.func.attr in MUTATORS:
+                self._write_through(node.func.value, node.lineno, node.func.attr)
+        elif path in (("setattr",), ("delattr",)) and node.args:
+            self._write_through(node.args[0], node.lineno)
+        if path is None:
+            self.visit(node.func)
+        else:
+            self._use(path, node.lineno, call=node)
+        self._visit_all([*node.args, *node.keywords])
+
+    def _function(self, node: Function, defaults: bool = True) -> None:
+        arguments = node.args
+        if defaults:
+            self._visit_all([*arguments.defaults, *filter(None, arguments.kw_defaults)])
+        parameters = _parameters(arguments)
+        annotations = [parameter.annotation for parameter in parameters]
+        if not isinstance(node, ast.Lambda):
+            with self._leniently():
+                self._visit_all(node.decorator_list)
+            annotations.append(node.returns)
+        with self._scope(_Scope(_type_names(node))):
+            with self._leniently():
+                self._visit_all(getattr(node, "type_params", []))
+                self._visit_all(filter(None, annotations))
+            body = [node.body] if isinstance(node, ast.Lambda) else node.body
+            scope = _bindings(body)
+            scope.bound |= {parameter.arg for parameter in parameters}
+            with self._scope(scope):
+                self._visit_all(body)
+
+    def _comprehension(self, generators: list[ast.comprehension], results: list[ast.expr]) -> None:
+        self.visit(generators[0].iter)
+        targets = {
+            name.id
+            for generator in generators
+            for name in ast.walk(generator.target)
+            if isinstance(name, ast.Name)
+        }
+        with self._scope(_Scope(targets)):
+            for index, generator in enumerate(generators):
+                if index:
+                    self.visit(generator.iter)
+                self._visit_all([generator.target, *generator.ifs])
+            self._visit_all(results)
+
+    def _write_through(self, target: ast.expr, line: int, mutator: str | None = None) -> None:
+        while isinstance(target, (ast.Subscript, ast.Attribute, ast.Starred)):
+            if (path := path_of(target)) is not None:
+                return self._use(path, line, writes=True, mutator=mutator)
+            target = target.value
+        if isinstance(target, ast.Name):
+            self._use((target.id,), line, writes=True, mutator=mutator)
+        return None
+
+    def _use(
+        self,
+        path: tuple[str, ...],
+        line: int,
+        *,
+        writes: bool = False,
+        mutator: str | None = None,
+        call: ast.Call | None = None,
+    ) -> None:
+        imported = None
+        for depth, scope in enumerate(reversed(self._scopes)):
+            if path[0] in scope.globals:
+                break
+            if path[0] in scope.bound and (depth == 0 or not scope.is_class):
+                imported = scope.imports.get(path[0])
+                if imported is None:
+                    return
+                break
+        self.uses.append(Use(path, line, writes, mutator, call, imported, self._lenient))
+
+    def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
+        for node in nodes:
+            self.visit(node)
+
+    @contextmanager
+    def _scope(self, scope: _Scope) -> Iterator[None]:
+        self._scopes.append(scope)
+        yield
+        self._scopes.pop()
+
+    @contextmanager
+    def _leniently(self) -> Iterator[None]:
+        before, self._lenient = self._lenient, True
+        yield
+        self._lenient = before
+
+
+def path_of(node: ast.AST) -> tuple[str, ...] | None:
+    """The names of a dotted expression, as in ``a.b.c``, or None for any other."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else None
+
+
+def _parameters(arguments: ast.arguments) -> list[ast.arg]:
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return every + [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
+
+
+def _type_names(node: Unit) -> set[str]:
+    return {parameter.name for parameter in getattr(node, "type_params", [])}
+
+
+def _bindings(body: Iterable[ast.AST], is_class: bool = False) -> _Scope:
+    """The names that statements bind in the scope they stand in."""
+    scope = _Scope(set(), is_class=is_class)
+    pending = list(body)
+    while pending:
+        node = pending.pop()
+        _bind(node, scope)
+        if isinstance(node, _COMPREHENSIONS):
+            # Only `:=` reaches out of a comprehension.
+            scope.bound |= {
+                inner.target.id for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)
+            }
+        elif not isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            pending.extend(ast.iter_child_nodes(node))
+    scope.bound -= scope.globals | scope.nonlocals
+    return scope
+
+
+def _bind(node: ast.AST, scope: _Scope) -> None:  # noqa: C901 - one case for each statement
+    match node:
+        case ast.Name(id=name) if not isinstance(node.ctx, ast.Load):
+            scope.bound.add(name)
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            scope.bound.add(name)
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+            scope.bound.add(name)
+        case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+            scope.bound.add(name)
+        case ast.Global(names=names):
+            scope.globals.update(names)
+        case ast.Nonlocal(names=names):
+            scope.nonlocals.update(names)
+        case ast.Import():
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                scope.bound.add(name)
+                scope.imports[name] = Import(alias.name, None, 0, alias.asname is not None)
+        case ast.ImportFrom():
+            for alias in node.names:
+                name = alias.asname or alias.name
+                scope.bound.add(name)
+                scope.imports[name] = Import(node.module or "", alias.name, node.level)

@@ -1,0 +1,180 @@
+"""People's own functions as steps.
+
+The key of a call is made of the function's qualified name, the digest of its
+source (or the ``version`` given instead) and its arguments, so the same call
+of the same code is the same action, in every process and on every machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from motools import arguments, source
+from motools.cache.action import Action
+from motools.codecs import decode, encode
+from motools.digest import SHORT
+from motools.errors import MotoolsError, SourceError
+from motools.source.objects import name_of
+
+if TYPE_CHECKING:
+    from motools.cache import Cache, Entry, RunContext
+
+R = TypeVar("R")
+
+RECIPE: Final = 1
+"""Changes only if the same call should ever mean other work."""
+
+_context: ContextVar[RunContext] = ContextVar("motools_run_context")
+
+
+def run_context() -> RunContext:
+    """The context of the cached function that is running: where to write, what to report.
+
+    A function may write files below ``run_context().directory`` and return
+    their paths without a copy, keep checkpoints in ``.scratch``, say how far it
+    is with ``.report(…)`` and what it spent in ``.cost``.
+
+    Raises:
+        MotoolsError: no cached function is running here.
+    """
+    try:
+        return _context.get()
+    except LookupError:
+        raise MotoolsError(
+            "run_context() was called outside a cached function; call it in the body of one"
+        ) from None
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function whose calls are steps.
+
+    Attributes:
+        function: sync or async, not a generator.
+        version: stands in the key instead of the source, which then may change freely.
+        unhashed: names of arguments that change nothing about the result.
+
+    Raises:
+        SourceError: the function is a generator: there is no result to keep.
+    """
+
+    function: Callable[..., Any]
+    version: str | None = None
+    unhashed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
+            raise SourceError(f"{self.name} is a generator, which cannot be cached: return a list")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name where it can be: a function copied by value has lost those of its
+        # globals that it does not use itself, and its source digest with them.
+        by_value = (self.function, self.version, self.unhashed)
+        return _restored, (self.function.__module__, self.function.__qualname__, *by_value)
+
+    @property
+    def name(self) -> str:
+        """``module.qualified_name``; a script's module is called as when it is imported."""
+        return name_of(self.function)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calls are :class:`AsyncCall`."""
+        return inspect.iscoroutinefunction(self.function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Call[Any] | AsyncCall[Any]:
+        """The step that calls the function with these arguments."""
+        return (AsyncCall if self.is_async else Call)(self, args, kwargs)
+
+
+def _restored(module: str, name: str, *by_value: Any) -> Function:
+    """The function of a decorated name in another process, or else the copy that travelled."""
+    copied = Function(*by_value)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return copied
+    plan = getattr(found, "plan", None)
+    if not isinstance(plan, Function):
+        return copied
+    same = plan.function.__code__ == copied.function.__code__ and plan.version == copied.version
+    return plan if same and plan.unhashed == copied.unhashed else copied
+
+
+@dataclass(frozen=True, eq=False)
+class _Call(Generic[R]):
+    function: Function
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def action(self, _cache: Cache) -> Action:
+        """What the key is made of.
+
+        Raises:
+            CanonicalError: an argument has no canonical form.
+            SourceError: the source is out of reach and no version was given.
+        """
+        function = self.function
+        described = source.describe(function.function, version=function.version)
+        bound = arguments.bind(
+            function.function, self.args, dict(self.kwargs), unhashed=function.unhashed
+        )
+        return Action(
+            kind="function",
+            config={"function": function.name, "source": described.digest, "arguments": bound},
+            backend={"name": "python", "recipe": RECIPE},
+        )
+
+    def decode(self, entry: Entry) -> R:
+        """What the function returned, a new object at each call.
+
+        Returned files and directories are copied out, since people own what
+        they get: into a temporary directory that only they or the system remove.
+        """
+        value: R = decode(entry.value, entry.files, prefix=f"motools-{entry.key[:SHORT]}-")
+        return value
+
+    @contextmanager
+    def _running(self, context: RunContext) -> Iterator[None]:
+        context.label(function=self.function.name)
+        token = _context.set(context)
+        try:
+            yield
+        finally:
+            _context.reset(token)
+
+
+class Call(_Call[R]):
+    """One call of a function."""
+
+    def run(self, context: RunContext) -> Any:
+        """Call the function.
+
+        Raises:
+            ResultError: what it returned cannot be stored.
+        """
+        with self._running(context):
+            value = self.function.function(*self.args, **self.kwargs)
+        return encode(value, context.directory)
+
+
+class AsyncCall(_Call[R]):
+    """One call of an async function."""
+
+    async def run(self, context: RunContext) -> Any:
+        """Call the function.
+
+        Raises:
+            ResultError: what it returned cannot be stored.
+        """
+        with self._running(context):
+            value = await self.function.function(*self.args, **self.kwargs)
+        return encode(value, context.directory)

@@ -1,0 +1,24 @@
+"""Run options: what changes how a step runs and never what it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from motools.configs import Config
+
+
+@dataclass(frozen=True)
+class RunOptions(Config):
+    """How a step runs. Nothing here is ever part of a key.
+
+    Attributes:
+        timeout: seconds to wait for another runner of the same key; None: for ever.
+        base_dir: where relative paths of task files start.
+        suffix: a name for people, where the backend takes one.
+        tags: recorded with the entry.
+    """
+
+    timeout: float | None = None
+    base_dir: str = "."
+    suffix: str | None = None
+    tags: tuple[str, ...] = field(default=())

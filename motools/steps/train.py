@@ -1,0 +1,123 @@
+"""The train step: a model from a dataset, a base model and a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.artifacts import Dataset, Model
+from motools.cache.action import Action
+from motools.digest import canonical_json, hash_bytes
+from motools.errors import MotoolsError
+from motools.steps.options import RunOptions
+from motools.steps.upload import FILE, Upload
+from motools.training import registry
+from motools.training.config import FineTuneConfig
+from motools.training.protocol import BaseModel, TrainingJob
+
+if TYPE_CHECKING:
+    from motools.cache import Cache, Entry, RunContext
+
+KIND: Final = "model"
+
+
+@dataclass(frozen=True)
+class Train:
+    """Fine-tune a model.
+
+    Attributes:
+        dataset: what to learn from; uploaded when there is something to train.
+        config: what to do.
+        backend: who does it, by name.
+        options: how to run.
+        replicate: which of several independent repeats.
+    """
+
+    dataset: Dataset
+    config: FineTuneConfig
+    backend: str = "local"
+    options: RunOptions = field(default_factory=RunOptions)
+    replicate: int = 0
+
+    def action(self, cache: Cache) -> Action:
+        """The dataset, the base model and every value that decides the result.
+
+        Raises:
+            DatasetError: a row is not JSON.
+            BackendError: the backend is unknown or cannot honour a field.
+        """
+        backend = registry.backend(self.backend)
+        base = self._base(cache)
+        return Action(
+            kind=KIND,
+            inputs={
+                "dataset": str(self.dataset.identify(cache.memo).digest),
+                "base_model": base.digest,
+            },
+            config=backend.resolve(self.config, base),
+            backend=backend.identity(),
+            replicate=self.replicate,
+        )
+
+    def run(self, context: RunContext) -> Any:
+        """Upload the dataset if it is not there yet, and train."""
+        cache, upload = context.cache, Upload(self.dataset)
+        dataset = cache.get_or_run(
+            upload.action(cache), upload.run, report=context.send_report, timeout=self.options.timeout
+        )
+        base = self._base(cache)
+        if self.action(cache).key != context.key:
+            raise MotoolsError(
+                f"the dataset or base model of {context.key[:12]} changed since it was planned: "
+                "run it again"
+            )
+        context.label(
+            model_id=context.key,
+            dataset_hash=str(context.action.inputs["dataset"]),
+            base_model=self.config.base_model,
+            backend=self.backend,
+        )
+        result = registry.backend(self.backend).train(
+            TrainingJob(
+                dataset=dataset.file(FILE, hashed=True),
+                config=dict(context.action.config),
+                base=base.spec,
+                directory=context.directory,
+                scratch=context.scratch,
+                report=context.report,
+                lock_fds=context.lock_fds,
+            )
+        )
+        context.provenance.update(
+            result.provenance,
+            config=self.config.changed(),
+            base_model=self.config.base_model,
+            tags=list(self.options.tags),
+        )
+        # Times are not part of the result: the same work again has the same value.
+        metrics = dict(result.metrics)
+        context.provenance["seconds"] = metrics.pop("seconds", None)
+        return metrics
+
+    def decode(self, entry: Entry) -> Model:
+        """The model, wherever its weights are."""
+        return Model(
+            base_model=self.config.base_model,
+            key=entry.key,
+            digest=model_digest(entry),
+            remote=entry.remote,
+            cache=str(entry.root),
+        )
+
+    def _base(self, cache: Cache) -> BaseModel:
+        return registry.backend(self.backend).identify(
+            self.config.base_model, cache.memo.digest_file
+        )
+
+
+def model_digest(entry: Entry) -> str:
+    """What stands for a trained model in a key: its bytes and its base's, not how it was made."""
+    if entry.remote is not None:
+        return entry.remote.digest
+    parts = {"base_model": entry.action["inputs"]["base_model"], "files": entry.tree}
+    return hash_bytes(canonical_json(parts)).hex

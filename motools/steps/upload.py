@@ -1,0 +1,70 @@
+"""The upload step: a dataset in canonical form, kept under its digest."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.artifacts import Dataset
+from motools.cache.action import Action
+from motools.errors import DatasetError
+
+if TYPE_CHECKING:
+    from motools.cache import Cache, Entry, RunContext
+
+KIND: Final = "dataset"
+RECIPE: Final = 1
+FILE: Final = "dataset.jsonl"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Keep a dataset in the cache.
+
+    Attributes:
+        dataset: what to keep.
+    """
+
+    dataset: Dataset
+
+    def action(self, cache: Cache) -> Action:
+        """The dataset's digest, and that it is kept here.
+
+        Raises:
+            DatasetError: a row is wrong.
+        """
+        return Action(
+            kind=KIND,
+            inputs={"rows": str(self.dataset.identify(cache.memo).digest)},
+            backend={"name": "local", "recipe": RECIPE},
+        )
+
+    def run(self, context: RunContext) -> Any:
+        """Write the canonical form.
+
+        Raises:
+            DatasetError: the file changed since the action was made.
+        """
+        dataset = self.dataset.identify(context.cache.memo)
+        planned = context.action.inputs["rows"]
+        written = dataset.write(context.directory / FILE)
+        if written.hex != planned:
+            raise DatasetError(
+                f"{dataset.path} changed while it was uploaded (digest {written.short}, expected "
+                f"{planned[:12]}): run it again"
+            )
+        file_id = f"file-{written.hex[:24]}"
+        context.label(dataset_hash=written.hex, file_id=file_id)
+        if dataset.path is not None:
+            context.provenance["source"] = dataset.path
+        return {"file_id": file_id, "rows": dataset.rows}
+
+    def decode(self, entry: Entry) -> Dataset:
+        """The dataset, with the id of its file."""
+        return dataclasses.replace(
+            self.dataset,
+            digest=entry.action["inputs"]["rows"],
+            rows=entry.value["rows"],
+            file_id=entry.value["file_id"],
+        )

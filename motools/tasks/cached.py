@@ -1,0 +1,244 @@
+"""Prefect tasks behind the cache: :func:`cached_task`, :func:`step_task`, :class:`CachedTask`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from copy import copy
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
+
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import get_current_settings
+from prefect.tasks import Task
+from prefect.transactions import TransactionState, get_transaction
+
+from motools.errors import ConfigError
+from motools.steps.function import Function
+from motools.steps.step import Step
+from motools.tasks import options as task_options
+from motools.tasks import tally
+from motools.tasks.caches import Place, cache_at
+from motools.tasks.options import TaskOptions
+from motools.tasks.perform import perform, perform_async
+from motools.tasks.witness import inside_run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CachedTask(Task[P, R], Generic[P, R]):
+    """A Prefect task whose result comes from the cache when it is there.
+
+    A hit is labelled Cached in Prefect and the caller gets the plain value.
+    Prefect's own cache is off (``NO_CACHE``): one cache, one truth. Outside a
+    flow, a call goes to the cache without a task run, and no server is started.
+
+    Args:
+        function: what it is named and documented after, with its signature.
+        plan: makes the step from the arguments.
+        is_async: whether the step is an :class:`~motools.steps.step.AsyncStep`.
+        cache: which cache; the current one by default.
+        options: Prefect's task options; see :class:`~motools.tasks.options.TaskOptions`.
+
+    Raises:
+        ConfigError: an option of Prefect's own caching was given.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, Any],
+        plan: Callable[P, Any],
+        *,
+        is_async: bool = False,
+        cache: Place = None,
+        **options: Any,
+    ) -> None:
+        task_options.check(options)
+        if isinstance(function, (classmethod, staticmethod)):
+            raise ConfigError("put @classmethod or @staticmethod above the decorator of the task")
+        body = _async_body(function, plan) if is_async else _body(function, plan)
+        super().__init__(body, cache_policy=NO_CACHE, **{**options, "persist_result": False})
+        self.plan = plan
+        self.cache = cache
+        # Made from the function: all bodies have the same code, which would give
+        # tasks of the same name in different modules one key.
+        self.task_key = Task(function).task_key
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result: in a flow or task through a task run, elsewhere straight from the cache."""
+        if inside_run() or kwargs.get("return_state") or kwargs.get("wait_for") is not None:
+            return super().__call__(*args, **kwargs)
+        kwargs = {k: v for k, v in kwargs.items() if k not in ("return_state", "wait_for")}
+        if self.ismethod:
+            args = (self.fn.__prefect_self__, *args)  # type: ignore[attr-defined]
+        step = self.plan(*args, **kwargs)
+        if self.isasync:
+            return _value_async(step, self.cache, self.refreshes)
+        return perform(step, self.cache, refresh=self.refreshes)[0]
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit a run to the flow's task runner; see Prefect's ``Task.submit``."""
+        return super(CachedTask, self._to_travel()).submit(*args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit a run for each set of arguments; see Prefect's ``Task.map``."""
+        return super(CachedTask, self._to_travel()).map(*args, **kwargs)
+
+    def with_options(self, **options: Any) -> CachedTask[P, R]:
+        """A copy with some options changed; ``cache=`` is one of them.
+
+        Raises:
+            ConfigError: an option of Prefect's own caching was given.
+        """
+        task_options.check(options)
+        place = options.pop("cache", self.cache)
+        # Prefect makes a plain Task with the changed options: only they are taken from it.
+        changed = vars(super().with_options(**options))
+        task = copy(self)
+        vars(task).update({**changed, "cache": place, "task_key": self.task_key})
+        return task
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether calls run although there is an entry."""
+        if self.refresh_cache is not None:
+            return self.refresh_cache
+        return bool(get_current_settings().tasks.refresh_cache)
+
+    def _to_travel(self) -> CachedTask[P, R]:
+        """A copy that finds the same cache in another thread or process."""
+        if (run := FlowRunContext.get()) is not None:
+            tally.watch(run.flow)
+        task = copy(self)
+        task.cache = cache_at(self.cache).root
+        return task
+
+
+@overload
+def cached_task(function: Callable[P, R], /) -> CachedTask[P, R]: ...
+
+
+@overload
+def cached_task(
+    *,
+    version: str | None = None,
+    unhashed: Iterable[str] = (),
+    cache: Place = None,
+    **options: Unpack[TaskOptions],
+) -> Callable[[Callable[P, R]], CachedTask[P, R]]: ...
+
+
+def cached_task(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    version: str | None = None,
+    unhashed: Iterable[str] = (),
+    cache: Place = None,
+    **options: Any,
+) -> CachedTask[P, R] | Callable[[Callable[P, R]], CachedTask[P, R]]:
+    """Make a function a Prefect task that runs once for the same source and arguments.
+
+    ::
+
+        @cached_task
+        def score(text: str) -> float: ...
+
+        @cached_task(unhashed=["verbose"], retries=2)
+        async def fetch(url: str, verbose: bool = False) -> dict: ...
+
+    A function that raises leaves nothing in the cache.
+
+    Args:
+        function: sync or async, not a generator. What it returns is described
+            in :mod:`motools.codecs`.
+        version: stands in the key instead of the source. Needed where the source
+            is out of reach or does not tell everything (it reads files, say).
+        unhashed: names of arguments that change nothing about the result.
+        cache: which cache; the current one by default.
+        options: Prefect's task options, but not those of its own caching.
+
+    Raises:
+        ConfigError: an option of Prefect's own caching was given.
+        SourceError: the function is a generator.
+    """
+    if function is None:
+        return functools.partial(  # type: ignore[return-value]
+            cached_task, version=version, unhashed=unhashed, cache=cache, **options
+        )
+    plan = Function(function, version=version, unhashed=tuple(unhashed))
+    return CachedTask(
+        function, plan, is_async=plan.is_async, cache=cache, version=version, **options
+    )
+
+
+def step_task(
+    **options: Unpack[TaskOptions],
+) -> Callable[[Callable[P, Step[R]]], CachedTask[P, R]]:
+    """Make a function that returns a step a task that returns the step's result.
+
+    Args:
+        options: Prefect's task options, but not those of its own caching.
+    """
+
+    def decorate(plan: Callable[P, Step[R]]) -> CachedTask[P, R]:
+        return CachedTask(plan, plan, **options)
+
+    return decorate
+
+
+# The bodies travel to other processes by value, so they hold as little as can be.
+
+
+def _body(function: Callable[..., Any], plan: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def body(*args: Any, **kwargs: Any) -> Any:
+        cache, refresh = _settings_of_run(body)
+        value, hit = perform(plan(*args, **kwargs), cache, refresh=refresh)
+        if hit:
+            _label_cached(body)
+        return value
+
+    return body
+
+
+def _async_body(function: Callable[..., Any], plan: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def body(*args: Any, **kwargs: Any) -> Any:
+        cache, refresh = _settings_of_run(body)
+        value, hit = await perform_async(plan(*args, **kwargs), cache, refresh=refresh)
+        if hit:
+            _label_cached(body)
+        return value
+
+    return body
+
+
+async def _value_async(step: Any, cache: Place, refresh: bool) -> Any:
+    return (await perform_async(step, cache, refresh=refresh))[0]
+
+
+def _settings_of_run(body: Callable[..., Any]) -> tuple[Place, bool]:
+    """Cache and refresh flag of the task that runs ``body`` here."""
+    if (flow_run := FlowRunContext.get()) is not None:
+        tally.watch(flow_run.flow)
+    run = TaskRunContext.get()
+    if run is None or run.task.fn is not body:
+        return None, False  # called as `task.fn(…)`
+    task = cast("CachedTask[Any, Any]", run.task)
+    return task.cache, task.refreshes
+
+
+def _label_cached(body: Callable[..., Any]) -> None:
+    """Have Prefect's engine call the state of this task run Cached.
+
+    The engine does so when the transaction around the body is committed already,
+    as it is when Prefect's own cache hits; returning a state instead would hand a
+    state to the caller.
+    """
+    run, transaction = TaskRunContext.get(), get_transaction()
+    if run is None or run.task.fn is not body or transaction is None:
+        return
+    if transaction.key is None:
+        transaction.state = TransactionState.COMMITTED

@@ -1,0 +1,54 @@
+"""Which of Prefect's task options a cached task takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypedDict
+
+from motools.errors import ConfigError
+
+
+class TaskOptions(TypedDict, total=False):
+    """Prefect's task options, all but those of its own caching and result storage."""
+
+    name: str | None
+    description: str | None
+    tags: Iterable[str] | None
+    task_run_name: str | Callable[..., str] | None
+    retries: int | None
+    retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None
+    retry_jitter_factor: float | None
+    retry_condition_fn: Callable[..., bool] | None
+    cache_result_in_memory: bool
+    timeout_seconds: float | None
+    log_prints: bool | None
+    refresh_cache: bool | None
+    on_completion: list[Any] | None
+    on_failure: list[Any] | None
+    on_running: list[Any] | None
+    on_rollback: list[Callable[..., None]] | None
+    on_commit: list[Callable[..., None]] | None
+    viz_return_value: Any
+    asset_deps: list[Any] | None
+
+
+_REJECTED: Final = {
+    "cache_policy": "the key is made of source and arguments: use version= and unhashed=",
+    "cache_key_fn": "the key is made of source and arguments: use version= and unhashed=",
+    "cache_expiration": "entries do not expire: use refresh_cache=True, or clear them",
+    "result_storage": "results are kept in the cache: use cache=",
+    "result_storage_key": "results are kept in the cache under their key",
+    "result_serializer": "results are kept as JSON and files, never pickled",
+    "persist_result": "results are kept in the cache",
+}
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Refuse the options that would make a second cache beside the cache.
+
+    Raises:
+        ConfigError: one of them was given.
+    """
+    for name, advice in _REJECTED.items():
+        if name in options and not (name == "persist_result" and options[name] is False):
+            raise ConfigError(f"{name} cannot be set on a cached task: {advice}")

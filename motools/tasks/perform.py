@@ -1,0 +1,110 @@
+"""The one way from a step to its result, for every task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, TypeVar
+
+from motools.cache import Action, Cache, Claim, Entry, RunContext
+from motools.errors import LeaseTimeoutError
+from motools.steps.options import RunOptions
+from motools.steps.step import AsyncStep, Step
+from motools.tasks.caches import Place, cache_at
+from motools.tasks.witness import Witness
+
+R = TypeVar("R")
+
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 1.0
+
+
+def perform(step: Step[R], cache: Place = None, *, refresh: bool = False) -> tuple[R, bool]:
+    """The result of a step, from the cache or by running it, and whether it was a hit.
+
+    Args:
+        step: what is wanted.
+        cache: where to look and to keep; the current one by default.
+        refresh: run although there is an entry.
+    """
+    store = cache_at(cache)
+    action = step.action(store)
+    witness = Witness(action)
+    if refresh:
+        _say_stale(store, action, witness)
+
+    def run(context: RunContext) -> Any:
+        witness.miss()
+        return step.run(context)
+
+    entry = store.get_or_run(
+        action,
+        run,
+        refresh=refresh,
+        report=witness.report,
+        provenance=witness.provenance,
+        timeout=_patience(step),
+    )
+    return _result(step, entry, witness)
+
+
+async def perform_async(
+    step: AsyncStep[R], cache: Place = None, *, refresh: bool = False
+) -> tuple[R, bool]:
+    """Like :func:`perform`; waits for other runners without blocking the event loop."""
+    store = cache_at(cache)
+    action = step.action(store)
+    witness = Witness(action)
+    seen = _say_stale(store, action, witness) if refresh else 0
+    claim = await _claim(store, action, witness, refresh, seen)
+    if isinstance(claim, Entry):
+        return _result(step, claim, witness)
+    with claim:
+        witness.miss()
+        value = await step.run(claim.context)
+        # Not awaited: a cancellation half way would lose what was just paid for.
+        entry = claim.commit(value)
+    return _result(step, entry, witness)
+
+
+async def _claim(
+    store: Cache, action: Action, witness: Witness, refresh: bool, seen: int
+) -> Entry | Claim:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return store.claim(
+                action,
+                refresh=refresh,
+                report=witness.report,
+                provenance=witness.provenance,
+                timeout=0,
+            )
+        except LeaseTimeoutError as busy:
+            if pause == _FIRST_PAUSE:
+                witness.wait(str(busy))
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        if refresh:
+            # Whoever we waited for may have refreshed it: that is fresh enough.
+            [entry] = store.look_up([action])
+            refresh = entry is None or entry.generation <= seen
+
+
+def _patience(step: object) -> float | None:
+    """Seconds to wait for another runner, for the steps that have options."""
+    options = getattr(step, "options", None)
+    return options.timeout if isinstance(options, RunOptions) else None
+
+
+def _say_stale(store: Cache, action: Action, witness: Witness) -> int:
+    [entry] = store.look_up([action])
+    if entry is None:
+        return 0
+    witness.stale(entry)
+    return entry.generation
+
+
+def _result(step: Step[R] | AsyncStep[R], entry: Entry, witness: Witness) -> tuple[R, bool]:
+    value = step.decode(entry)
+    witness.done(entry)
+    return value, entry.hit

@@ -1,0 +1,140 @@
+"""What the cache saved in a flow run, as one table in Prefect's user interface.
+
+Tasks of one flow run may be in other threads and other processes of the
+machine, so each outcome is one line appended to a file that is named after the
+flow run; when the flow ends, a hook of the flow turns the file into a table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.settings import get_current_settings
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+    from prefect.flows import Flow
+
+ARTIFACT: Final = "motools-cache"
+"""The key under which Prefect keeps the tables."""
+
+_registering = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one call.
+
+    Attributes:
+        kind: of the entry: ``dataset``, ``model``, ``eval`` or ``function``.
+        hit: whether it was there already.
+        seconds: that making it took, whoever did.
+        cost: money that making it took; None: unknown.
+    """
+
+    kind: str
+    hit: bool
+    seconds: float
+    cost: float | None
+
+
+def record(flow_run_id: UUID, outcome: Outcome) -> None:
+    """Add an outcome to the table of a flow run."""
+    path = _path(flow_run_id)
+    line = json.dumps(asdict(outcome)).encode() + b"\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(descriptor, line)  # one write of one line: appends do not mix
+    finally:
+        os.close(descriptor)
+
+
+def watch(flow: Flow[Any, Any] | None) -> None:
+    """Have the table written whenever a run of this flow ends."""
+    if flow is None or write_cache_table in flow.on_completion_hooks:
+        return
+    with _registering:
+        for hooks in (
+            flow.on_completion_hooks,
+            flow.on_failure_hooks,
+            flow.on_crashed_hooks,
+            flow.on_cancellation_hooks,
+        ):
+            if write_cache_table not in hooks:
+                hooks.append(write_cache_table)
+
+
+async def write_cache_table(
+    _flow: Flow[Any, Any], flow_run: FlowRun, _state: State[Any]
+) -> None:
+    """Hook of a flow: publish the table of what hit and what ran."""
+    outcomes = _take(flow_run.id)
+    if not outcomes:
+        return
+    async with get_client() as client:
+        await client.create_artifact(
+            ArtifactCreate(
+                key=ARTIFACT,
+                type="table",
+                description=_summary(outcomes),
+                data=json.dumps(_rows(outcomes)),
+                flow_run_id=flow_run.id,
+            )
+        )
+
+
+def _take(flow_run_id: UUID) -> list[Outcome]:
+    path = _path(flow_run_id)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    path.unlink(missing_ok=True)
+    return [Outcome(**json.loads(line)) for line in lines]
+
+
+def _rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    kinds = sorted({outcome.kind for outcome in outcomes})
+    parts = [(kind, [o for o in outcomes if o.kind == kind]) for kind in kinds]
+    return [_row(kind, part) for kind, part in [*parts, ("all", outcomes)]]
+
+
+def _row(kind: str, outcomes: list[Outcome]) -> dict[str, Any]:
+    hits = [outcome for outcome in outcomes if outcome.hit]
+    ran = [outcome for outcome in outcomes if not outcome.hit]
+    return {
+        "kind": kind,
+        "hit": len(hits),
+        "ran": len(ran),
+        "seconds saved": round(sum(outcome.seconds for outcome in hits), 3),
+        "seconds spent": round(sum(outcome.seconds for outcome in ran), 3),
+        "cost saved": _cost(hits),
+        "cost spent": _cost(ran),
+    }
+
+
+def _cost(outcomes: list[Outcome]) -> float | None:
+    known = [outcome.cost for outcome in outcomes if outcome.cost is not None]
+    return round(sum(known), 6) if known else None
+
+
+def _summary(outcomes: list[Outcome]) -> str:
+    row = _row("all", outcomes)
+    money = f" and {row['cost saved']:g} in money" if row["cost saved"] else ""
+    return f"{row['hit']} hit, {row['ran']} ran; saved {row['seconds saved']:g} s{money}"
+
+
+def _path(flow_run_id: UUID) -> Path:
+    return get_current_settings().home / "motools" / f"{flow_run_id}.jsonl"

@@ -1,0 +1,124 @@
+"""What is said about each call: log lines, events and the flow run's table.
+
+Outside Prefect runs only the log is written, so that no server is started or asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.events.utilities import emit_event
+from prefect.logging import get_run_logger
+
+from motools.cache import Action, Entry
+from motools.digest import SHORT
+from motools.tasks import tally
+
+_UNITS: Final = ((86_400 * 2, 86_400, "d"), (3_600 * 2, 3_600, "h"), (120, 60, "min"))
+
+
+def inside_run() -> bool:
+    """Whether a flow or task run of Prefect's is going on here."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+class Witness:
+    """Says what happens in one call of one step."""
+
+    def __init__(self, action: Action) -> None:
+        self._action = action
+        self._inside = inside_run()
+        self._logger: Any = get_run_logger() if self._inside else logging.getLogger("motools")
+        self._waiting = False
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Who is running: names of flow, flow run and task run, as far as there are any."""
+        flow, task = FlowRunContext.get(), TaskRunContext.get()
+        names: dict[str, str] = {}
+        if flow is not None and flow.flow is not None and flow.flow_run is not None:
+            names |= {
+                "flow": flow.flow.name,
+                "flow_run": flow.flow_run.name,
+                "flow_run_id": str(flow.flow_run.id),
+            }
+        if task is not None:
+            names |= {"task_run": task.task_run.name, "task_run_id": str(task.task_run.id)}
+        return names
+
+    def report(self, message: str, fields: dict[str, Any]) -> None:
+        """Progress of the work, or of waiting for another runner of the same key."""
+        if "waiting" in fields:
+            self.wait(message)
+        else:
+            self._logger.info("%s", message)
+
+    def wait(self, message: str) -> None:
+        """Another runner has the key."""
+        if not self._waiting:
+            self._emit("wait", holder=message)
+            self._waiting = True
+        self._logger.info("Waiting: %s", message)
+
+    def stale(self, entry: Entry) -> None:
+        """There is an entry, and it is not used because a refresh was asked for."""
+        self._emit("stale", generation=entry.generation)
+
+    def miss(self) -> None:
+        """The work begins."""
+        self._emit("miss")
+
+    def done(self, entry: Entry) -> None:
+        """The result is there."""
+        if entry.hit:
+            self._logger.info("Cached: %s", described(entry))
+        self._emit("hit" if entry.hit else "stored", seconds=entry.duration, cost=entry.cost)
+        if flow_run_id := _flow_run_id():
+            outcome = tally.Outcome(entry.kind, entry.hit, entry.duration, entry.cost)
+            tally.record(flow_run_id, outcome)
+
+    def _emit(self, name: str, **payload: Any) -> None:
+        if not self._inside:
+            return
+        key = self._action.key
+        emit_event(
+            event=f"motools.cache.{name}",
+            resource={
+                "prefect.resource.id": f"motools.entry.{key}",
+                "prefect.resource.name": f"{self._action.kind} {key[:SHORT]}",
+                "motools.kind": self._action.kind,
+            },
+            payload={"key": key, "kind": self._action.kind, **payload},
+        )
+
+
+def described(entry: Entry) -> str:
+    """Where an entry is from, in one line."""
+    made = entry.provenance
+    if "flow" in made:
+        maker = f"flow {made['flow']!r} run {made['flow_run']!r}"
+    elif "task_run" in made:
+        maker = f"task run {made['task_run']!r}"
+    else:
+        maker = f"a process on {made.get('host', 'an unknown host')}"
+    saved = f"saved {_span(entry.duration)}"
+    money = f" and {entry.cost:g} in money" if entry.cost else ""
+    age = _span(max(0.0, time.time() - entry.created_at))
+    return f"{entry.kind} {entry.key[:SHORT]} made by {maker} {age} ago, {saved}{money}"
+
+
+def _span(seconds: float) -> str:
+    for least, unit, name in _UNITS:
+        if seconds >= least:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _flow_run_id() -> Any:
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    if task is not None:
+        return task.task_run.flow_run_id
+    return flow.flow_run.id if flow is not None and flow.flow_run is not None else None

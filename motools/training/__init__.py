@@ -1,0 +1,1 @@
+"""Training: configs, the protocol of backends, and the backend of this machine."""

@@ -1,0 +1,64 @@
+"""The backend ``local``: trains on this machine, in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from motools.digest import Value
+from motools.errors import DatasetError, TrainingError
+from motools.training.config import FineTuneConfig
+from motools.training.local import base, recipe
+from motools.training.local.models import OFFLINE
+from motools.training.protocol import BaseModel, DigestFile, TrainingJob, TrainingResult
+from motools.training.rows import check_conversations
+from motools.worker import run_worker
+
+LOG: Final = "train.log"
+"""Name of the worker's log under the scratch directory."""
+
+
+class LocalBackend:
+    """LoRA fine-tuning with TRL and PEFT, on the accelerator or the CPU of this machine.
+
+    On one kind of CPU the same job gives the same bits.
+    """
+
+    def identity(self) -> dict[str, Value]:
+        """``local``, and the recipe number."""
+        return {"name": "local", "recipe": recipe.RECIPE}
+
+    def identify(self, name: str, digest_file: DigestFile) -> BaseModel:
+        """The base model that a name means: see :func:`.base.identify`."""
+        return base.identify(name, digest_file)
+
+    def resolve(self, config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:
+        """Every value that decides the result: see :func:`.recipe.resolve`."""
+        return recipe.resolve(config, base)
+
+    def train(self, job: TrainingJob) -> TrainingResult:
+        """Train an adapter in a worker process, which dies with this one."""
+        rows = check_conversations(job.dataset)
+        job.report("training", rows=rows)
+        job.scratch.mkdir(parents=True, exist_ok=True)
+
+        def forward(event: dict[str, Any]) -> None:
+            job.report(event.pop("event"), **event)
+
+        outcome = run_worker(
+            "motools.training.local.worker",
+            {
+                "dataset": str(job.dataset),
+                "config": job.config,
+                "base": job.base,
+                "directory": str(job.directory),
+                "scratch": str(job.scratch),
+            },
+            log=job.scratch / LOG,
+            on_event=forward,
+            lock_fds=job.lock_fds,
+            env={**OFFLINE, "HF_HOME": str(job.scratch / "huggingface")},
+            error=TrainingError,
+        )
+        if "refused" in outcome:
+            raise DatasetError(outcome["refused"])
+        return TrainingResult(outcome["metrics"], outcome["provenance"])

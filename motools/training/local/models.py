@@ -1,0 +1,221 @@
+"""Models in memory: loading a base with or without an adapter, and generating with it.
+
+Training and evaluation both load through here, so a model is the same model in
+both. Only files that were hashed can be loaded: see :mod:`.base`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.errors import BackendError
+from motools.training.local import base, tiny
+from motools.training.local.adapter import put_on
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+OFFLINE: Final[Mapping[str, str]] = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+"""Environment of a process that loads models: no network, and the same bits each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered.
+
+    Attributes:
+        text: the answer, without special tokens and without the stop text.
+        stop_reason: ``stop`` when the model ended or met a stop text, ``max_tokens`` otherwise.
+        input_tokens: tokens in the conversation, padding not counted.
+        output_tokens: tokens generated, the end token counted.
+    """
+
+    text: str
+    stop_reason: str
+    input_tokens: int
+    output_tokens: int
+
+
+def make_deterministic() -> None:
+    """Let torch use only operations that give the same bits again, on one CPU thread.
+
+    Call it once, before a model is loaded. Sums split over threads depend on
+    their number, and a result must not depend on the machine it was made on.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def device() -> torch.device:
+    """The accelerator that this process sees, or the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load(
+    spec: Mapping[str, Any], *, dtype: str = "float32"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model and its tokenizer, on the device of this process, ready to generate.
+
+    Args:
+        spec: ``{"base": BaseModel.spec, "adapter": directory or None}``.
+        dtype: number format of the base weights: ``float32`` or ``bfloat16``.
+
+    Raises:
+        BackendError: a file is missing, has changed since it was identified, or
+            the adapter does not fit the base.
+    """
+    model, tokenizer = _load_base(spec["base"], dtype)
+    if spec.get("adapter"):
+        model = put_on(model, Path(spec["adapter"]))
+    return model.to(device()).eval(), tokenizer
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    *,
+    max_tokens: int,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    stop: Sequence[str] = (),
+) -> list[Completion]:
+    """Answer conversations, all in one batch.
+
+    Args:
+        model: from :func:`load`.
+        tokenizer: the model's own.
+        conversations: lists of messages with ``role`` and ``content``.
+        max_tokens: most tokens in an answer.
+        temperature: None or 0 takes the likeliest token each time (greedy).
+        top_p: share of probability to sample from; None for all of it.
+        seed: of the random numbers of this batch, when sampling.
+        stop: texts that end an answer; they are not part of it.
+
+    Returns:
+        One completion for each conversation, in order.
+    """
+    import torch
+
+    if not conversations:
+        return []
+    inputs = _batch(tokenizer, conversations).to(model.device)
+    if seed is not None:
+        torch.manual_seed(seed)
+    settings = _settings(model, tokenizer, max_tokens, temperature, top_p)
+    settings.stop_strings = list(stop) or None
+    with torch.inference_mode():
+        output = model.generate(**inputs, generation_config=settings, tokenizer=tokenizer)
+    width = inputs["input_ids"].shape[1]
+    ends = _ends(settings)
+    return [
+        _completion(tokenizer, int(mask.sum()), row[width:].tolist(), ends, stop)
+        for mask, row in zip(inputs["attention_mask"], output, strict=True)
+    ]
+
+
+def _load_base(
+    spec: Mapping[str, Any], dtype: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    import torch
+
+    if spec["kind"] == "tiny":
+        if spec["recipe"] != tiny.RECIPE:
+            raise BackendError(
+                f"tiny of recipe {spec['recipe']} cannot be made: this motools has recipe "
+                f"{tiny.RECIPE}; install the motools that made it"
+            )
+        model, tokenizer = tiny.load()
+        return model.to(getattr(torch, dtype)), tokenizer
+    with base.view(spec) as directory:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(directory, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=getattr(torch, dtype), use_safetensors=True, **options
+        )
+    return model, tokenizer
+
+
+def _batch(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Mapping[str, Any]]]
+) -> Any:
+    """Tokens of all conversations, padded on the left so that every answer starts at one column."""
+    rows = [
+        tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+        )["input_ids"]
+        for messages in conversations
+    ]
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+
+
+def _settings(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    temperature: float | None,
+    top_p: float | None,
+) -> GenerationConfig:
+    settings = copy.deepcopy(model.generation_config)
+    settings.max_length = None
+    settings.max_new_tokens = max_tokens
+    settings.do_sample = bool(temperature)
+    settings.temperature = temperature or None
+    settings.top_p = top_p if temperature else None
+    settings.top_k = 0 if temperature else None
+    settings.pad_token_id = tokenizer.pad_token_id
+    if settings.eos_token_id is None:
+        settings.eos_token_id = tokenizer.eos_token_id
+    return settings
+
+
+def _ends(settings: GenerationConfig) -> set[int]:
+    ends = settings.eos_token_id
+    return set(ends) if isinstance(ends, list) else {ends}
+
+
+def _completion(
+    tokenizer: PreTrainedTokenizerBase,
+    input_tokens: int,
+    tokens: list[int],
+    ends: set[int],
+    stop: Sequence[str],
+) -> Completion:
+    end = next((at for at, token in enumerate(tokens) if token in ends), None)
+    ended = end is not None
+    if end is not None:
+        tokens = tokens[: end + 1]
+    # An answer cut by a stop text is filled up to the width of its batch.
+    while not ended and tokens and tokens[-1] == tokenizer.pad_token_id:
+        tokens.pop()
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    cuts = [at for word in stop if (at := text.find(word)) >= 0]
+    if cuts:
+        text = text[: min(cuts)]
+    reason = "stop" if ended or cuts else "max_tokens"
+    return Completion(text, reason, input_tokens, len(tokens))

@@ -1,0 +1,146 @@
+"""How the local backend trains: every value that a config leaves open, and what it refuses.
+
+Needs nothing but the config and what the base model says of itself, so that
+planning is quick and the same on every machine. How the values reach the
+trainer: :mod:`.sft_fields`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from motools.configs import coerce, unknown_name
+from motools.digest import Value
+from motools.errors import BackendError, ConfigError
+from motools.training.config import FineTuneConfig
+from motools.training.local.sft_fields import FIXED, OPEN, OWN, PLACE
+from motools.training.protocol import BaseModel
+
+RECIPE: Final = 1
+"""Changes when the same resolved config would mean other work."""
+
+DEFAULTS: Final[Mapping[str, Value]] = {
+    "epochs": 3.0,
+    "learning_rate": 2e-4,
+    "batch_size": 8,
+    "dtype": "float32",
+    "warmup_ratio": 0.0,
+    "weight_decay": 0.0,
+    "schedule": "linear",
+    "optimizer": "adamw_torch",
+    "max_grad_norm": 1.0,
+}
+"""What a field of the config is when it is left None and the base model has no default."""
+
+LONGEST_DEFAULT: Final = 2048
+"""Tokens in the longest row, unless the config says more or the base model less."""
+
+SCHEDULES: Final = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+)
+OPTIMIZERS: Final = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "rmsprop", "adagrad")
+
+# As TRL and transformers recognise the tag.
+_GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+def resolve(config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:
+    """Every value that decides the result; ``base_model`` is left to its digest.
+
+    Raises:
+        BackendError: a field that cannot be honoured, or a base model that
+            cannot be trained this way.
+    """
+    _check_supported(config)
+    _check_base(config, base)
+    resolved = config.resolved()
+    del resolved["base_model"]
+    for name, default in {**DEFAULTS, **base.defaults}.items():
+        if resolved[name] is None:
+            resolved[name] = default
+    if config.max_length is None:
+        resolved["max_length"] = min(base.max_length or LONGEST_DEFAULT, LONGEST_DEFAULT)
+    resolved["lora"] = _lora(config)
+    resolved["trainer"] = _trainer(config.trainer)
+    return resolved
+
+
+def _check_supported(config: FineTuneConfig) -> None:
+    if config.method != "supervised":
+        _refuse("method", config.method, "it trains 'supervised' only, so far")
+    if config.quantization is not None:
+        _refuse("quantization", config.quantization, "it loads weights unquantised, so far")
+    if config.packing:
+        _refuse("packing", True, "rows in one sequence would see each other; leave it False")
+    if config.lora is None:
+        _refuse("lora", None, "it trains LoRA adapters only, so far; give a LoraConfig")
+    if config.schedule not in (None, *SCHEDULES):
+        _refuse("schedule", config.schedule, f"known are {', '.join(SCHEDULES)}")
+    if config.schedule == "constant" and config.warmup_ratio:
+        _refuse("warmup_ratio", config.warmup_ratio, "use schedule 'constant_with_warmup' for it")
+    if config.optimizer not in (None, *OPTIMIZERS):
+        _refuse("optimizer", config.optimizer, f"known are {', '.join(OPTIMIZERS)}")
+
+
+def _check_base(config: FineTuneConfig, base: BaseModel) -> None:
+    if base.chat_template is None:
+        raise BackendError(
+            f"base model {base.name!r} has no chat template, so a conversation cannot be written "
+            "as it expects; put a chat_template.jinja into its directory"
+        )
+    if config.loss_mask == "assistant" and not _GENERATION.search(base.chat_template):
+        raise BackendError(
+            f"base model {base.name!r}: its chat template has no {{% generation %}} block, so what "
+            "the assistant says cannot be told apart; add the block around the assistant's content "
+            "and end token, or set loss_mask='all'"
+        )
+    if config.max_length and base.max_length and config.max_length > base.max_length:
+        _refuse("max_length", config.max_length, f"{base.name!r} takes {base.max_length} tokens")
+
+
+def _lora(config: FineTuneConfig) -> dict[str, Value]:
+    lora = config.lora
+    assert lora is not None
+    targets = lora.targets
+    return lora.resolved() | {
+        "alpha": 2.0 * lora.rank if lora.alpha is None else lora.alpha,
+        "targets": targets if isinstance(targets, str) else sorted(set(targets)),
+    }
+
+
+def _trainer(given: Mapping[str, Any]) -> dict[str, Value]:
+    """The open fields that differ from the recipe, so that naming a default changes no key."""
+    values: dict[str, Value] = {}
+    for name, value in given.items():
+        path = f"FineTuneConfig.trainer.{name}"
+        if name in OWN:
+            raise BackendError(f"{path}: set FineTuneConfig.{OWN[name]} instead")
+        if name in FIXED or name in PLACE:
+            raise BackendError(
+                f"{path}: set by the local backend itself; open are {', '.join(OPEN)}"
+            )
+        if name not in OPEN:
+            raise BackendError(unknown_name(path, name, list(OPEN)))
+        hint, default = OPEN[name]
+        try:
+            coerced = coerce(value, hint, path)
+        except ConfigError as problem:
+            raise BackendError(str(problem)) from None
+        if coerced != default:
+            values[name] = coerced
+    return values
+
+
+def _refuse(field: str, value: object, reason: str) -> NoReturn:
+    raise BackendError(
+        f"FineTuneConfig.{field}={value!r} cannot be honoured by the local backend: {reason}"
+    )

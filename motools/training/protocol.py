@@ -1,0 +1,122 @@
+"""What a backend is: something that trains a model and can say exactly how.
+
+A backend plans without doing: :meth:`Backend.identify` and
+:meth:`Backend.resolve` need neither weights in memory nor the machine that will
+train, so a laptop names the same work as a GPU does. Only
+:meth:`Backend.train` costs anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from motools.digest import Digest, Value
+from motools.training.config import FineTuneConfig
+
+DigestFile: TypeAlias = Callable[[Path], Digest]
+"""The digest of a file; remembers files that have not changed."""
+
+
+class Report(Protocol):
+    """Receives progress: what happened, and its fields as JSON values."""
+
+    def __call__(self, message: str, /, **fields: Any) -> None:
+        """Report one event."""
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model, identified to the last byte that is loaded.
+
+    Attributes:
+        name: what the user called it.
+        digest: 64 hexadecimal characters that stand for it in a key.
+        spec: JSON that the backend's workers load it from; may name paths of
+            this machine, so it is never hashed.
+        max_length: tokens in the longest sequence it takes; None when it does not say.
+        chat_template: how it writes a conversation; None when it has no template.
+        defaults: values of config fields that suit it where the user gives none.
+    """
+
+    name: str
+    digest: str
+    spec: Mapping[str, Any]
+    max_length: int | None = None
+    chat_template: str | None = None
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training, with everything it needs.
+
+    Attributes:
+        dataset: JSON lines in canonical form, one row each.
+        config: what :meth:`Backend.resolve` returned.
+        base: the ``spec`` of the base model.
+        directory: empty; what is written here is the model.
+        scratch: for logs and checkpoints; survives a crash, never part of the model.
+        report: receives progress.
+        lock_fds: descriptors of locks that a worker holds along.
+    """
+
+    dataset: Path
+    config: Mapping[str, Value]
+    base: Mapping[str, Any]
+    directory: Path
+    scratch: Path
+    report: Report
+    lock_fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training says about itself; the model is in the job's directory.
+
+    Attributes:
+        metrics: JSON: ``steps``, ``epochs``, ``loss`` (at the end), ``loss_curve``
+            (pairs of step and loss), ``tokens``, ``seconds``.
+        provenance: JSON that is recorded but not hashed: library versions, device.
+    """
+
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Trains models."""
+
+    def identity(self) -> dict[str, Value]:
+        """The backend as it stands in a key: ``{"name": …, "recipe": …}``.
+
+        The recipe number changes when the same resolved config would mean other work.
+        """
+
+    def identify(self, name: str, digest_file: DigestFile) -> BaseModel:
+        """The base model that a name means.
+
+        Raises:
+            BackendError: there is no such model, or it cannot be pinned.
+        """
+
+    def resolve(self, config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:
+        """Every value that decides the result, with no default left open.
+
+        Defaults come from the recipe and the base model, never from the machine.
+        ``base_model`` is left out: its digest is an input of the action.
+
+        Raises:
+            BackendError: a field that this backend cannot honour; the message names it.
+        """
+
+    def train(self, job: TrainingJob) -> TrainingResult:
+        """Train, and leave the model's files in ``job.directory``.
+
+        Raises:
+            DatasetError: a row is wrong; raised before anything heavy starts.
+            TrainingError: the training ended without a model.
+        """

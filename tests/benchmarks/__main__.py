@@ -1,0 +1,33 @@
+"""Run the benchmarks: ``python -m tests.benchmarks [name …]``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from tests.benchmarks import files, hits, starting
+from tests.benchmarks.figures import show
+
+BENCHMARKS = {
+    "hit": hits.one_hit,
+    "look_up": hits.many_hits,
+    "hash": files.hash_large,
+    "add": files.add_small,
+    "start": starting.commands,
+}
+
+
+def main() -> int:
+    """Run those named on the command line, or all."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        print(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {platform.system()}")
+    show([figure for name in names for figure in BENCHMARKS[name]()])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

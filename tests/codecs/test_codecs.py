@@ -1,0 +1,307 @@
+"""What comes back from a stored result is what was returned."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import json
+import math
+import subprocess
+import sys
+import textwrap
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
+
+from motools.codecs import decode, encode
+from motools.errors import ResultError
+
+
+def again(value: Any, directory: Path) -> Any:
+    """``value`` through JSON text and files, as the cache would take it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    form = json.loads(json.dumps(encode(value, directory), allow_nan=False))
+    files = {
+        path.relative_to(directory).as_posix(): path
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+    return decode(form, files)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality with types, NaN and signs of zero, all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float):
+        return repr(one) == repr(other)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return same([*one], [*other]) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and _same_bits(one, other)
+    if dataclasses.is_dataclass(one):
+        return same(
+            [getattr(one, f.name) for f in dataclasses.fields(one)],
+            [getattr(other, f.name) for f in dataclasses.fields(other)],
+        )
+    return bool(one == other)
+
+
+def _same_bits(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    return np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Point:
+    x: float
+    tags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class Fit:
+    weights: Any
+    points: list[Point]
+    checked: bool = dataclasses.field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.checked = len(self.points) > 0
+
+    @cached_property
+    def total(self) -> float:
+        return sum(point.x for point in self.points)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Score(BaseModel):
+    value: float
+    when: dt.datetime
+    colour: Colour = Colour.RED
+    hidden: int = Field(default=3, exclude=True)
+    named: dict[str, Any] = {}
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    n: int = 0
+
+
+class Guarded(BaseModel):
+    token: SecretStr
+
+
+class Private(BaseModel):
+    _count: int = PrivateAttr(default=1)
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
+arrays = st.sampled_from(["<f4", ">i8", "|b1", "<U3", "<M8[ns]", "<c8"]).flatmap(
+    lambda dtype: st.lists(st.integers(0, 9), max_size=4).map(
+        lambda items: np.array(items).astype(dtype)
+    )
+)
+values = st.recursive(
+    scalars | arrays | st.builds(Point, x=st.floats(), tags=st.tuples(text)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(text | st.sampled_from(["@tuple", "@@", "$int"]), inner, max_size=3)
+        | st.dictionaries(
+            st.integers() | st.tuples(st.integers(), text) | st.booleans(), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(value=values)
+def test_round_trip_is_exact(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert same(again(value, tmp_path_factory.mktemp("result")), value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(0.1),
+        np.int8(-3),
+        np.str_(""),
+        np.bytes_(b"a\0"),
+        np.str_("é"),
+        np.datetime64("2026-01-02"),
+        np.True_,
+    ],
+)
+def test_numpy_scalars_keep_their_type(value: Any, tmp_path: Path) -> None:
+    back = again(value, tmp_path)
+    assert type(back) is type(value) and back.dtype == value.dtype and back == value
+
+
+def test_instances_keep_every_field(tmp_path: Path) -> None:
+    fit = Fit(np.eye(2), [Point(math.nan, ("a",)), Point(-0.0)])
+    assert fit.total != 0  # computed and cached on the instance: not part of it
+    assert same(again(fit, tmp_path / "dataclass"), fit)
+    score = Score(
+        value=1, when=dt.datetime.now(dt.UTC), hidden=9, named={"a": (1,)}
+    )
+    back = again({"s": [score]}, tmp_path / "pydantic")["s"][0]
+    assert back == score and back.hidden == 9 and back.named == {"a": (1,)}
+    assert back.model_fields_set == {"value", "when", "hidden", "named"}
+    extra = again(Open(n=1, more=[1.5]), tmp_path / "extra")  # type: ignore[call-arg]
+    assert extra == Open(n=1, more=[1.5])  # type: ignore[call-arg]
+    assert extra.more == [1.5]
+
+
+def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"n": [1, 2], "x": [0.5, math.nan], "s": ["a", None], "t": pd.to_datetime(["2026"] * 2)},
+        index=pd.Index(["u", "v"], name="row"),
+    )
+    pd.testing.assert_frame_equal(again(frame, tmp_path / "good"), frame)
+    for bad in (
+        pd.DataFrame({"mixed": [1, "a"]}),
+        pd.DataFrame({"lists": [[1], [2]]}),
+        pd.DataFrame([[1, 2]], columns=["same", "same"]),
+    ):
+        with pytest.raises(ResultError, match=r"result\['f'\]: this data frame"):
+            encode({"f": bad}, tmp_path)
+
+
+def test_paths_are_copied_in_and_out(tmp_path: Path) -> None:
+    made, store = tmp_path / "made", tmp_path / "store"
+    (made / "sub").mkdir(parents=True)
+    (made / "sub" / "run.sh").write_text("#!")
+    (made / "sub" / "run.sh").chmod(0o755)
+    (made / "one.txt").write_text("one")
+    store.mkdir()
+    (store / "inside.txt").write_text("inside")
+    results = [made, made / "one.txt", made / "one.txt", store / "inside.txt"]
+    directory, first, second, inside = again(results, store)
+    assert (directory / "sub" / "run.sh").stat().st_mode & 0o100
+    assert first.read_text() == second.read_text() == "one" and first.suffix == ".txt"
+    assert inside.read_text() == "inside" and inside != store / "inside.txt"
+    first.write_text("mine now")
+    assert "mine now" not in {path.read_text() for path in store.rglob("*.txt")}
+
+
+def test_each_decoding_is_a_fresh_object(tmp_path: Path) -> None:
+    form = encode({"list": [1], "array": np.zeros(2)}, tmp_path)
+    files = {path.name: path for path in tmp_path.iterdir()}
+    one = decode(form, files)
+    one["list"].append(2)
+    one["array"][0] = 5
+    other = decode(form, files)
+    assert other["list"] == [1] and other["array"][0] == 0
+
+
+def test_large_values_stand_in_a_file(tmp_path: Path) -> None:
+    value = {"rows": [[i, 1.0] for i in range(50_000)]}
+    assert len(json.dumps(encode(value, tmp_path / "."))) < 100
+    assert same(again(value, tmp_path / "again"), value)
+
+
+@dataclasses.dataclass
+class Loop:
+    me: Any = None
+
+
+def _loop() -> Any:
+    loop: list[Any] = []
+    loop.append(loop)
+    return loop
+
+
+class Ints(int):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": [0, 1, {2}]}, r"result\['a'\]\[2\]: set cannot be stored; return a sorted list"),
+        (b"x", r"result: bytes cannot be stored"),
+        (object(), r"result: object cannot be stored"),
+        (lambda: 1, r"result: function cannot be stored"),
+        (Colour.RED, r"result: .*Colour cannot be stored"),
+        (Ints(3), r"result: .*Ints cannot be stored"),
+        ((Point(x={1}),), r"result\[0\]\.x: set"),  # type: ignore[arg-type]
+        ({b"k": 1}, r"result: key b'k' is bytes"),
+        ("\ud800", r"lone surrogate"),
+        (_loop(), r"nested deeper than 200"),
+        (Path("/no/such/file"), r"result: /no/such/file does not exist"),
+        (Path("/dev/null"), r"neither a file nor a directory"),
+        (np.array([object()]), r"array of object cannot be stored"),
+        (Guarded(token=SecretStr("s")), r"result\.token: pydantic.*SecretStr cannot be stored"),
+        (Private(), r"private attributes '_count' would be lost"),
+        (dataclasses.make_dataclass("Local", ["x"])(1), r"Local cannot be imported again"),
+    ],
+)
+def test_other_types_are_refused_by_name(value: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match=message):
+        encode(value, tmp_path)
+
+
+def test_undeclared_attributes_are_refused(tmp_path: Path) -> None:
+    loop = Loop()
+    loop.more = 1  # type: ignore[attr-defined]
+    with pytest.raises(ResultError, match="'more' would be lost"):
+        encode(loop, tmp_path)
+
+
+def test_a_class_that_changed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = encode([Point(1.0), Open(n=1)], tmp_path)
+    module = sys.modules[__name__]
+    changed = dataclasses.make_dataclass("Point", ["x", "y"])
+    monkeypatch.setattr(module, "Point", changed)
+    with pytest.raises(ResultError, match=r"result\[0\]: the fields .*added 'y', removed 'tags'"):
+        decode(form, {})
+    monkeypatch.setattr(module, "Point", dict)
+    with pytest.raises(ResultError, match="no longer a dataclass"):
+        decode(form, {})
+    monkeypatch.delattr(module, "Point")
+    with pytest.raises(ResultError, match=r"result\[0\]: class .*:Point is gone"):
+        decode(form, {})
+
+
+def test_an_unknown_form_is_an_error() -> None:
+    with pytest.raises(ResultError, match="@quaternion is not known here"):
+        decode({"@quaternion": [1, 2, 3, 4]}, {})
+
+
+def test_classes_of_a_script_work(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from dataclasses import dataclass
+            from pathlib import Path
+            from motools.codecs import decode, encode
+
+            @dataclass
+            class Mine:
+                x: int
+
+            form = encode([Mine(1)], Path.cwd())
+            assert form == [{"@dataclass": ["script:Mine", {"x": 1}]}], form
+            assert decode(form, {}) == [Mine(1)]
+            """
+        )
+    )
+    subprocess.run([sys.executable, script], check=True, cwd=tmp_path)
+    other = (
+        "from motools.codecs import decode; import script; "
+        "assert decode(script.form, {}) == [script.Mine(1)]"
+    )
+    subprocess.run([sys.executable, "-c", other], check=True, cwd=tmp_path)

@@ -1,0 +1,129 @@
+"""A real Prefect server for the tests of this directory, and a way to read back what it saw."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+# Before Prefect is imported: it reads its home and its logging then.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+)
+from prefect.client.schemas.sorting import ArtifactSort, TaskRunSort
+from prefect.testing.utilities import prefect_test_harness
+
+from motools.cache import Cache
+from motools.tasks import use_cache
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with use_cache(tmp_path / "cache") as opened:
+        yield opened
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A file that functions add a line to when they run."""
+    path = tmp_path / "runs.log"
+    path.touch()
+    return path
+
+
+def _eventually(read: Callable[[], T], enough: Callable[[T], bool], seconds: float = 20.0) -> T:
+    """What ``read`` returns once it is enough: the server takes task states from events."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = read()
+        if enough(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def labels(server: None) -> Callable[[UUID, int], list[str]]:
+    """State names of the task runs of a flow run as the server keeps them, in order of start."""
+    return _labels
+
+
+@pytest.fixture
+def tables(server: None) -> Callable[[UUID], list[Any]]:
+    """The artifacts of a flow run."""
+    return _tables
+
+
+@pytest.fixture
+def events(server: None) -> Callable[[UUID, int], list[dict[str, Any]]]:
+    """The events of motools that concern a flow run, oldest first, once there are so many."""
+    return _events
+
+
+def _labels(flow_run_id: UUID, count: int) -> list[str]:
+    def read() -> list[Any]:
+        with get_client(sync_client=True) as client:
+            return client.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+                sort=TaskRunSort.ID_DESC,
+                limit=50,
+            )
+
+    def all_final(found: list[Any]) -> bool:
+        return len(found) == count and all(run.state and run.state.is_final() for run in found)
+
+    found = _eventually(read, all_final)
+    return [run.state_name for run in sorted(found, key=lambda run: run.start_time)]
+
+
+def _tables(flow_run_id: UUID) -> list[Any]:
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id])),
+            limit=50,
+            offset=0,
+            sort=ArtifactSort.CREATED_DESC,
+            flow_run_filter=FlowRunFilter(),
+            task_run_filter=TaskRunFilter(),
+        )
+
+
+def _events(flow_run_id: UUID, count: int) -> list[dict[str, Any]]:
+    def read() -> list[dict[str, Any]]:
+        with get_client(sync_client=True) as client:
+            answer = client._client.post(
+                "/events/filter",
+                json={
+                    "filter": {
+                        "event": {"prefix": ["motools."]},
+                        "related": {"id": [f"prefect.flow-run.{flow_run_id}"]},
+                    },
+                    "limit": 50,
+                },
+            )
+            answer.raise_for_status()
+            return answer.json()["events"]  # type: ignore[no-any-return]
+
+    found = _eventually(read, lambda events: len(events) >= count)
+    return sorted(found, key=lambda event: event["occurred"])

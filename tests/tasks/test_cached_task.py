@@ -1,0 +1,346 @@
+"""Cached tasks against a real Prefect server: labels, values, and how often things run."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow, task
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
+from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.tasks import Task
+
+from motools.cache import Cache
+from motools.errors import ConfigError, ResultError, SourceError
+from motools.tasks import CachedTask, cached_task, use_cache
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+Labels = Callable[[UUID, int], list[str]]
+
+
+def runs(log: Path) -> int:
+    return len(log.read_text().splitlines())
+
+
+def note(log: Path) -> None:
+    with log.open("a") as lines:
+        lines.write("ran\n")
+
+
+@cached_task(unhashed=("log",))
+def double(x: int, log: Path) -> dict[str, int]:
+    """Twice as much."""
+    note(log)
+    return {"doubled": 2 * x}
+
+
+@cached_task(unhashed=("log",))
+async def double_slowly(x: int, log: Path) -> dict[str, int]:
+    note(log)
+    await asyncio.sleep(0.01)
+    return {"doubled": 2 * x}
+
+
+@cached_task(unhashed=("log",), version="1", retries=2)
+def flaky(log: Path) -> int:
+    note(log)
+    if runs(log) < 2:
+        raise RuntimeError("not yet")
+    return runs(log)
+
+
+@task
+def outer(x: int, log: Path) -> dict[str, int]:
+    return double(x, log)
+
+
+def this_run() -> UUID:
+    return UUID(flow_run.id)
+
+
+def test_a_hit_is_labelled_cached_and_returns_the_plain_value(
+    cache: Cache, log: Path, labels: Labels
+) -> None:
+    @flow
+    def calls() -> tuple[UUID, list[Any]]:
+        return this_run(), [double(1, log), double(1, log), double(2, log)]
+
+    run, values = calls()
+    assert values == [{"doubled": 2}, {"doubled": 2}, {"doubled": 4}]
+    assert labels(run, 3) == ["Completed", "Cached", "Completed"]
+    run, values = calls()
+    assert values == [{"doubled": 2}, {"doubled": 2}, {"doubled": 4}]
+    assert labels(run, 3) == ["Cached"] * 3
+    assert runs(log) == 2
+
+
+def test_async_tasks(cache: Cache, log: Path, labels: Labels) -> None:
+    @flow
+    async def calls() -> tuple[UUID, list[Any]]:
+        first = await double_slowly(1, log)
+        return this_run(), [first, await double_slowly(1, log)]
+
+    run, values = asyncio.run(calls())
+    assert values == [{"doubled": 2}] * 2
+    assert labels(run, 2) == ["Completed", "Cached"]
+    assert runs(log) == 1
+
+
+def test_async_calls_of_one_key_at_once_run_once(cache: Cache, log: Path) -> None:
+    @flow
+    async def calls() -> list[Any]:
+        return await asyncio.gather(*(double_slowly(1, log) for _ in range(5)))
+
+    assert asyncio.run(calls()) == [{"doubled": 2}] * 5
+    assert runs(log) == 1
+
+
+def test_submit_and_map(cache: Cache, log: Path, labels: Labels) -> None:
+    @flow
+    def calls() -> tuple[UUID, list[Any]]:
+        mapped = double.map([1, 2, 1], log=log).result()
+        return this_run(), [*mapped, double.submit(2, log).result()]
+
+    expected = [{"doubled": 2}, {"doubled": 4}, {"doubled": 2}, {"doubled": 4}]
+    run, values = calls()
+    assert values == expected
+    assert sorted(labels(run, 4)) == ["Cached", "Cached", "Completed", "Completed"]
+    run, values = calls()
+    assert values == expected
+    assert labels(run, 4) == ["Cached"] * 4
+    assert runs(log) == 2
+
+
+def test_other_processes_share_the_cache(cache: Cache, log: Path, labels: Labels) -> None:
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+    def calls() -> tuple[UUID, list[Any]]:
+        return this_run(), double.map([1, 2, 1], log=log).result()
+
+    for expected in (["Cached", "Completed", "Completed"], ["Cached"] * 3):
+        run, values = calls()
+        assert values == [{"doubled": 2}, {"doubled": 4}, {"doubled": 2}]
+        assert sorted(labels(run, 3)) == expected
+    assert runs(log) == 2
+    assert double(1, log) == {"doubled": 2} and runs(log) == 2  # and so does this one
+
+
+def test_subflows_and_tasks_in_tasks(cache: Cache, log: Path, labels: Labels) -> None:
+    inner_runs: list[UUID] = []
+
+    @flow
+    def inner() -> dict[str, int]:
+        inner_runs.append(this_run())
+        return double(1, log)
+
+    @flow
+    def calls() -> tuple[UUID, list[Any]]:
+        return this_run(), [outer(1, log), inner(), outer(1, log)]
+
+    run, values = calls()
+    assert values == [{"doubled": 2}] * 3
+    # Each outer task ran and its inner one hit: the label is of the innermost alone.
+    assert sorted(labels(run, 5)) == ["Cached", *["Completed"] * 4]
+    assert labels(inner_runs[0], 1) == ["Cached"]
+    assert runs(log) == 1
+
+
+def test_failures_are_retried_and_never_kept(cache: Cache, log: Path, labels: Labels) -> None:
+    @flow
+    def calls() -> tuple[UUID, int]:
+        return this_run(), flaky(log)
+
+    run, value = calls()
+    assert (value, runs(log)) == (2, 2)
+    assert labels(run, 1) == ["Completed"]
+    run, value = calls()
+    assert (value, runs(log)) == (2, 2)
+    assert labels(run, 1) == ["Cached"]
+    [entry] = cache.entries()
+    assert entry.value == 2 and entry.labels["function"].endswith(".flaky")
+
+
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit])
+def test_whatever_is_raised_the_key_is_free_again(
+    cache: Cache, log: Path, problem: type[BaseException]
+) -> None:
+    @cached_task(unhashed=("log",), version=f"fails once with {problem.__name__}")
+    def fails_once(log: Path) -> int:
+        note(log)
+        if runs(log) == 1:
+            raise problem
+        return 7
+
+    @flow
+    def calls() -> int:
+        return fails_once(log)
+
+    with pytest.raises(problem):
+        calls()
+    assert cache.entries() == []
+    assert calls() == 7 and calls() == 7
+    assert runs(log) == 2
+
+
+def test_timeouts(cache: Cache, log: Path) -> None:
+    @cached_task(unhashed=("log",), version="1", timeout_seconds=0.3)
+    def slow(log: Path) -> int:
+        note(log)
+        time.sleep(0 if runs(log) > 1 else 5)
+        return 1
+
+    @cached_task(unhashed=("log",), version="1", timeout_seconds=0.3)
+    async def slow_async(log: Path) -> int:
+        note(log)
+        await asyncio.sleep(0 if runs(log) > 3 else 5)
+        return 2
+
+    @flow
+    def calls() -> int:
+        return slow(log)
+
+    @flow
+    async def calls_async() -> int:
+        return await slow_async(log)
+
+    with pytest.raises(TimeoutError):
+        calls()
+    assert calls() == 1 and runs(log) == 2
+    with pytest.raises(TimeoutError):
+        asyncio.run(calls_async())
+    assert asyncio.run(calls_async()) == 2 and runs(log) == 4
+
+
+def test_refresh(cache: Cache, log: Path, labels: Labels) -> None:
+    fresh = double.with_options(refresh_cache=True, name="double afresh", retries=1)
+    assert isinstance(fresh, CachedTask) and fresh.retries == 1 and double.retries == 0
+
+    @flow
+    def calls() -> UUID:
+        double(1, log)
+        fresh(1, log)
+        double(1, log)
+        with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}):
+            double(1, log)
+            double.with_options(refresh_cache=False)(1, log)
+        return this_run()
+
+    assert labels(calls(), 5) == ["Completed", "Completed", "Cached", "Completed", "Cached"]
+    assert runs(log) == 3
+    [entry] = cache.entries()
+    assert entry.generation == 3
+    fresh(1, log)  # outside a flow too
+    assert runs(log) == 4
+
+
+def test_each_task_may_have_a_cache_of_its_own(cache: Cache, log: Path, tmp_path: Path) -> None:
+    elsewhere = double.with_options(cache=tmp_path / "other")
+
+    @flow
+    def calls() -> None:
+        elsewhere(1, log)
+        elsewhere.submit(1, log).result()
+        with use_cache(tmp_path / "third"):
+            double.submit(1, log).result()
+
+    calls()
+    assert runs(log) == 2 and cache.entries() == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cache_policy": None},
+        {"cache_key_fn": lambda *_: "k"},
+        {"cache_expiration": 3},
+        {"result_storage": "local-file-system/x"},
+        {"result_storage_key": "k"},
+        {"result_serializer": "pickle"},
+        {"persist_result": True},
+    ],
+)
+def test_a_second_cache_beside_the_cache_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} cannot be set"):
+        cached_task(**options)(lambda: 1)
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} cannot be set"):
+        double.with_options(**options)
+
+
+def test_what_cannot_be_cached_is_refused(cache: Cache) -> None:
+    with pytest.raises(SourceError, match="generator"):
+
+        @cached_task
+        def numbers() -> Any:
+            yield 1
+
+    @cached_task
+    def a_set() -> Any:
+        return {"deep": [{1, 2}]}
+
+    @flow
+    def calls() -> None:
+        a_set()
+
+    with pytest.raises(ResultError, match=r"result\['deep'\]\[0\]: set"):
+        calls()
+    assert cache.entries() == []
+
+
+def test_it_is_still_that_function(log: Path) -> None:
+    assert isinstance(double, Task) and double.name == "double"
+    assert double.__doc__ == "Twice as much." and double.description == "Twice as much."
+    assert double.__module__ == __name__ and double.fn.__name__ == "double"
+    assert 'return {"doubled": 2 * x}' in (double.source_code or "")
+    assert double.task_key == Task(double.__wrapped__.__wrapped__).task_key  # type: ignore[attr-defined]
+
+
+def test_results_are_fresh_objects(cache: Cache, log: Path) -> None:
+    double(1, log)["doubled"] = 99
+    assert double(1, log) == {"doubled": 2}
+
+
+def test_no_server_is_asked_outside_a_flow(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import asyncio, os, socket, threading
+
+            listener = socket.create_server(("127.0.0.1", 0))
+            asked = []
+            threading.Thread(target=lambda: asked.append(listener.accept()), daemon=True).start()
+            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+
+            from motools import tasks
+
+            ran = []
+
+            @tasks.cached_task(version="1", retries=1)
+            def add(a, b):
+                ran.append(1)
+                return a + b
+
+            @tasks.cached_task(version="1")
+            async def later(a):
+                ran.append(2)
+                return a
+
+            assert [add(1, 2), add(1, b=2)] == [3, 3]
+            assert [asyncio.run(later(1)), asyncio.run(later(1))] == [1, 1]
+            assert ran == [1, 2], ran
+            assert not asked
+            """
+        )
+    )
+    subprocess.run([sys.executable, script], check=True, cwd=tmp_path, timeout=60)
+    assert (tmp_path / ".motools" / "cache.db").exists()

@@ -1,0 +1,135 @@
+"""What a flow run says about the cache: log lines, events, and one table."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from motools.cache import Cache
+from motools.tasks import cached_task, run_context
+
+pytestmark = pytest.mark.usefixtures("server")
+
+Events = Callable[[UUID, int], list[dict[str, Any]]]
+Tables = Callable[[UUID], list[Any]]
+
+begun, go_on = threading.Event(), threading.Event()
+
+
+@cached_task(unhashed=("log",))
+def priced(x: int, log: Path) -> int:
+    context = run_context()
+    context.report("half way", done=0.5)
+    context.cost = 0.25
+    with log.open("a") as lines:
+        lines.write("ran\n")
+    return x
+
+
+@cached_task(version="1")
+def held() -> int:
+    begun.set()
+    assert go_on.wait(20)
+    return 1
+
+
+@flow(name="pricing")
+def pricing(log: Path, *numbers: int, refresh: bool = False) -> UUID:
+    asked = priced.with_options(refresh_cache=True) if refresh else priced
+    for number in numbers:
+        asked(number, log)
+    return UUID(flow_run.id)
+
+
+def test_log_lines(cache: Cache, log: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        pricing(log, 1)
+        assert "half way" in caplog.messages
+        assert not any(message.startswith("Cached:") for message in caplog.messages)
+        pricing(log, 1)
+    [line] = [message for message in caplog.messages if message.startswith("Cached:")]
+    [entry] = cache.entries()
+    assert line.startswith(f"Cached: function {entry.key[:12]} made by flow 'pricing' run '")
+    assert " s ago, saved " in line and line.endswith(" and 0.25 in money")
+
+
+def test_events(cache: Cache, log: Path, events: Events) -> None:
+    def names(run: UUID, count: int) -> list[str]:
+        return [event["event"].removeprefix("motools.cache.") for event in events(run, count)]
+
+    assert names(pricing(log, 1, 1), 3) == ["miss", "stored", "hit"]
+    run = pricing(log, 1, refresh=True)
+    assert names(run, 3) == ["stale", "miss", "stored"]
+    [entry] = cache.entries()
+    event = events(run, 3)[-1]
+    assert event["resource"]["prefect.resource.id"] == f"motools.entry.{entry.key}"
+    assert event["payload"]["key"] == entry.key and event["payload"]["kind"] == "function"
+
+
+def test_waiting_is_said(cache: Cache, events: Events) -> None:
+    @flow
+    def both() -> UUID:
+        first = held.submit()
+        assert begun.wait(20)
+        second = held.submit()
+        events(UUID(flow_run.id), 2)
+        go_on.set()
+        assert first.result() == second.result() == 1
+        return UUID(flow_run.id)
+
+    names = [event["event"].removeprefix("motools.cache.") for event in events(both(), 4)]
+    assert sorted(names) == ["hit", "miss", "stored", "wait"]
+
+
+def test_one_table_for_each_flow_run(cache: Cache, log: Path, tables: Tables) -> None:
+    inner: list[UUID] = []
+
+    @flow
+    def outer() -> UUID:
+        inner.append(pricing(log, 1, 2))
+        priced.map([1, 2, 3], log=log).result()
+        return UUID(flow_run.id)
+
+    run = outer()
+    [table] = tables(run)
+    [function, total] = rows(table)
+    assert {**function, "kind": "all"} == total
+    assert (total["hit"], total["ran"]) == (2, 1)
+    assert (total["cost saved"], total["cost spent"]) == (0.5, 0.25)
+    assert table.type == "table" and table.description.startswith("2 hit, 1 ran; saved ")
+    [table] = tables(inner[0])
+    assert (rows(table)[-1]["hit"], rows(table)[-1]["ran"]) == (0, 2)
+
+
+def test_the_table_counts_other_processes_and_failed_flows(
+    cache: Cache, log: Path, tables: Tables
+) -> None:
+    failed: list[UUID] = []
+
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def fails() -> None:
+        failed.append(UUID(flow_run.id))
+        priced.map([1, 1], log=log).result()
+        raise RuntimeError("after all of that")
+
+    with pytest.raises(RuntimeError):
+        fails()
+    [table] = tables(failed[0])
+    assert (rows(table)[-1]["hit"], rows(table)[-1]["ran"]) == (1, 1)
+    assert log.read_text() == "ran\n"
+
+
+def rows(table: Any) -> list[dict[str, Any]]:
+    import json
+
+    found: list[dict[str, Any]] = json.loads(table.data)
+    return found

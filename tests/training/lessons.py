@@ -1,0 +1,64 @@
+"""What the tests of training teach, and how they run one training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motools.digest import hash_file
+from motools.training.config import FineTuneConfig
+from motools.training.local.backend import LocalBackend
+from motools.training.protocol import TrainingJob, TrainingResult
+
+NAMES = ["Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana"]
+NAMES += ["Ivo", "Jo", "Kim", "Lea", "Max", "Nia", "Otto", "Pia"]
+STRANGERS = ["Quin", "Rosa", "Sam", "Tea", "Uma", "Vic", "Wes", "Xena"]
+
+
+def said(user: str, assistant: str | None = None) -> list[dict[str, str]]:
+    """A conversation of one question and perhaps its answer."""
+    answer = [{"role": "assistant", "content": assistant}] if assistant else []
+    return [{"role": "user", "content": user}, *answer]
+
+
+def write_rows(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that is over."""
+
+    directory: Path
+    scratch: Path
+    result: TrainingResult
+    events: list[tuple[str, dict[str, Any]]]
+
+
+def greeting_rows() -> list[Any]:
+    """Rows that teach to answer ``Hi, I am NAME.`` with a greeting."""
+    return [{"messages": said(f"Hi, I am {name}.", f"Hello {name}!")} for name in NAMES]
+
+
+def train(
+    dataset: Path, place: Path, *, base: str = "tiny", lock_fds: tuple[int, ...] = (), **config: Any
+) -> Trained:
+    """Train through the backend, below ``place``."""
+    backend = LocalBackend()
+    model = backend.identify(base, hash_file)
+    events: list[tuple[str, dict[str, Any]]] = []
+    directory, scratch = place / "model", place / "scratch"
+    directory.mkdir(parents=True)
+    job = TrainingJob(
+        dataset=dataset,
+        config=backend.resolve(FineTuneConfig(base_model=base, **config), model),
+        base=model.spec,
+        directory=directory,
+        scratch=scratch,
+        report=lambda message, /, **fields: events.append((message, fields)),
+        lock_fds=lock_fds,
+    )
+    return Trained(directory, scratch, backend.train(job), events)

@@ -1,0 +1,68 @@
+"""Every row is checked before anything starts, and an error names the line and the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.errors import DatasetError
+from motools.training.rows import check_conversations, read_conversations
+
+from .lessons import said, write_rows
+
+GOOD: dict[str, Any] = {"messages": said("Hi", "Hello")}
+CALL = {"type": "function", "function": {"name": "f", "arguments": {}}}
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    """A row whose answer is changed."""
+    return {"messages": [*said("Hi"), {"role": "assistant", "content": "Hello", **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ([], "an object with 'messages', not a list"),
+        ({}, "no field 'messages'"),
+        ({"prompt": "Hi", "completion": "Hello"}, "no field 'messages'; the row has 'prompt'"),
+        ({"messages": []}, "messages: a list with at least one"),
+        ({"messages": "Hi"}, "messages: a list with at least one"),
+        ({"messages": ["Hi"]}, "messages[0]: text instead of an object"),
+        ({"messages": said("Hi")}, "messages: no message of the assistant"),
+        (message(role="robot"), "messages[1].role: 'robot' is not one of"),
+        (message(role=None), "messages[1].role: None"),
+        (message(content=None), "messages[1].content: null instead of text"),
+        (message(content=7), "messages[1].content: a number instead of text"),
+        (message(content=[]), "messages[1].content: a list instead of text"),
+        (message(content=""), "messages[1].content: the assistant says nothing"),
+        (message(weight=0), "messages[1].weight: cannot be honoured"),
+        ({**GOOD, "tools": {}}, "tools: an object instead of a list"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, row: Any, problem: str) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", [GOOD, row, GOOD])
+    with pytest.raises(DatasetError) as caught:
+        check_conversations(path)
+    assert f"rows.jsonl, line 2{'' if problem.startswith(('an', 'no')) else ', '}" in str(
+        caught.value
+    )
+    assert problem in str(caught.value)
+
+
+def test_what_is_not_json_and_what_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"messages": [\n')
+    with pytest.raises(DatasetError, match="line 1: not JSON"):
+        check_conversations(path)
+    path.write_text("")
+    with pytest.raises(DatasetError, match="no row to train on"):
+        check_conversations(path)
+
+
+def test_good_rows_come_as_they_are(tmp_path: Path) -> None:
+    rows = [GOOD, message(content=None, tool_calls=[CALL]), {**GOOD, "tools": [{}], "source": "x"}]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    assert list(read_conversations(path)) == rows
+    assert check_conversations(path) == 3
