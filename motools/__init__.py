@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from motools.artifacts import Dataset, Evaluation, Model, RemoteRef
-    from motools.cache.overview import cache_info, clear_cache, print_cache_info
     from motools.evals.config import EvalConfig
+    from motools.overview import cache_info, clear_cache, print_cache_info
     from motools.steps.options import RunOptions
     from motools.tasks import cached_task, evaluate, fine_tune, upload_dataset
     from motools.training.config import FineTuneConfig, LoraConfig
@@ -26,12 +26,12 @@ _HOME: Final = {
     "RemoteRef": "motools.artifacts",
     "RunOptions": "motools.steps.options",
     "__version__": "motools.version",
-    "cache_info": "motools.cache.overview",
+    "cache_info": "motools.overview",
     "cached_task": "motools.tasks",
-    "clear_cache": "motools.cache.overview",
+    "clear_cache": "motools.overview",
     "evaluate": "motools.tasks",
     "fine_tune": "motools.tasks",
-    "print_cache_info": "motools.cache.overview",
+    "print_cache_info": "motools.overview",
     "upload_dataset": "motools.tasks",
 }
 

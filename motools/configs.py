@@ -137,7 +137,11 @@ def _plain(value: Any, hint: Any, path: str) -> Value:
     if isinstance(value, Mapping):
         inner = _of_origin(hint, (dict, Mapping))
         item = get_args(inner)[1] if get_args(inner) else Any
-        return {key: _plain(each, item, f"{path}.{key}") for key, each in value.items()}
+        # What starts with $ is ours.
+        return {
+            "$" * key.startswith("$") + key: _plain(each, item, f"{path}.{key}")
+            for key, each in value.items()
+        }
     raise ConfigError(_not_hashable(path, type(value).__name__))
 
 

@@ -13,6 +13,7 @@ the holder's lock, so nobody takes the work over while it still breathes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from motools.errors import WorkerError
+from motools.errors import MotoolsError, WorkerError
 
 Event: TypeAlias = dict[str, Any]
 Emit: TypeAlias = Callable[[Event], None]
@@ -107,11 +108,13 @@ def serve(main: Callable[[Any, Emit], Any]) -> None:
     threading.Thread(target=_leave_with_holder, daemon=True).start()
     try:
         value = main(request, emit)
-    except BaseException as problem:
+    except BaseException as problem:  # noqa: BLE001
         import traceback
 
         traceback.print_exc()
-        emit({"event": "error", "type": type(problem).__name__, "message": str(problem)})
+        ours = isinstance(problem, MotoolsError)
+        name = type(problem).__name__
+        emit({"event": "error", "type": name, "message": str(problem), "ours": ours})
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
@@ -151,15 +154,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process.stdin is not None:
-        try:
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        except BrokenPipeError:
-            pass
 
 
 def _failure(module: str, status: int, outcome: Event, log: Path) -> str:
     if outcome.get("event") == "error":
-        return f"{outcome['type']}: {outcome['message']} (whole log: {log})"
+        kind = "" if outcome["ours"] else f"{outcome['type']}: "
+        return f"{kind}{outcome['message']} (whole log: {log})"
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
     with open(log, "rb") as stream:
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))

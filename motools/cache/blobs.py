@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 import uuid
@@ -12,7 +13,7 @@ from typing import Final
 from motools.cache.database import Database
 from motools.cache.layout import QUARANTINE, TMP, blob_name
 from motools.cache.memo import FILES, Memo, settled, signature
-from motools.cache.store import Store, copy_file
+from motools.cache.store import Store, copy_file, unavailable
 from motools.cache.tree import Tree, TreeFile, scan
 from motools.digest import Digest, hash_bytes, hash_private_file
 from motools.errors import CacheUnavailableError, CorruptBlobError, MissingBlobError
@@ -52,13 +53,17 @@ class Blobs:
 
         The caller must be the only one who has them open.
         """
-        found = sorted(scan(directory))
-        Tree.of(TreeFile(path, "", 0) for path, _ in found)  # refuse bad names before moving
+        with unavailable(f"cannot read {directory}"):
+            found = sorted(scan(directory))
+        Tree.of(TreeFile(path, _UNKNOWN, 0) for path, _ in found)  # refuse bad names before moving
         files = []
         for path, status in found:
             source = directory / path
-            digest = hash_private_file(source)
-            self._publish(digest, source)
+            if status.st_nlink > 1:  # under its other name someone could alter the blob
+                digest = self._copy_in(source)
+            else:
+                digest = hash_private_file(source)
+                self._publish(digest, source)
             files.append(TreeFile(path, digest.hex, digest.size, bool(status.st_mode & 0o100)))
         return Tree.of(files)
 
@@ -70,7 +75,7 @@ class Blobs:
         found = _found(source)
         signatures = {path: signature(status) for path, (_, status) in found.items()}
         known = self._memo.recall_many(FILES, signatures)
-        files, facts = [], []
+        files, copied, facts = [], [], []
         for path, (name, status) in found.items():
             digest = known.get(path)
             if digest is None or self._store.size(blob_name(digest)) != status.st_size:
@@ -79,18 +84,19 @@ class Blobs:
                 after = os.stat(path)
                 if signature(after) != signatures[path]:
                     raise CacheUnavailableError(f"{path} changed while it was read: run it again")
+                copied.append(TreeFile(name, digest, status.st_size))
                 if settled(after, started):
                     facts.append((path, signatures[path], digest))
             executable = bool(status.st_mode & 0o100)
             files.append(TreeFile(name, digest, status.st_size, executable))
         tree = Tree.of(files)
-        self.settle(files)
+        self.settle(file.digest for file in copied)  # those found by a memo were settled before it was written
         self._memo.record_many(FILES, facts)
         return tree
 
-    def settle(self, files: Iterable[TreeFile]) -> None:
-        """Return once the bytes of these files are durable."""
-        self._store.settle(sorted({blob_name(file.digest) for file in files}))
+    def settle(self, digests: Iterable[str]) -> None:
+        """Return once the bytes of these blobs are durable, whoever stored them."""
+        self._store.settle(sorted({blob_name(digest) for digest in digests}))
 
     def path(self, digest: str, size: int) -> Path:
         """A local, read-only file with exactly these bytes.
@@ -121,29 +127,35 @@ class Blobs:
         path = self._store.path(blob_name(digest))
         if path is None:
             return self._downloaded(digest, size)
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            raise self._missing(digest) from None
-        if known is not None and known == signature(status):
-            return path
-        if hash_private_file(path) != Digest(digest, size):
+        with unavailable(f"cannot read {path}"):
+            try:
+                status = os.stat(path)
+                if known is not None and known == signature(status):
+                    return path
+                started = time.time_ns()
+                found = hash_private_file(path)
+            except FileNotFoundError:
+                raise self._missing(digest) from None
+        if found != Digest(digest, size):
             raise self._quarantined(digest)
-        self._remember(digest, signature(status))
+        if settled(status, started):
+            self._remember(digest, signature(status))
         return path
 
     def _downloaded(self, digest: str, size: int) -> Path:
         target = self.root / TMP / "fetched" / digest
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{digest}.{uuid.uuid4().hex}")
-        if not target.exists():
+        with unavailable(f"cannot fetch blob {digest[:12]}"):
+            if target.exists() and hash_private_file(target) == Digest(digest, size):
+                return target
+            target.parent.mkdir(parents=True, exist_ok=True)
             if not self._store.download(blob_name(digest), temporary):
                 raise self._missing(digest)
+            if hash_private_file(temporary) != Digest(digest, size):
+                temporary.unlink()
+                raise self._quarantined(digest)
             temporary.chmod(0o444)
             temporary.replace(target)
-        if hash_private_file(target) != Digest(digest, size):
-            target.unlink()
-            raise self._quarantined(digest)
         return target
 
     def _signature(self, digest: str) -> str | None:
@@ -167,12 +179,25 @@ class Blobs:
             self._store.publish_file(name, path)
 
     def _copy_in(self, path: Path) -> Digest:
-        # The copy is what is hashed: the original may be written to meanwhile.
+        # What is kept is what was hashed: the original may be written to meanwhile.
         copy = self.root / TMP / uuid.uuid4().hex
-        copy_file(path, copy)
-        digest = hash_private_file(copy)
-        self._publish(digest, copy)
+        try:
+            with unavailable(f"cannot copy {path} into the cache"):
+                digest = self._copied(path, copy)
+            self._publish(digest, copy)
+        finally:
+            copy.unlink(missing_ok=True)
         return digest
+
+    def _copied(self, path: Path, copy: Path) -> Digest:
+        if os.stat(path).st_size < _SMALL:
+            data = path.read_bytes()
+            digest = hash_bytes(data)
+            with _opened_read_only(copy) as stream:
+                stream.write(data)
+            return digest
+        copy_file(path, copy)
+        return hash_private_file(copy)
 
     def _missing(self, digest: str) -> MissingBlobError:
         return MissingBlobError(
@@ -188,10 +213,18 @@ class Blobs:
         )
 
 
+_SMALL: Final = 1 << 20
+_UNKNOWN: Final = "0" * 64
+
 _WAY_OUT: Final = (
     "Put a good copy back from a backup, or clear the entries that need it "
     "(`motools cache list all`, `motools cache clear`) so that they are made again"
 )
+
+
+def _opened_read_only(path: Path) -> io.BufferedWriter:
+    """A new file to write to that nobody can open for writing again."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "wb")
 
 
 def _found(source: Path) -> dict[str, tuple[str, os.stat_result]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import platform
 import shutil
@@ -17,22 +18,24 @@ from motools.cache import layout
 from motools.cache.action import Action
 from motools.cache.blobs import Blobs
 from motools.cache.claim import FILES, SCRATCH, Claim
-from motools.cache.commit import commit
+from motools.cache.commit import check_json, commit
 from motools.cache.context import Report, RunContext
 from motools.cache.database import Database
 from motools.cache.documents import Documents
 from motools.cache.entry import Entry
 from motools.cache.index import Index
 from motools.cache.journal import Journal
-from motools.cache.lease import JobLock, Leases, lock_domain
+from motools.cache.lease import JobLock, Lease, Leases, lock_domain
 from motools.cache.marker import open_directory
 from motools.cache.memo import Memo
 from motools.cache.statistics import Statistics
-from motools.cache.store import LocalStore, Store
+from motools.cache.store import LocalStore, Store, unavailable
 from motools.cache.tree import Tree
 from motools.digest import Digest
 from motools.errors import CacheUnavailableError, LeaseTimeoutError
 from motools.settings import Settings
+
+_log: Final = logging.getLogger(__name__)
 
 _FIRST_WAIT: Final = 0.002
 _LONGEST_WAIT: Final = 0.25
@@ -65,6 +68,7 @@ class Cache:
         self.documents = Documents(self.store, self.database)
         self.statistics = Statistics(self.database)
         self.journal = Journal(self.database, self.documents, lock_domain(root / layout.JOBS))
+        self.use: object = None
         self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
 
     @classmethod
@@ -153,6 +157,7 @@ class Cache:
         timeout: float | None = None,
     ) -> Entry | Claim:
         """The first half of :meth:`get_or_run`: the entry, or the right to make it."""
+        check_json(provenance or {}, "provenance")
         entry = self.index.get(action.key)
         if entry is not None and not refresh:
             self.statistics.count(entry.key)
@@ -239,26 +244,49 @@ class Cache:
         provenance: Mapping[str, Any],
     ) -> Entry | Claim | None:
         def on_lost(why: str) -> None:
-            if report is not None:
-                report(why, {"lease": "lost"})
+            try:
+                if report is not None:
+                    report(why, {"lease": "lost"})
+            except Exception:
+                # The heartbeat calls this: the other leases must not end with it.
+                _log.exception("the report of a lost lease failed: %s", why)
 
         lease = self.leases.try_take(action.key, on_lost)
         if lease is None:
             lock.release(remove=False)
             return None
-        entry = self.index.get(action.key)
-        if entry is not None and entry.generation > seen:
+        try:
+            entry = self.index.get(action.key)
+            if entry is None or entry.generation <= seen:
+                context = self._context(lock, lease, action, refresh, report, provenance)
+                return Claim(context, lock, self._store, lambda: self.leases.release(lease))
+        except BaseException:
             self.leases.release(lease)
-            lock.release(remove=True)
-            return entry
+            raise
+        self.leases.release(lease)
+        lock.release(remove=True)
+        return entry
+
+    def _context(
+        self,
+        lock: JobLock,
+        lease: Lease,
+        action: Action,
+        refresh: bool,
+        report: Report | None,
+        provenance: Mapping[str, Any],
+    ) -> RunContext:
         files, scratch = lock.directory / FILES, lock.directory / SCRATCH
-        shutil.rmtree(files, ignore_errors=True)
-        files.mkdir()
-        scratch.mkdir(exist_ok=True)
-        context = RunContext(
+        with unavailable(f"cannot make {lock.directory} ready"):
+            if files.exists():
+                shutil.rmtree(files)
+            files.mkdir()
+            scratch.mkdir(exist_ok=True)
+        return RunContext(
             action=action,
             directory=files,
             scratch=scratch,
+            lease=lease,
             lock_fds=(lock.descriptor,),
             cache=self,
             send_report=report,
@@ -266,13 +294,11 @@ class Cache:
             provenance={**_circumstances(), **provenance},
         )
 
-        def store(context: RunContext, value: Any, duration: float) -> Entry:
-            row = commit(self.database, self.store, self.blobs, lease, context, value, duration)
-            self.leases.forget(lease)
-            self.documents.flush()
-            return Entry(row, self.blobs, hit=False)
-
-        return Claim(context, lock, store, lambda: self.leases.release(lease))
+    def _store(self, context: RunContext, value: Any, duration: float) -> Entry:
+        row = commit(self.database, self.store, self.blobs, context, value, duration)
+        self.leases.forget(context.lease)
+        self.documents.flush()
+        return Entry(row, self.blobs, hit=False)
 
     def _who_holds(self, key: str) -> str:
         holder = self.leases.holder(key)

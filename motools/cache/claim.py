@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, Final, Self
 from motools.cache.context import RunContext
 from motools.cache.entry import Entry
 from motools.cache.lease import JobLock
+from motools.errors import CacheError
 
 FILES: Final = "files"
 SCRATCH: Final = "scratch"
@@ -41,6 +43,7 @@ class Claim:
         self._release = release
         self._started = time.monotonic()
         self._open = True
+        self._pid = os.getpid()
 
     def commit(self, value: Any) -> Entry:
         """Store the value and the files under the key.
@@ -49,8 +52,12 @@ class Claim:
             value: JSON.
 
         Raises:
+            ResultError: the value, a label or the provenance is not JSON; nothing was stored.
             LeaseLostError: somebody else took the key over; nothing was stored.
+            CacheError: this claim has ended.
         """
+        if not self._open:
+            raise CacheError(f"the claim on {self.context.key[:12]} has ended: claim it again")
         entry = self._store(self.context, value, time.monotonic() - self._started)
         self._open = False
         self._lock.release(remove=True)
@@ -58,14 +65,15 @@ class Claim:
 
     def abandon(self) -> None:
         """Give the key up without a result. Scratch files stay for the next try."""
-        if not self._open:
+        if not self._open or os.getpid() != self._pid:  # a fork's copy: the claim is its parent's
             return
         self._open = False
         try:
             self._release()
         finally:
             shutil.rmtree(self.context.directory, ignore_errors=True)
-            self._lock.release(remove=not any(self.context.scratch.iterdir()))
+            scratch = self.context.scratch
+            self._lock.release(remove=not scratch.exists() or not any(scratch.iterdir()))
 
     def __enter__(self) -> Self:
         return self

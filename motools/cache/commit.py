@@ -13,17 +13,17 @@ from motools.cache.database import Database, Transaction
 from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, trashed
-from motools.cache.lease import Lease, end, require
+from motools.cache.lease import end, require
 from motools.cache.store import Store
 from motools.cache.tree import Tree
-from motools.errors import MissingBlobError
+from motools.digest import canonical_json
+from motools.errors import CanonicalError, MissingBlobError, ResultError
 
 
 def commit(
     database: Database,
     store: Store,
     blobs: Blobs,
-    lease: Lease,
     context: RunContext,
     value: Any,
     duration: float,
@@ -37,15 +37,18 @@ def commit(
         The entry's row.
 
     Raises:
+        ResultError: the value or what was said besides it is not JSON; nothing was stored.
         LeaseLostError: somebody else took the key over; nothing was stored.
     """
+    said = _said(context, value)
     tree = blobs.take(context.directory)
     sizes = {file.digest: file.size for file in tree.files}
     if tree.files:
         manifest = blobs.put_bytes(tree.canonical)
         sizes[manifest.hex] = manifest.size
-    blobs.settle(tree.files)
-    row = _row(context, tree, value, duration)
+    blobs.settle(sizes)
+    row = _row(context.action, tree, said, duration)
+    lease = context.lease
     with database.write() as transaction:
         require(transaction, lease)
         make_live(transaction, store, sizes)
@@ -59,6 +62,19 @@ def commit(
     return tuple(row[name] for name in COLUMNS.split(", "))
 
 
+def check_json(value: Any, path: str) -> None:
+    """Refuse what JSON would alter or could not hold.
+
+    Raises:
+        ResultError: it names the path.
+    """
+    try:
+        canonical_json(value, path)
+    except (CanonicalError, ValueError) as problem:
+        where = problem if isinstance(problem, CanonicalError) else f"{path}: {problem}"
+        raise ResultError(f"{where}; only JSON can be stored, so nothing was") from problem
+
+
 def make_live(transaction: Transaction, store: Store, sizes: dict[str, int]) -> None:
     """Have every blob live in the tables and its bytes in place, out of the trash if need be.
 
@@ -67,8 +83,13 @@ def make_live(transaction: Transaction, store: Store, sizes: dict[str, int]) -> 
     """
     for digest, size in sizes.items():
         name = blob_name(digest)
-        if store.size(name) != size and not store.move(trashed(name), name):
-            raise MissingBlobError(f"blob {digest[:12]} vanished before it was stored: run it again")
+        if store.size(name) != size:
+            if store.size(trashed(name)) != size or not store.move(trashed(name), name):
+                raise MissingBlobError(
+                    f"the bytes of blob {digest[:12]} are neither at {name} nor in the trash: "
+                    "what needs them has to be run again"
+                )
+            store.settle([name])
         transaction.run(
             "INSERT INTO blobs (digest, size, state) VALUES (:digest, :size, 'live') "
             "ON CONFLICT (digest) DO UPDATE SET state = 'live', trashed_at = NULL",
@@ -93,26 +114,41 @@ def mark_behind(transaction: Transaction, key: str) -> None:
     transaction.run("INSERT INTO outbox (name) VALUES (:key)", key=key)
 
 
-def _row(context: RunContext, tree: Tree, value: Any, duration: float) -> dict[str, Any]:
-    action: Action = context.action
-    text, files = compact(value), compact(tree.rows)
+def _said(context: RunContext, value: Any) -> dict[str, Any]:
+    """What a run returned and said, as the tables hold it."""
+    remote = context.remote.to_json() if context.remote is not None else None
+    for name, label in context.labels.items():
+        if not isinstance(label, str):
+            raise ResultError(f"labels.{name}: {label!r} is not text; nothing was stored")
+    said = {
+        "value": value,
+        "labels": context.labels,
+        "provenance": context.provenance,
+        "remote": remote,
+        "cost": context.cost,
+    }
+    for path, part in said.items():
+        check_json(part, path)
+    return {
+        name: part if name == "cost" or (name == "remote" and part is None) else compact(part)
+        for name, part in said.items()
+    }
+
+
+def _row(action: Action, tree: Tree, said: dict[str, Any], duration: float) -> dict[str, Any]:
+    files = compact(tree.rows)
     digest = tree.digest.hex if tree.files else None
-    remote = compact(context.remote.to_json()) if context.remote is not None else None
     return {
         "key": action.key,
         "kind": action.kind,
         "action": action.canonical.decode(),
-        "value": text,
         "tree": digest,
         "files": files,
-        "remote": remote,
-        "checksum": checksum(text, digest, files, remote),
+        **said,
+        "checksum": checksum(action.key, said["value"], digest, files, said["remote"]),
         "state": "live",
-        "labels": compact(context.labels),
-        "provenance": compact(context.provenance),
         "created_at": time.time(),
         "duration": duration,
-        "cost": context.cost,
         "trashed_at": None,
     }
 

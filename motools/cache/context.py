@@ -13,6 +13,7 @@ from motools.cache.action import Action
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
     from motools.cache.journal import Job, Sender
+    from motools.cache.lease import Lease
 
 Report: TypeAlias = Callable[[str, dict[str, Any]], None]
 """Receives progress: a sentence, and fields for machines."""
@@ -26,6 +27,7 @@ class RunContext:
         action: what is to be run.
         directory: empty; files written here become the entry's.
         scratch: kept after a failure and a crash, for checkpoints and logs; never stored.
+        lease: the right to do it.
         lock_fds: descriptors that a worker process must inherit, so that nobody
             takes the key over while it lives.
         refresh: whether an earlier result is there that must not be taken up.
@@ -39,6 +41,7 @@ class RunContext:
     action: Action
     directory: Path
     scratch: Path
+    lease: Lease
     lock_fds: tuple[int, ...]
     cache: Cache
     send_report: Report | None = None
@@ -66,8 +69,9 @@ class RunContext:
 
         Raises:
             SubmissionUnsettledError: it cannot be told whether an earlier submission arrived.
+            LeaseLostError: somebody else took the key over; nothing was submitted.
         """
-        return self.cache.journal.submit(self.key, sender, self._send, refresh=self.refresh)
+        return self.cache.journal.submit(self.lease, sender, self._send, refresh=self.refresh)
 
     def _send(self, message: str, fields: dict[str, Any]) -> None:
         if self.send_report is not None:

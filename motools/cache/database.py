@@ -2,9 +2,13 @@
 
 Reads go through the driver on a connection of the calling thread; writes are
 transactions through SQLAlchemy that take the write lock at their start, so
-that what they read stays true until they commit. Connections never cross a
-fork. Nothing else in this process may open ``cache.db``: closing any other
-descriptor of it would drop SQLite's locks.
+that what they read stays true until they commit. Nothing else in this process
+may open ``cache.db``: closing any other descriptor of it would drop SQLite's
+locks.
+
+No connection crosses a fork, used or not: SQLite counts a process's locks in
+memory, a child inherits the count but not the locks, and what it commits can be
+lost. So all connections are closed before a fork, and made again when needed.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,9 +37,6 @@ LOCAL_FILE_SYSTEMS: Final = frozenset(
     "apfs bcachefs btrfs ext2 ext3 ext4 f2fs hfs jfs ntfs3 overlay ramfs reiserfs tmpfs ufs xfs zfs".split()
 )
 """File systems whose locks SQLite can rely on."""
-
-_abandoned: list[object] = []
-"""Connections inherited over a fork: kept, since SQLite forbids even closing them."""
 
 
 class Transaction:
@@ -67,7 +69,13 @@ class Database:
     def __init__(self, path: Path) -> None:
         check_file_system(path.parent)
         self.path = path
-        self._reset()
+        self.gate = _Gate()
+        self._lock = threading.Lock()
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        self._local = threading.local()
+        self._engine: Engine | None = None
+        with _forks:
+            _databases.add(self)
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query, outside any transaction.
@@ -75,66 +83,63 @@ class Database:
         Raises:
             CacheUnavailableError: the database cannot be read, so the answer is unknown.
         """
-        try:
-            return self._reader().execute(sql, parameters).fetchall()
-        except sqlite3.Error as problem:
-            raise self._explained(problem) from problem
+        with self.gate:
+            try:
+                return self._reader().execute(sql, parameters).fetchall()
+            except sqlite3.Error as problem:
+                raise self._explained(problem) from problem
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         """One transaction that holds the write lock from its start; committed at the end.
 
         Raises:
-            CacheUnavailableError: it could not be begun or committed; nothing was changed.
+            CacheUnavailableError: it could not be begun or committed, and was rolled back.
         """
         from sqlalchemy.exc import DBAPIError
 
-        try:
-            with self._writer().begin() as connection:
-                yield Transaction(connection)
-        except DBAPIError as problem:
-            if isinstance(problem.orig, sqlite3.Error):
-                raise self._explained(problem.orig) from problem
-            raise
+        with self.gate:
+            try:
+                with self._writer().begin() as connection:
+                    yield Transaction(connection)
+            except DBAPIError as problem:
+                if isinstance(problem.orig, sqlite3.Error):
+                    raise self._explained(problem.orig) from problem
+                raise
 
     def close(self) -> None:
-        """Close this thread's connections and the writer's."""
-        if os.getpid() != self._pid:
-            return
-        if reader := getattr(self._local, "reader", None):
-            reader.close()
-            self._local.reader = None
+        """Close all connections, once what they are used for is done; later uses make new ones."""
+        with self.gate.shut() as idle:
+            if idle:
+                self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close all connections. Nobody may be using one."""
+        for reader in list(self._readers):
+            reader.connection.close()
+        self._readers = weakref.WeakSet()
+        self._local = threading.local()
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._local = threading.local()
-        self._engine: Engine | None = None
-        self._lock = threading.Lock()
-
-    def _own(self) -> None:
-        if os.getpid() != self._pid:
-            _abandoned.append((self._local, self._engine))
-            self._reset()
-
     def _reader(self) -> sqlite3.Connection:
-        self._own()
-        reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
+        reader: _Reader | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = sqlite3.connect(
+            connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode=ro",
                 uri=True,
                 timeout=BUSY_SECONDS,
                 isolation_level=None,
                 cached_statements=64,
+                check_same_thread=False,  # closed by whichever thread forks
             )
-            self._local.reader = reader
-        return reader
+            reader = self._local.reader = _Reader(connection)
+            with self._lock:
+                self._readers.add(reader)
+        return reader.connection
 
     def _writer(self) -> Engine:
-        self._own()
         with self._lock:
             if self._engine is None:
                 self._engine = self._make_engine()
@@ -144,7 +149,9 @@ class Database:
         from sqlalchemy import create_engine, event
 
         engine = create_engine(
-            f"sqlite:///{self.path}", connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+            f"sqlite:///{self.path}",
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            max_overflow=-1,  # threads wait for SQLite's write lock, not for a connection
         )
 
         @event.listens_for(engine, "connect")
@@ -176,7 +183,59 @@ class Database:
             "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
         }
         hint = next((hint for sign, hint in hints.items() if sign in text), "see the cause above")
-        return CacheUnavailableError(f"{self.path}: {text}; {hint}. Nothing was changed")
+        return CacheUnavailableError(f"{self.path}: {text}; {hint}")
+
+
+class _Reader:
+    """One thread's connection for reads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+
+class _Gate:
+    """Statements pass side by side; while it is shut, none is under way."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def shut(self) -> Iterator[bool]:
+        """Shut it and wait for those inside; False: they did not come out in time."""
+        with self._changed:
+            yield self._changed.wait_for(lambda: not self._inside, BUSY_SECONDS)
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_forks = threading.Lock()
+_shut = contextlib.ExitStack()
+
+
+def _before_fork() -> None:
+    _forks.acquire()
+    for database in list(_databases):
+        if _shut.enter_context(database.gate.shut()):
+            database.disconnect()
+
+
+def _after_fork() -> None:
+    _shut.close()
+    _forks.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+)
 
 
 def check_version(found: int, known: int = SCHEMA) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from motools.cache.action import key_of
+from motools.cache.action import key_of, material
 from motools.cache.database import Database, Transaction
 from motools.cache.entry import COLUMNS, check
 from motools.cache.layout import ENTRIES, JOURNAL, TRASH, entry_name, journal_name, key_in, trashed
@@ -88,6 +88,18 @@ class Documents:
         document = {"format": JOURNAL_FORMAT, "key": key, "attempts": attempts}
         self._store.publish_bytes(journal_name(key), _dump(document))
 
+    def read_journal(self, key: str) -> list[tuple[Any, ...]]:
+        """The rows in a key's journal document; it may be ahead of the tables by one step.
+
+        Raises:
+            CorruptDocumentError: it is damaged.
+        """
+        data = self._store.read(journal_name(key))
+        try:
+            return [] if data is None else parse_journal(data, key)
+        except (ValueError, KeyError, TypeError) as problem:
+            raise CorruptDocumentError(f"{journal_name(key)} is damaged: {problem!r}") from problem
+
     def entries(self) -> Iterator[list[tuple[Any, ...]] | Problem]:
         """The rows in each entry's document, or what is wrong with it."""
         for folder in (ENTRIES, f"{TRASH}/{ENTRIES}"):
@@ -146,10 +158,14 @@ def parse_entry(data: bytes, key: str) -> list[tuple[Any, ...]]:
     _require(document.get("format") == ENTRY_FORMAT, f"its format is not {ENTRY_FORMAT}")
     _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
     _require(key_of(document["canonical"]) == key, "its action's digest is not its key")
+    kind = material(document["canonical"])["kind"]
     rows = []
     for part in document["generations"]:
-        columns = {"key": key, "kind": document["kind"], "action": document["canonical"], **part}
-        Tree.of(TreeFile(*file) for file in part["files"])
+        columns = {**part, "key": key, "kind": kind, "action": document["canonical"]}
+        tree = Tree.of(TreeFile(*file) for file in part["files"])
+        _require(
+            part["tree"] == (tree.digest.hex if tree.files else None), "its files are not its tree"
+        )
         row = tuple(
             compact(columns[name]) if _is_json(name, columns[name]) else columns[name]
             for name in _NAMES
@@ -169,6 +185,7 @@ def parse_journal(data: bytes, key: str) -> list[tuple[Any, ...]]:
     document = json.loads(data)
     _require(document.get("format") == JOURNAL_FORMAT, f"its format is not {JOURNAL_FORMAT}")
     _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
+    _require(all(a["key"] == key for a in document["attempts"]), "an attempt is for another key")
     return [tuple(attempt[name] for name in _JOB_NAMES) for attempt in document["attempts"]]
 
 

@@ -136,7 +136,8 @@ class Entry:
         """Copy the files into a new or empty directory, for a person to own."""
         target = Path(directory)
         for name, path in self._placed(target):
-            copy_file(path, name)
+            copy_file(path, target / name)
+            (target / name).chmod(0o755 if self._places[name][2] else 0o644)
         return target
 
     def link(self, directory: str | os.PathLike[str]) -> Path:
@@ -146,7 +147,7 @@ class Entry:
         """
         target = Path(directory)
         for name, path in self._placed(target, hashed=True):
-            name.symlink_to(path.resolve())
+            (target / name).symlink_to(path.resolve())
         return target
 
     def file(self, name: str, *, hashed: bool = False) -> Path:
@@ -158,7 +159,7 @@ class Entry:
             MissingBlobError: the bytes are not there.
             CorruptBlobError: they were altered.
         """
-        _, digest, size, *_ = next(row for row in self.file_rows if row[0] == name)
+        digest, size, _ = self._places[name]
         if self.state == "released":
             raise ReleasedError(
                 f"the files of {self.key[:12]} were released; its record is kept. Making them "
@@ -166,11 +167,14 @@ class Entry:
             )
         return (self.blobs.hashed_path if hashed else self.blobs.path)(digest, size)
 
-    def _placed(self, target: Path, *, hashed: bool = False) -> Iterator[tuple[Path, Path]]:
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, int, bool]]:
+        return {name: (digest, size, x) for name, digest, size, x in self.file_rows}
+
+    def _placed(self, target: Path, *, hashed: bool = False) -> Iterator[tuple[str, Path]]:
         for name in self.files:
-            place = target / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            yield place, self.file(name, hashed=hashed)
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            yield name, self.file(name, hashed=hashed)
 
 
 class Files(Mapping[str, Path]):
@@ -181,8 +185,6 @@ class Files(Mapping[str, Path]):
         self._names = [row[0] for row in entry.file_rows]
 
     def __getitem__(self, name: str) -> Path:
-        if name not in self._names:
-            raise KeyError(name)
         return self._entry.file(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -195,9 +197,9 @@ class Files(Mapping[str, Path]):
         return f"Files({self._names})"
 
 
-def checksum(value: str, tree: str | None, files: str, remote: str | None) -> str:
+def checksum(key: str, value: str, tree: str | None, files: str, remote: str | None) -> str:
     """What a hit is checked against, so that a damaged row is never served."""
-    return blake3("\0".join((value, tree or "", files, remote or "")).encode()).hexdigest()
+    return blake3("\0".join((key, value, tree or "", files, remote or "")).encode()).hexdigest()
 
 
 def check(row: Sequence[Any]) -> None:
@@ -206,7 +208,7 @@ def check(row: Sequence[Any]) -> None:
     Raises:
         CorruptDocumentError: it was altered since.
     """
-    if checksum(row[4], row[5], row[6], row[7]) != row[8]:
+    if checksum(row[0], row[4], row[5], row[6], row[7]) != row[8]:
         raise CorruptDocumentError(
             f"the record of {row[0][:12]} was altered: its checksum does not fit. "
             "Run `motools cache reindex` to restore it from its document"

@@ -69,13 +69,30 @@ def explain(index: Index, action: Action) -> Explanation:
     entry = index.get(action.key)
     if entry is not None:
         return Explanation(action.key, wanted, entry, None, ())
+    found, differences = nearest(index, wanted)
+    return Explanation(action.key, wanted, None, found, differences)
+
+
+def nearest(
+    index: Index, wanted: dict[str, Any], *, but: str | None = None
+) -> tuple[Entry | None, tuple[Difference, ...]]:
+    """The entry of the same kind that differs least from an action, and in what.
+
+    Args:
+        index: where to look.
+        wanted: the action's key material.
+        but: a key to leave out.
+    """
     fields = dict(flatten(wanted))
-    nearest, fewest = None, None
-    for candidate in index.select(kind=action.kind, limit=_LOOK_AT):
+    best: Entry | None = None
+    fewest: tuple[Difference, ...] = ()
+    for candidate in index.select(kind=wanted["kind"], limit=_LOOK_AT):
+        if candidate.key == but:
+            continue
         found = tuple(_differences(fields, dict(flatten(candidate.action))))
-        if fewest is None or len(found) < len(fewest):
-            nearest, fewest = candidate, found
-    return Explanation(action.key, wanted, None, nearest, fewest or ())
+        if best is None or len(found) < len(fewest):
+            best, fewest = candidate, found
+    return best, fewest
 
 
 def compare(wanted: dict[str, Any], found: dict[str, Any]) -> tuple[Difference, ...]:

@@ -63,8 +63,8 @@ class Index:
         """
         comparison = "=" if state == "trash" else "<>"
         rows = self._database.read(
-            f"SELECT {COLUMNS} FROM entries WHERE key >= ? AND key < ? AND state {comparison} 'trash' "
-            "ORDER BY generation LIMIT 100",
+            f"SELECT {COLUMNS} FROM entries WHERE key >= ? AND key < ? "
+            f"AND state {comparison} 'trash' ORDER BY generation LIMIT 100",
             (prefix.lower(), prefix.lower() + "g"),
         )
         newest = {row[0]: row for row in rows}
@@ -76,7 +76,9 @@ class Index:
             )
         if len(newest) > 1:
             some = ", ".join(sorted(key[:16] for key in newest)[:5])
-            raise AmbiguousKeyError(f"{len(newest)} keys start with {prefix!r} ({some}, …): give more of it")
+            raise AmbiguousKeyError(
+                f"{len(newest)} keys start with {prefix!r} ({some}, …): give more of it"
+            )
         return Entry(next(iter(newest.values())), self._blobs)
 
     def select(
@@ -134,10 +136,6 @@ class Index:
                 raise MissingBlobError(
                     f"{entry.kind} {entry.key[:12]} is recorded, but {len(gone)} of its files are "
                     f"missing or cut short (blob {gone[0][:12]}). Put them back from a backup, or "
-                    f"run `motools cache clear {_GROUPS.get(entry.kind, 'all')} {entry.key[:12]}` "
-                    "so that it is made again"
+                    f"run `motools cache clear all {entry.key[:12]}` so that it is made again"
                 )
         return entry
-
-
-_GROUPS: Final = {"dataset": "datasets", "model": "models", "eval": "evals", "function": "functions"}

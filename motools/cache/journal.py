@@ -1,9 +1,10 @@
 """The journal: paid work is written down before it is submitted.
 
 Each attempt goes ``intent`` → ``submitted`` → ``succeeded``, ``failed`` or
-``cancelled``. An intent without a job id means that a submission may or may not
-have arrived; it becomes ``lost`` only when that can be proved, and ``forgotten``
-only when a person says so. Whoever calls holds the key's lease.
+``cancelled``. An intent whose sender is gone is ``unclear``: it may or may not
+have arrived. It becomes ``lost`` only when the provider, asked late enough,
+does not have it, and ``forgotten`` only when a person says so. Nothing is sent
+under a lease that was taken over.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, Final, Protocol
 from motools.cache.context import Report
 from motools.cache.database import CLOCK, Database
 from motools.cache.documents import JOB_COLUMNS, Documents
-from motools.cache.lease import holder_name
-from motools.errors import SubmissionUnsettledError
+from motools.cache.lease import Lease, holder_name, require
+from motools.errors import KeyNotFoundError, SubmissionUnsettledError
 
 INTENT: Final = "intent"
+UNCLEAR: Final = "unclear"
 SUBMITTED: Final = "submitted"
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
@@ -26,7 +28,7 @@ CANCELLED: Final = "cancelled"
 LOST: Final = "lost"
 FORGOTTEN: Final = "forgotten"
 
-OPEN: Final = (INTENT, SUBMITTED)
+OPEN: Final = (INTENT, UNCLEAR, SUBMITTED)
 ENDED: Final = (SUCCEEDED, FAILED, CANCELLED, LOST, FORGOTTEN)
 
 
@@ -114,69 +116,121 @@ class Journal:
         self._documents = documents
         self._domain = domain
 
-    def submit(self, key: str, sender: Sender, report: Report, *, refresh: bool = False) -> Job:
+    def submit(self, lease: Lease, sender: Sender, report: Report, *, refresh: bool = False) -> Job:
         """Submit once, or take up what was submitted before.
 
         Args:
-            key: what the work is for.
+            lease: the right to run the key.
             sender: the provider.
             report: is told of duplicates that were cancelled.
             refresh: whether jobs that have succeeded before do not count.
 
         Raises:
             SubmissionUnsettledError: see above; the message names the way out.
+            LeaseLostError: somebody else took the key over; nothing was submitted.
         """
-        rows = self.attempts(key)
-        open_rows = [row for row in rows if row["state"] in OPEN]
-        for row in open_rows:
-            if row["job_id"] is not None:
-                return Job(key, row["attempt"], row["job_id"], adopted=True)
-        spent = frozenset(row["job_id"] for row in rows if refresh and row["state"] == SUCCEEDED)
-        if found := self._earliest(key, sender, report, spent):
-            return self._adopted(key, found, rows, sender)
-        for row in open_rows:
-            self._settle_intent(row, sender)
-        attempt = _next_attempt(rows)
-        self._note(key, attempt, INTENT, sender)
-        job_id = sender.send(Stamp(key, attempt))
-        self._note(key, attempt, SUBMITTED, sender, job_id=job_id)
+        key = lease.key
+        rows = [self._without_sender(row, lease) for row in self._recovered(key)]
+        asked_at = self._now()
+        taken_up = (SUBMITTED,) if refresh else (SUBMITTED, SUCCEEDED)
+        for row in reversed(rows):
+            if row["job_id"] is not None and row["state"] in taken_up:
+                job = Job(key, row["attempt"], row["job_id"], adopted=True)
+                return self.confirm(job, sender, report)
+        if found := self._usable(key, sender, _succeeded(rows)):
+            return self.confirm(self._adopted(key, found[0], rows, sender), sender, report)
+        for row in rows:
+            if row["state"] in (INTENT, UNCLEAR):
+                self._settle(row, sender, asked_at)
+        job = self._send(lease, _next_attempt(rows), sender)
         # Asked again, because another coordinator may have sent at the same moment.
-        first = self._earliest(key, sender, report, spent)
-        if first is None or first.id == job_id:
-            return Job(key, attempt, job_id, adopted=False)
-        self._note(key, attempt, SUBMITTED, sender, job_id=first.id, note=f"instead of {job_id}")
-        return Job(key, attempt, first.id, adopted=True)
+        return self.confirm(job, sender, report)
+
+    def confirm(self, job: Job, sender: Sender, report: Report) -> Job:
+        """Keep the earliest job of a key and cancel others; returns the one that stays.
+
+        Providers' lists lag, so ask again once ``visibility_seconds`` have passed
+        since the submission.
+        """
+        spent = _succeeded(self.attempts(job.key)) - {job.id}
+        usable = self._usable(job.key, sender, spent)
+        if job.id not in [sent.id for sent in usable]:
+            return job  # not listed yet, so which is the earliest cannot be told
+        first, *others = usable
+        for other in others:
+            sender.cancel(other.id)
+            report(
+                f"cancelled {other.id}: {sender.provider} has {first.id} for the same key",
+                {"duplicate": other.id},
+            )
+        if first.id == job.id:
+            return job
+        self._note(job.key, job.attempt, SUBMITTED, sender, first.id, f"instead of {job.id}")
+        return Job(job.key, job.attempt, first.id, adopted=True)
 
     def end(self, job: Job, state: str, sender: Sender, note: str = "") -> None:
         """Record how a job ended: ``succeeded``, ``failed`` or ``cancelled``."""
-        self._note(job.key, job.attempt, state, sender, job_id=job.id, note=note)
+        self._note(job.key, job.attempt, state, sender, job.id, note)
 
     def forget(self, key: str, attempt: int, reason: str) -> None:
-        """A person says that an unclear submission never arrived, or no longer matters."""
-        self._change(key, attempt, FORGOTTEN, reason)
+        """A person says that an unclear submission never arrived, or no longer matters.
+
+        Raises:
+            KeyNotFoundError: there is no such attempt.
+        """
+        self._change(self._attempt(key, attempt), state=FORGOTTEN, note=reason)
 
     def adopt(self, key: str, attempt: int, job_id: str) -> None:
-        """A person says which job an unclear submission became."""
-        self._change(key, attempt, SUBMITTED, "adopted by hand", job_id)
+        """A person says which job an unclear submission became.
+
+        Raises:
+            KeyNotFoundError: there is no such attempt.
+        """
+        row = self._attempt(key, attempt)
+        self._change(row, state=SUBMITTED, job_id=job_id, note="adopted by hand")
 
     def attempts(self, key: str) -> list[dict[str, Any]]:
         """Every attempt of a key, in order."""
-        names = JOB_COLUMNS.split(", ")
-        rows = self._database.read(
-            f"SELECT {JOB_COLUMNS} FROM jobs WHERE key = ? ORDER BY attempt", (key,)
-        )
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        rows = self._database.read(_ATTEMPTS.replace(":key", "?"), (key,))
+        return [dict(zip(_NAMES, row, strict=True)) for row in rows]
 
-    def _settle_intent(self, row: dict[str, Any], sender: Sender) -> None:
-        """Make an intent without a job ``lost``, if that can be proved."""
-        age = self._now() - row["intended_at"]
+    def _attempt(self, key: str, attempt: int) -> dict[str, Any]:
+        for row in self.attempts(key):
+            if row["attempt"] == attempt:
+                return row
+        raise KeyNotFoundError(f"{key[:12]} has no attempt {attempt} in the journal")
+
+    def _recovered(self, key: str) -> list[dict[str, Any]]:
+        """The attempts, after taking over what only the document has: it is written first."""
+        recorded = {row["attempt"]: row for row in self.attempts(key)}
+        for values in self._documents.read_journal(key):
+            row = dict(zip(_NAMES, values, strict=True))
+            if recorded.get(row["attempt"], {}).get("job_id") is None and (
+                row["attempt"] not in recorded or row["job_id"] is not None
+            ):
+                self._write(row)
+        return self.attempts(key)
+
+    def _without_sender(self, row: dict[str, Any], lease: Lease) -> dict[str, Any]:
+        """From now on an intent is unclear, if its sender provably cannot send any more.
+
+        We hold the key, and with it the kernel lock that a sender of our own
+        domain would hold.
+        """
+        if row["state"] != INTENT or row["domain"] != self._domain:
+            return row
+        return self._change(row, lease, state=UNCLEAR, note="its sender is gone")
+
+    def _settle(self, row: dict[str, Any], sender: Sender, asked_at: float) -> None:
+        """Make an attempt ``lost`` that the provider, asked at this time, did not have."""
+        known_for = asked_at - row["updated_at"]
         problem = None
         if not sender.can_find:
             problem = f"{sender.provider} cannot be asked for it"
-        elif row["domain"] != self._domain:
+        elif row["state"] == INTENT:
             problem = f"its sender, {row['sender']}, may still send it"
-        elif age < sender.visibility_seconds:
-            wait = sender.visibility_seconds - age
+        elif known_for < sender.visibility_seconds:
+            wait = sender.visibility_seconds - known_for
             problem = f"{sender.provider} may not list it yet; run it again in {wait:.0f} s"
         if problem is not None:
             short = row["key"][:12]
@@ -186,33 +240,35 @@ class Journal:
                 f"submitted now. If you find the job at the provider, `motools jobs adopt {short} "
                 f"JOB_ID`; if there is none, `motools jobs forget {short}`"
             )
-        self._note(row["key"], row["attempt"], LOST, sender, note="never arrived")
+        self._change(row, state=LOST, note="never arrived")
+
+    def _send(self, lease: Lease, attempt: int, sender: Sender) -> Job:
+        self._note(lease.key, attempt, INTENT, sender, lease=lease)
+        try:
+            job_id = sender.send(Stamp(lease.key, attempt))
+        except BaseException:
+            # It may have arrived. From now on the provider's visibility bound runs.
+            self._note(lease.key, attempt, UNCLEAR, sender, note="no answer")
+            raise
+        self._note(lease.key, attempt, SUBMITTED, sender, job_id)
+        return Job(lease.key, attempt, job_id, adopted=False)
 
     def _adopted(
         self, key: str, found: SentJob, rows: list[dict[str, Any]], sender: Sender
     ) -> Job:
-        known = {row["attempt"] for row in rows}
+        known = {row["attempt"] for row in rows if row["job_id"] in (None, found.id)}
         attempt = found.attempt if found.attempt in known else _next_attempt(rows)
-        self._note(key, attempt, SUBMITTED, sender, job_id=found.id, note="found")
+        self._note(key, attempt, SUBMITTED, sender, found.id, "found")
         return Job(key, attempt, found.id, adopted=True)
 
-    def _earliest(
-        self, key: str, sender: Sender, report: Report, spent: frozenset[str]
-    ) -> SentJob | None:
-        """The earliest live or succeeded job of a key; any others are cancelled."""
+    def _usable(self, key: str, sender: Sender, spent: set[str]) -> list[SentJob]:
+        """Live and succeeded jobs of a key, the earliest first."""
         if not sender.can_find:
-            return None
-        usable = sorted(
+            return []
+        return sorted(
             (job for job in sender.find(key) if job.usable and job.id not in spent),
             key=lambda job: (job.created_at, job.id),
         )
-        for extra in usable[1:]:
-            sender.cancel(extra.id)
-            report(
-                f"cancelled {extra.id}: {sender.provider} has {usable[0].id} for the same key",
-                {"duplicate": extra.id},
-            )
-        return usable[0] if usable else None
 
     def _note(
         self,
@@ -222,6 +278,7 @@ class Journal:
         sender: Sender,
         job_id: str | None = None,
         note: str = "",
+        lease: Lease | None = None,
     ) -> None:
         now = self._now()
         row = {
@@ -236,32 +293,44 @@ class Journal:
             "updated_at": now,
             "note": note,
         }
-        earlier = [r for r in self.attempts(key) if r["attempt"] == attempt]
-        self._write({**row, "intended_at": earlier[0]["intended_at"]} if earlier else row)
+        self._write(row, lease)
 
     def _change(
-        self, key: str, attempt: int, state: str, note: str, job_id: str | None = None
-    ) -> None:
-        row = next(r for r in self.attempts(key) if r["attempt"] == attempt)
-        job_id = job_id or row["job_id"]
-        self._write({**row, "state": state, "note": note, "job_id": job_id, "updated_at": self._now()})
+        self, row: dict[str, Any], lease: Lease | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        changed = {**row, **changes, "updated_at": self._now()}
+        self._write(changed, lease)
+        return changed
 
     def _now(self) -> float:
         return float(self._database.read(f"SELECT {CLOCK}")[0][0])
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _write(self, row: dict[str, Any], lease: Lease | None = None) -> None:
         """The document first, then the row: what is paid for must outlive the database."""
-        others = [r for r in self.attempts(row["key"]) if r["attempt"] != row["attempt"]]
-        names = JOB_COLUMNS.split(", ")
-        ordered = sorted([*others, row], key=lambda r: r["attempt"])
-        self._documents.write_journal(row["key"], ([r[n] for n in names] for r in ordered))
         with self._database.write() as transaction:
+            if lease is not None:
+                require(transaction, lease)
+            found = transaction.run(_ATTEMPTS, key=row["key"]).mappings()
+            rows = {other["attempt"]: dict(other) for other in found}
+            if row["attempt"] in rows:
+                row = {**row, "intended_at": rows[row["attempt"]]["intended_at"]}
+            rows[row["attempt"]] = row
+            ordered = [[rows[attempt][name] for name in _NAMES] for attempt in sorted(rows)]
+            self._documents.write_journal(row["key"], ordered)
             transaction.run(_RECORD, **row)
+
+
+def _succeeded(rows: list[dict[str, Any]]) -> set[str]:
+    return {row["job_id"] for row in rows if row["state"] == SUCCEEDED}
 
 
 def _next_attempt(rows: list[dict[str, Any]]) -> int:
     return max((row["attempt"] for row in rows), default=0) + 1
 
+
+_NAMES: Final = JOB_COLUMNS.split(", ")
+
+_ATTEMPTS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE key = :key ORDER BY attempt"
 
 _RECORD: Final = (
     f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES (:key, :attempt, :state, :job_id, :provider, "

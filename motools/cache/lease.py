@@ -26,6 +26,7 @@ from motools.cache.database import CLOCK, Database, Transaction
 from motools.errors import CacheError, CacheUnavailableError, LeaseLostError
 
 LOCK: Final = "lock"
+_RELEASED: Final = -1
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,15 @@ class JobLock:
 
     def release(self, *, remove: bool) -> None:
         """Give the lock up; with ``remove`` the directory goes first, while it is still ours."""
+        descriptor, self.descriptor = self.descriptor, _RELEASED
+        if descriptor == _RELEASED:
+            return
         if remove:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            _remove(self.directory)
         with contextlib.suppress(OSError):
             # A child that was forked meanwhile has the descriptor too: unlock for all.
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-        os.close(self.descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 class Leases:
@@ -112,9 +116,13 @@ class Leases:
         self._database = database
         self._jobs = jobs
         self._seconds = seconds
+        self._start_anew()
+
+    def _start_anew(self) -> None:
         self._held: dict[str, tuple[Lease, Callable[[str], None]]] = {}
         self._changed = threading.Condition()
-        self._beating = 0
+        self._beating = False
+        self._pid = os.getpid()
 
     def try_take(self, key: str, on_lost: Callable[[str], None]) -> Lease | None:
         """The lease of a key whose :class:`JobLock` the caller holds, or None.
@@ -160,15 +168,22 @@ class Leases:
         with self._database.write() as transaction:
             end(transaction, lease)
 
-    def forget(self, lease: Lease) -> None:
-        """Stop extending a lease that a commit has ended."""
+    def forget(self, lease: Lease) -> bool:
+        """Stop extending a lease that has ended; False: it was not extended any more."""
+        if self._pid != os.getpid():
+            return False
         with self._changed:
-            self._held.pop(lease.key, None)
+            held = self._held.get(lease.key, (None,))[0] is lease
+            if held:
+                del self._held[lease.key]
+            return held
 
     def _keep_alive(self, lease: Lease, on_lost: Callable[[str], None]) -> None:
+        if self._pid != os.getpid():  # the parent's leases and thread stayed with the parent
+            self._start_anew()
         with self._changed:
-            if self._beating != os.getpid():  # none yet, or it stayed behind in the parent
-                self._held, self._beating = {}, os.getpid()
+            if not self._beating:
+                self._beating = True
                 threading.Thread(target=self._beat, name="motools-heartbeat", daemon=True).start()
             self._held[lease.key] = (lease, on_lost)
 
@@ -178,23 +193,22 @@ class Leases:
             with self._changed:
                 self._changed.wait(self._seconds / 3)
                 if not self._held:
-                    self._beating = 0
+                    self._beating = False
                     return
                 held = list(self._held.values())
             for lease, on_lost in held:
                 try:
-                    extended = self._extend(lease)
+                    if not self._extend(lease) and self.forget(lease):
+                        on_lost("another runner took the key over; this result will be refused")
                 except CacheUnavailableError as problem:
                     on_lost(f"cannot extend the lease: {problem}")  # tried again at the next beat
-                    continue
-                if not extended and self._held.pop(lease.key, None) is not None:
-                    on_lost("another runner took the key over; this result will be refused")
 
     def _extend(self, lease: Lease) -> bool:
+        """False when the key was taken over. To extend a lease that has just ended is harmless."""
         with self._database.write() as transaction:
             extended = transaction.run(
                 f"UPDATE leases SET expires_at = {CLOCK} + :seconds "
-                "WHERE key = :key AND token = :token AND holder IS NOT NULL",
+                "WHERE key = :key AND token = :token",
                 key=lease.key,
                 token=lease.token,
                 seconds=self._seconds,
@@ -249,6 +263,16 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return platform.node()  # not Linux: a name that other machines do not have
+
+
+def _remove(directory: Path) -> None:
+    """Remove a job's directory, the lock last: without it, the rest is the next holder's."""
+    with contextlib.suppress(OSError):  # what stays is removed when the key is run again
+        for item in list(directory.iterdir()):
+            if item.name != LOCK:
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+        (directory / LOCK).unlink()
+        directory.rmdir()
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

@@ -41,6 +41,9 @@ def open_directory(root: Path, *, create: bool) -> str:
                 )
             _make(root, marker)
         facts = json.loads(marker.read_text())
+        version, cache_id = int(facts["format"]), str(facts["id"])
+        if version <= layout.FORMAT:
+            _make_folders(root)
     except CacheNotFoundError:
         raise
     except OSError as problem:
@@ -48,22 +51,22 @@ def open_directory(root: Path, *, create: bool) -> str:
             f"cannot open the cache at {root}: {problem.strerror}. "
             "Make it readable and writable, or point --cache-dir elsewhere"
         ) from problem
-    except ValueError as problem:
+    except (ValueError, KeyError, TypeError) as problem:
         raise CacheUnavailableError(
-            f"{marker} is damaged ({problem}). It holds only the cache's id: delete it, and the "
+            f"{marker} is damaged ({problem!r}). It holds only the cache's id: delete it, and the "
             "next use makes a new one; entries stay"
         ) from problem
-    if facts["format"] > layout.FORMAT:
+    if version > layout.FORMAT:
         raise CacheVersionError(
-            f"{root} has layout {facts['format']}, this motools knows {layout.FORMAT}: "
+            f"{root} has layout {version}, this motools knows {layout.FORMAT}: "
             "upgrade motools (pip install -U motools)"
         )
-    return str(facts["id"])
+    return cache_id
 
 
 def _make(root: Path, marker: Path) -> None:
-    for folder in _FOLDERS:
-        (root / folder).mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
+    _make_folders(root)
     ignore = root / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
@@ -75,3 +78,8 @@ def _make(root: Path, marker: Path) -> None:
         pass
     finally:
         temporary.unlink()
+
+
+def _make_folders(root: Path) -> None:
+    for folder in _FOLDERS:
+        (root / folder).mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from motools.cache.database import Database
 from motools.digest import Digest, hash_file
+from motools.errors import CacheUnavailableError
 
 FILES: Final = "blake3"
 BATCH: Final = 500
@@ -87,7 +88,11 @@ class Memo:
         return self.digest_files([Path(path)])[0]
 
     def digest_files(self, paths: Sequence[Path]) -> list[Digest]:
-        """The digests of files, in order; only those that changed are read."""
+        """The digests of files, in order; only those that changed are read.
+
+        Raises:
+            CacheUnavailableError: a file changed while it was read.
+        """
         statuses = {os.path.abspath(path): os.stat(path) for path in paths}
         known = self.recall_many(FILES, {p: signature(s) for p, s in statuses.items()})
         facts: list[tuple[str, str, Any]] = []
@@ -97,7 +102,9 @@ class Memo:
             started = time.time_ns()
             known[path] = hash_file(path).hex
             after = os.stat(path)
-            if signature(after) == signature(status) and settled(after, started):
+            if signature(after) != signature(status):
+                raise CacheUnavailableError(f"{path} changed while it was read: run it again")
+            if settled(after, started):
                 facts.append((path, signature(status), known[path]))
         self.record_many(FILES, facts)
         return [Digest(known[p], statuses[p].st_size) for p in map(os.path.abspath, paths)]

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from motools.cache import layout
 from motools.cache.commit import INSERT_ENTRY, link
 from motools.cache.database import Transaction, check_version
 from motools.cache.documents import JOB_COLUMNS, Documents, Problem
-from motools.cache.entry import COLUMNS
-from motools.cache.store import Store
+from motools.cache.entry import COLUMNS, check
+from motools.cache.store import Store, unavailable
 from motools.cache.tree import Tree, TreeFile
-from motools.errors import CacheUnavailableError, CorruptDatabaseError
+from motools.errors import CacheUnavailableError, CorruptDatabaseError, CorruptDocumentError
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
@@ -27,8 +28,27 @@ if TYPE_CHECKING:
 _USE_LOCK: Final = "tmp/in-use.lock"
 _VERSION: Final = "SELECT value FROM meta WHERE name = 'schema_version'"
 
-_in_use: dict[tuple[Path, int], int] = {}
-"""Descriptors that say this process uses a cache, by root and process id."""
+_CHECKSUM: Final = COLUMNS.split(", ").index("checksum")
+
+
+class Use:
+    """Says that this process uses a cache, for as long as it is referred to.
+
+    Args:
+        root: the cache's directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        with unavailable(f"cannot use the cache at {root}"):
+            self.descriptor = os.open(root / _USE_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+_in_use: weakref.WeakValueDictionary[tuple[Path, int], Use] = weakref.WeakValueDictionary()
+"""By root and process id: a fork's locks are its parent's."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +75,7 @@ def ensure_ready(cache: Cache) -> None:
         CacheVersionError: the database is newer than this code.
         CorruptDatabaseError: it is damaged; ``reindex`` mends that.
     """
-    announce_use(cache.root)
+    cache.use = announce_use(cache.root)
     if _version(cache) is None:
         _make_tables(cache)
     cache.documents.flush()
@@ -81,7 +101,7 @@ def reindex(root: Path, *, settings: Any = None) -> Reindexed:
     except CorruptDatabaseError:
         damaged = _set_aside(cache)
         cache = Cache(root, cache_id, cache.settings)
-    announce_use(root)
+    cache.use = announce_use(root)
     _version(cache)
     with cache.database.write() as transaction:
         _ensure_schema(transaction, cache.id)
@@ -99,6 +119,8 @@ def restore(transaction: Transaction, store: Store, documents: Documents) -> Rei
             problems.append(found)
             continue
         for row in found:
+            if (diverged := _diverged(transaction, row)) is not None:
+                problems.append(diverged)
             counts["entries"] += _restore_entry(transaction, store, row)
     for found in documents.journal():
         if isinstance(found, Problem):
@@ -109,21 +131,19 @@ def restore(transaction: Transaction, store: Store, documents: Documents) -> Rei
     return Reindexed(counts["entries"], counts["jobs"], tuple(problems), None)
 
 
-def announce_use(root: Path) -> None:
-    """Keep others from setting the database aside while this process uses it."""
+def announce_use(root: Path) -> Use:
+    """Keep others from setting the database aside for as long as the result is referred to."""
     mark = (root, os.getpid())
-    if mark in _in_use:
-        return
-    descriptor = os.open(root / _USE_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    use = _in_use.get(mark) or Use(root)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        fcntl.flock(use.descriptor, fcntl.LOCK_SH)
     except OSError as problem:
-        os.close(descriptor)
         raise CacheUnavailableError(
             f"cannot lock {root}: {problem.strerror}. Put the cache on a local disk "
             "(--cache-dir, MOTOOLS_CACHE_DIR)"
         ) from problem
-    _in_use[mark] = descriptor
+    _in_use[mark] = use
+    return use
 
 
 def _version(cache: Cache) -> int | None:
@@ -175,11 +195,9 @@ def _set_aside(cache: Cache) -> Path:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    descriptor = _in_use.pop((root, os.getpid()), None)
-    if descriptor is None:
-        descriptor = os.open(root / _USE_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    use = announce_use(root)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(use.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
         raise CacheUnavailableError(
@@ -187,7 +205,26 @@ def _alone(root: Path) -> Iterator[None]:
             "Nothing was changed"
         ) from None
     finally:
-        os.close(descriptor)
+        announce_use(root)  # back to sharing; a refused lock may have cost us our own
+
+
+def _diverged(transaction: Transaction, row: tuple[Any, ...]) -> Problem | None:
+    """Whether another result is there already, which stays. A row that was damaged makes way."""
+    where = "WHERE key = :key AND generation = :generation"
+    at = {"key": row[0], "generation": row[1]}
+    kept = transaction.run(f"SELECT {COLUMNS} FROM entries {where}", **at).first()
+    if kept is None:
+        return None
+    try:
+        check(kept)
+    except CorruptDocumentError:
+        transaction.run(f"DELETE FROM entries {where}", **at)
+        return None
+    if kept[_CHECKSUM] == row[_CHECKSUM]:
+        return None
+    return Problem(
+        layout.entry_name(row[0]), f"diverged: another result of generation {row[1]} is kept"
+    )
 
 
 def _restore_entry(transaction: Transaction, store: Store, row: tuple[Any, ...]) -> int:

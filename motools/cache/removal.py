@@ -91,9 +91,8 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
     What has come to be needed since it was made stays.
     """
     now = time.time()
-    keys = [entry.key for entry in plan.entries]
     with cache.database.write() as transaction:
-        count = sum(_trash_entry(transaction, key, now) for key in keys)
+        count = sum(_trash_entry(transaction, entry, now) for entry in plan.entries)
         going = _trash_blobs(transaction, plan.blobs, now)
     cache.documents.flush()
     _move_to_trash(cache, going)
@@ -106,7 +105,7 @@ def undelete(cache: Cache, keys: Sequence[str]) -> int:
 
     Raises:
         KeyNotFoundError: a key is not in the trash.
-        MissingBlobError: a blob is gone for good; nothing was changed.
+        MissingBlobError: a blob is gone for good; all stay in the trash.
     """
     with cache.database.write() as transaction:
         for key in keys:
@@ -154,8 +153,15 @@ def purge(cache: Cache, *, before: float | None = None) -> int:
             "AND digest NOT IN (SELECT digest FROM entry_blobs)",
             before=before,
         ).all():
+            if cache.store.move(blob_name(digest), trashed(blob_name(digest))):
+                # A run that is about to commit may have stored it again just now.
+                transaction.run(
+                    "UPDATE blobs SET trashed_at = :now WHERE digest = :digest",
+                    now=time.time(),
+                    digest=digest,
+                )
+                continue
             cache.store.remove(trashed(blob_name(digest)))
-            cache.store.remove(blob_name(digest))
             transaction.run("DELETE FROM blobs WHERE digest = :digest", digest=digest)
             freed += size
     cache.documents.flush()
@@ -207,15 +213,17 @@ def _used_elsewhere(cache: Cache, digests: set[str], keys: set[str]) -> set[str]
     return shared
 
 
-def _trash_entry(transaction: Transaction, key: str, now: float) -> int:
+def _trash_entry(transaction: Transaction, entry: Entry, now: float) -> int:
+    """Up to the generation that the plan named: a newer one is somebody's new result."""
     changed = transaction.run(
         "UPDATE entries SET state = 'trash', trashed_at = :now "
-        "WHERE key = :key AND state <> 'trash'",
-        key=key,
+        "WHERE key = :key AND generation <= :generation AND state <> 'trash'",
+        key=entry.key,
+        generation=entry.generation,
         now=now,
     ).rowcount
     if changed:
-        mark_behind(transaction, key)
+        mark_behind(transaction, entry.key)
     return 1 if changed else 0
 
 

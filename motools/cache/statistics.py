@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -43,11 +44,17 @@ class Statistics:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
 
     def count(self, key: str) -> None:
         """Note that an entry was used."""
+        if self._pid != os.getpid():  # a fork: its parent counts what it counted
+            self._start_anew()
         with self._lock:
             self._counts[key] = self._counts.get(key, 0) + 1
             full = len(self._counts) >= _FLUSH_AT
@@ -56,6 +63,8 @@ class Statistics:
 
     def flush(self) -> None:
         """Add the counts up in the tables."""
+        if self._pid != os.getpid():
+            return
         with self._lock:
             counts, self._counts = self._counts, {}
         if not counts:

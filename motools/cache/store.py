@@ -19,6 +19,11 @@ from motools.errors import CacheUnavailableError
 
 _CHUNK: Final = 8 << 20
 
+_OBJECT_STORES: Final = frozenset(
+    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"}
+)
+"""fsspec's names of file systems where a put appears whole or not at all."""
+
 
 class Store(Protocol):
     """Named bytes. Names are relative, with ``/``.
@@ -34,7 +39,10 @@ class Store(Protocol):
         """Publish bytes under a name; durable when this returns."""
 
     def settle(self, names: Iterable[str]) -> None:
-        """Return once these names, published earlier by anyone, survive a power cut."""
+        """Return once these names, published earlier by anyone, survive a power cut.
+
+        Those that are not there (any more) are passed over.
+        """
 
     def size(self, name: str) -> int | None:
         """Bytes under a name, or None: not there."""
@@ -63,11 +71,14 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._prefix = f"{root}/"
 
     def publish_file(self, name: str, path: Path) -> None:
         target = self.root / name
-        with _unavailable(f"cannot write {target}"):
-            path.chmod(0o444 | (path.stat().st_mode & 0o111))
+        with unavailable(f"cannot write {target}"):
+            mode = path.stat().st_mode
+            if mode & 0o222:
+                path.chmod(0o444 | (mode & 0o111))
             try:
                 path.replace(target)
             except FileNotFoundError:
@@ -77,7 +88,7 @@ class LocalStore:
     def publish_bytes(self, name: str, data: bytes) -> None:
         target = self.root / name
         temporary = self.root / TMP / f"{uuid.uuid4().hex}.tmp"
-        with _unavailable(f"cannot write {target}"):
+        with unavailable(f"cannot write {target}"):
             try:
                 with temporary.open("wb") as stream:
                     stream.write(data)
@@ -86,31 +97,35 @@ class LocalStore:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
                 _sync(target.parent)
+                _sync(target.parent.parent)
             finally:
                 temporary.unlink(missing_ok=True)
 
     def settle(self, names: Iterable[str]) -> None:
         paths = [self.root / name for name in names]
-        with _unavailable(f"cannot make files durable in {self.root}"):
+        with unavailable(f"cannot make files durable in {self.root}"):
             if len(paths) > _SYNC_ONE_BY_ONE and hasattr(os, "sync"):
                 os.sync()
                 return
             for path in paths:
-                _sync(path)
+                with contextlib.suppress(FileNotFoundError):
+                    _sync(path)
             for folder in {path.parent for path in paths}:
-                _sync(folder)
-                _sync(folder.parent)
+                with contextlib.suppress(FileNotFoundError):
+                    _sync(folder)
+                    _sync(folder.parent)
 
     def size(self, name: str) -> int | None:
-        with _unavailable(f"cannot look at {self.root / name}"):
-            try:
-                return os.stat(f"{self.root}/{name}").st_size
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        raise AssertionError
+        # On the path of every hit, so without the context manager and pathlib.
+        try:
+            return os.stat(f"{self._prefix}{name}").st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as problem:
+            raise unavailable_because(f"cannot look at {self.root / name}", problem) from problem
 
     def read(self, name: str) -> bytes | None:
-        with _unavailable(f"cannot read {self.root / name}"):
+        with unavailable(f"cannot read {self.root / name}"):
             try:
                 return (self.root / name).read_bytes()
             except FileNotFoundError:
@@ -121,7 +136,7 @@ class LocalStore:
         return self.root / name
 
     def download(self, name: str, target: Path) -> bool:
-        with _unavailable(f"cannot copy {self.root / name} to {target}"):
+        with unavailable(f"cannot copy {self.root / name} to {target}"):
             try:
                 copy_file(self.root / name, target)
             except FileNotFoundError:
@@ -130,7 +145,7 @@ class LocalStore:
 
     def move(self, name: str, to: str) -> bool:
         source, target = self.root / name, self.root / to
-        with _unavailable(f"cannot move {source} to {target}"):
+        with unavailable(f"cannot move {source} to {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 source.replace(target)
@@ -139,7 +154,7 @@ class LocalStore:
         return True
 
     def remove(self, name: str) -> bool:
-        with _unavailable(f"cannot delete {self.root / name}"):
+        with unavailable(f"cannot delete {self.root / name}"):
             try:
                 (self.root / name).unlink()
             except FileNotFoundError:
@@ -147,15 +162,19 @@ class LocalStore:
         return True
 
     def names(self, prefix: str) -> Iterator[tuple[str, int]]:
-        with _unavailable(f"cannot list {self.root / prefix}"):
+        with unavailable(f"cannot list {self.root / prefix}"):
             for folder, _, files in os.walk(self.root / prefix, onerror=_raise_unless_missing):
                 for file in files:
                     path = Path(folder, file)
-                    yield path.relative_to(self.root).as_posix(), path.stat().st_size
+                    with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                        yield path.relative_to(self.root).as_posix(), path.stat().st_size
 
 
 class FsspecStore:
     """Any fsspec file system, such as S3.
+
+    An object store shows an object once it is whole; elsewhere bytes are written
+    under a temporary name first.
 
     Args:
         fs: the file system; its listings must not be cached.
@@ -164,22 +183,45 @@ class FsspecStore:
 
     def __init__(self, fs: Any, root: str) -> None:
         self.fs = fs
-        self.root = root.rstrip("/")
+        self.root = str(fs._strip_protocol(root)).rstrip("/")
+        names = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+        self._whole = bool(names & _OBJECT_STORES)
 
     def publish_file(self, name: str, path: Path) -> None:
-        with _unavailable(f"cannot write {self._at(name)}"):
-            self.fs.put_file(os.fspath(path), self._at(name))
+        with unavailable(f"cannot write {self._at(name)}"):
+            with self._target(name) as target:
+                self.fs.put_file(os.fspath(path), target)
             path.unlink()
 
     def publish_bytes(self, name: str, data: bytes) -> None:
-        with _unavailable(f"cannot write {self._at(name)}"):
-            self.fs.pipe_file(self._at(name), data)
+        with unavailable(f"cannot write {self._at(name)}"), self._target(name) as target:
+            self.fs.pipe_file(target, data)
+
+    @contextlib.contextmanager
+    def _target(self, name: str) -> Iterator[str]:
+        """Where to write so that readers of a name see all or nothing."""
+        if self._whole:
+            yield self._at(name)
+            return
+        temporary = self._at(f"{TMP}/{uuid.uuid4().hex}")
+        self._make_folder(temporary)
+        try:
+            yield temporary
+            self._make_folder(self._at(name))
+            self.fs.mv(temporary, self._at(name))
+        finally:
+            if self.fs.exists(temporary):
+                self.fs.rm_file(temporary)
+
+    def _make_folder(self, path: str) -> None:
+        if not self._whole:
+            self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
 
     def settle(self, names: Iterable[str]) -> None:
         """An object store has written an object when it says so."""
 
     def size(self, name: str) -> int | None:
-        with _unavailable(f"cannot look at {self._at(name)}"):
+        with unavailable(f"cannot look at {self._at(name)}"):
             try:
                 return int(self.fs.info(self._at(name))["size"])
             except FileNotFoundError:
@@ -187,7 +229,7 @@ class FsspecStore:
         raise AssertionError
 
     def read(self, name: str) -> bytes | None:
-        with _unavailable(f"cannot read {self._at(name)}"):
+        with unavailable(f"cannot read {self._at(name)}"):
             try:
                 return bytes(self.fs.cat_file(self._at(name)))
             except FileNotFoundError:
@@ -198,7 +240,7 @@ class FsspecStore:
         return None
 
     def download(self, name: str, target: Path) -> bool:
-        with _unavailable(f"cannot download {self._at(name)}"):
+        with unavailable(f"cannot download {self._at(name)}"):
             try:
                 self.fs.get_file(self._at(name), os.fspath(target))
             except FileNotFoundError:
@@ -206,7 +248,8 @@ class FsspecStore:
         return True
 
     def move(self, name: str, to: str) -> bool:
-        with _unavailable(f"cannot move {self._at(name)} to {self._at(to)}"):
+        with unavailable(f"cannot move {self._at(name)} to {self._at(to)}"):
+            self._make_folder(self._at(to))
             try:
                 self.fs.mv(self._at(name), self._at(to))
             except FileNotFoundError:
@@ -214,7 +257,7 @@ class FsspecStore:
         return True
 
     def remove(self, name: str) -> bool:
-        with _unavailable(f"cannot delete {self._at(name)}"):
+        with unavailable(f"cannot delete {self._at(name)}"):
             try:
                 self.fs.rm_file(self._at(name))
             except FileNotFoundError:
@@ -222,14 +265,13 @@ class FsspecStore:
         return True
 
     def names(self, prefix: str) -> Iterator[tuple[str, int]]:
-        with _unavailable(f"cannot list {self._at(prefix)}"):
+        with unavailable(f"cannot list {self._at(prefix)}"):
             try:
                 found = self.fs.find(self._at(prefix), detail=True)
             except FileNotFoundError:
                 return
-            start = len(self._at("")) if self.root else 0
             for path, info in found.items():
-                yield path[start:].lstrip("/"), int(info["size"])
+                yield path[len(self._at("")) :], int(info["size"])
 
     def _at(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -255,14 +297,18 @@ _SYNC_ONE_BY_ONE: Final = 200
 
 
 @contextlib.contextmanager
-def _unavailable(what: str) -> Iterator[None]:
+def unavailable(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise CacheUnavailableError(
-            f"{what}: {problem.strerror or problem}. Nothing was changed; "
-            "check free space, permissions and the connection, then run it again"
-        ) from problem
+        raise unavailable_because(what, problem) from problem
+
+
+def unavailable_because(what: str, problem: OSError) -> CacheUnavailableError:
+    return CacheUnavailableError(
+        f"{what}: {problem.strerror or problem}. Nothing was changed; "
+        "check free space, permissions and the connection, then run it again"
+    )
 
 
 def _sync(path: Path) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from operator import attrgetter
+from pathlib import Path
 from typing import Final
 
 from motools.digest import Digest, canonical_json, hash_bytes
@@ -50,20 +52,23 @@ class Tree:
         """A tree of some files.
 
         Raises:
-            CacheError: a path leaves the directory, or two paths would be one
-                file on a file system that folds case or Unicode forms.
+            CacheError: a path leaves the directory or is not UTF-8, a digest is none,
+                or two paths would be one file on a file system that folds case or
+                Unicode forms.
         """
-        ordered = tuple(sorted(files))
+        ordered = tuple(sorted(files, key=attrgetter("path")))
         seen: dict[str, str] = {}
         for file in ordered:
             _check_path(file.path)
-            folded = unicodedata.normalize("NFC", file.path).casefold()
+            _check_digest(file.digest)
+            folded = _folded(file.path)
             if folded in seen:
-                raise CacheError(
-                    f"{file.path!r} and {seen[folded]!r} are one file where case or Unicode forms "
-                    "are folded (macOS, Windows): rename one of them"
-                )
+                raise _clash(file.path, seen[folded])
             seen[folded] = file.path
+        for path in seen:
+            for end, character in enumerate(path):
+                if character == "/" and path[:end] in seen:
+                    raise _clash(seen[path], seen[path[:end]])
         return cls(ordered)
 
     @classmethod
@@ -77,7 +82,7 @@ class Tree:
             parts = json.loads(data)
             assert parts["schema"] == SCHEMA
             return cls.of(TreeFile(*file) for file in parts["files"])
-        except (ValueError, KeyError, TypeError, AssertionError) as problem:
+        except (CacheError, ValueError, KeyError, TypeError, AssertionError) as problem:
             raise CorruptDocumentError(f"not a {SCHEMA} blob: {problem!r}") from problem
 
     @property
@@ -119,9 +124,33 @@ def scan(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
                     )
 
 
+def _folded(path: str) -> str:
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _clash(path: str, other: str) -> CacheError:
+    return CacheError(
+        f"{path!r} and {other!r} are one file where case or Unicode forms "
+        "are folded (macOS, Windows): rename one of them"
+    )
+
+
+def _check_digest(digest: str) -> None:
+    if not _DIGEST.fullmatch(digest):
+        raise CacheError(f"{digest!r} is not a digest")
+
+
 def _check_path(path: str) -> None:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+    if not path.isascii() and _SURROGATE.search(path):
+        raise CacheError(f"{path!r} is not UTF-8: rename it")
+    if path.startswith("/") or "\\" in path or "\0" in path:
         raise CacheError(f"{path!r} is not a plain relative path")
-    if "/".join(parts) != path:
-        raise CacheError(f"{path!r} is not in its plain form, {'/'.join(parts)!r}")
+    if any(part in _NOT_PARTS for part in path.split("/")):
+        raise CacheError(f"{path!r} is not a plain relative path: it has an empty, '.' or '..' part")
+
+
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_NOT_PARTS: Final = frozenset({"", ".", ".."})

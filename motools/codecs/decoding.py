@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from motools.cache.store import copy_file
+from motools.artifacts import Dataset
 from motools.codecs import classes, tables
 from motools.codecs.encoding import JSON, TAG
 from motools.errors import ResultError
 
 
-def decode(form: JSON, files: Mapping[str, Path], *, prefix: str = "motools-") -> Any:
+def decode(
+    form: JSON,
+    files: Mapping[str, Path],
+    *,
+    prefix: str = "motools-",
+    copy: Callable[[Path, Path], object] = shutil.copy,
+) -> Any:
     """The value whose form this is: new objects at every call.
 
     Args:
@@ -24,19 +31,23 @@ def decode(form: JSON, files: Mapping[str, Path], *, prefix: str = "motools-") -
         prefix: begins the name of the temporary directory that returned files
             and directories are copied to, since people own what they get;
             nothing removes it but them or the system.
+        copy: copies a file.
 
     Raises:
         ResultError: a class is gone or has changed, or the form is unknown.
     """
-    return _Decoder(files, prefix).value(form, "result")
+    return _Decoder(files, prefix, copy).value(form, "result")
 
 
 class _Decoder:
     """One walk over one form."""
 
-    def __init__(self, files: Mapping[str, Path], prefix: str) -> None:
+    def __init__(
+        self, files: Mapping[str, Path], prefix: str, copy: Callable[[Path, Path], object]
+    ) -> None:
         self.files = files
         self._prefix = prefix
+        self._copy_file = copy
 
     @cached_property
     def copies(self) -> Path:
@@ -98,11 +109,16 @@ class _Decoder:
             raise ResultError(f"{path}: {name} is not an artifact of motools; {classes.AGAIN}")
         return cls.from_json(content)  # type: ignore[attr-defined]
 
+    def dataset(self, form: JSON, path: str) -> Dataset:
+        """A dataset whose rows stay in the store: it is a handle, which nobody writes to."""
+        name, content = form
+        return Dataset.from_json({**content, "path": str(self.read(name, path))})
+
     def file(self, name: str, path: str) -> Path:
         """A copy of a returned file."""
         return self._copy(name, self.read(name, path))
 
-    def directory(self, name: str, path: str) -> Path:
+    def directory(self, name: str, _path: str) -> Path:
         """A copy of a returned directory."""
         target = self.copies / name
         target.mkdir(parents=True, exist_ok=True)
@@ -114,7 +130,7 @@ class _Decoder:
     def _copy(self, name: str, source: Path) -> Path:
         target = self.copies / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(source, target)
+        self._copy_file(source, target)
         return target
 
 
@@ -124,14 +140,15 @@ def _plain(key: str) -> str:
 
 _TAGS: Final[dict[str, Callable[[_Decoder, Any, str], Any]]] = {
     "@json": _Decoder.json,
-    "@float": lambda decoder, form, path: float(form),
+    "@float": lambda _, form, _path: float(form),
     "@tuple": lambda decoder, form, path: tuple(decoder.value(form, path)),
     "@dict": _Decoder.pairs,
     "@array": lambda decoder, name, path: tables.read_array(decoder.read(name, path)),
-    "@scalar": lambda decoder, form, path: tables.new_scalar(form),
+    "@scalar": lambda _, form, _path: tables.new_scalar(form),
     "@frame": lambda decoder, name, path: tables.read_frame(decoder.read(name, path)),
     "@dataclass": _Decoder.dataclass,
     "@pydantic": _Decoder.pydantic,
+    "@dataset": _Decoder.dataset,
     "@artifact": _Decoder.artifact,
     "@file": _Decoder.file,
     "@directory": _Decoder.directory,

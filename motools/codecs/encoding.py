@@ -8,9 +8,11 @@ import math
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from motools.artifacts import Dataset
 from motools.codecs import classes, tables
 from motools.errors import ResultError
 
@@ -21,6 +23,7 @@ INLINE: Final = 256 * 1024
 """Characters of JSON from which it goes to a file, so that the index stays small."""
 
 _DEEPEST: Final = 200
+_AS_IT_IS: Final = (type(None), bool, int)
 _KEYS: Final = (str, int, float, bool, type(None), tuple)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST_NAME: Final = 80
@@ -72,29 +75,28 @@ class _Encoder:
 
     def form(self, value: Any, path: str, depth: int) -> JSON:
         """The JSON form of the part of the value at ``path``."""
-        kind = type(value)
-        if value is None or kind is bool or kind is int:
+        if type(value) in _AS_IT_IS:
             return value
-        if kind is float:
-            return value if math.isfinite(value) else {"@float": repr(value)}
-        if kind is str:
-            return _text(value, path)
         if depth >= _DEEPEST:
             raise ResultError(f"{path}: nested deeper than {_DEEPEST}, or contains itself")
-        if kind is list:
-            return self._items(value, path, depth)
-        if kind is tuple:
-            return {"@tuple": self._items(value, path, depth)}
-        if kind is dict:
-            return self._mapping(value, path, depth)
-        if isinstance(value, Path):
-            return self._file(value, path)
-        return self._object(value, path, depth)
+        for applies, write in _FORMS:
+            if applies(value):
+                return write(self, value, path, depth)
+        raise ResultError(f"{path}: {_name(value)} cannot be stored; {_advice(value)}")
 
-    def _items(self, values: Any, path: str, depth: int) -> list[JSON]:
+    def number(self, value: float, _path: str, _depth: int) -> JSON:
+        return value if math.isfinite(value) else {"@float": repr(value)}
+
+    def text(self, value: str, path: str, _depth: int) -> JSON:
+        return _text(value, path)
+
+    def items(self, values: Any, path: str, depth: int) -> list[JSON]:
         return [self.form(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(values)]
 
-    def _mapping(self, value: dict[Any, Any], path: str, depth: int) -> JSON:
+    def tuple_(self, value: Any, path: str, depth: int) -> JSON:
+        return {"@tuple": self.items(value, path, depth)}
+
+    def mapping(self, value: dict[Any, Any], path: str, depth: int) -> JSON:
         for key in value:
             if type(key) not in _KEYS:
                 raise ResultError(f"{path}: key {key!r} is {_name(key)}; {_advice(key)}")
@@ -107,33 +109,37 @@ class _Encoder:
             "@dict": [[self.form(k, f"{path} key {k!r}", depth + 1), item] for k, item in pairs]
         }
 
-    def _object(self, value: Any, path: str, depth: int) -> JSON:
-        if numpy := sys.modules.get("numpy"):
-            if type(value) is numpy.ndarray:
-                target = self.names.new(path, ".npy")
-                tables.write_array(value, target, path)
-                return {"@array": target.name}
-            if isinstance(value, numpy.generic):
-                return {"@scalar": tables.scalar(value, path)}
-        if (pandas := sys.modules.get("pandas")) and type(value) is pandas.DataFrame:
-            target = self.names.new(path, ".parquet")
-            tables.write_frame(value, target, path)
-            return {"@frame": target.name}
-        if classes.is_artifact(type(value)):
-            return {"@artifact": [classes.importable(type(value), path), value.to_json()]}
-        if classes.is_pydantic(type(value)):
-            return {"@pydantic": self._pydantic(value, path, depth)}
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {"@dataclass": self._dataclass(value, path, depth)}
-        raise ResultError(f"{path}: {_name(value)} cannot be stored; {_advice(value)}")
+    def array(self, value: Any, path: str, _depth: int) -> JSON:
+        target = self.names.new(path, ".npy")
+        tables.write_array(value, target, path)
+        return {"@array": target.name}
 
-    def _dataclass(self, value: Any, path: str, depth: int) -> JSON:
+    def scalar(self, value: Any, path: str, _depth: int) -> JSON:
+        return {"@scalar": tables.scalar(value, path)}
+
+    def frame(self, value: Any, path: str, _depth: int) -> JSON:
+        target = self.names.new(path, ".parquet")
+        tables.write_frame(value, target, path)
+        return {"@frame": target.name}
+
+    def artifact(self, value: Any, path: str, _depth: int) -> JSON:
+        return {"@artifact": [classes.importable(type(value), path), value.to_json()]}
+
+    def dataset(self, value: Dataset, path: str, _depth: int) -> JSON:
+        # A dataset in a file is only as lasting as that file, so the rows are kept.
+        identified = value.identify()
+        target = self.names.new(path, ".jsonl")
+        if value.write(target).hex != identified.digest:
+            raise ResultError(f"{path}: {value.path} has changed since the dataset was made of it")
+        return {"@dataset": [target.name, {**identified.to_json(), "path": None}]}
+
+    def dataclass(self, value: Any, path: str, depth: int) -> JSON:
         name = classes.importable(type(value), path)
         state = classes.dataclass_state(value, path)
         fields = {key: self.form(v, f"{path}.{key}", depth + 1) for key, v in state.items()}
-        return [name, fields]
+        return {"@dataclass": [name, fields]}
 
-    def _pydantic(self, value: Any, path: str, depth: int) -> JSON:
+    def pydantic(self, value: Any, path: str, depth: int) -> JSON:
         name = classes.importable(type(value), path)
         fields: dict[str, JSON] = {}
         for key, item in classes.pydantic_state(value, path).items():
@@ -143,9 +149,9 @@ class _Encoder:
                 # Pydantic can write more leaves than we can (dates, enums, sets);
                 # it is asked only where we cannot, and must read back the same.
                 fields[key] = {"@field": classes.dump_field(value, key, problem)}
-        return [name, fields, sorted(value.model_fields_set)]
+        return {"@pydantic": [name, fields, sorted(value.model_fields_set)]}
 
-    def _file(self, value: Path, path: str) -> JSON:
+    def file(self, value: Path, path: str, _depth: int) -> JSON:
         inside = _inside(value, self.directory)
         if not inside and _inside(self.directory, value):
             raise ResultError(f"{path}: {value} holds the directory that results are written to")
@@ -161,6 +167,48 @@ class _Encoder:
             return {"@directory": target.relative_to(self.directory).as_posix()}
         found = "is neither a file nor a directory" if value.exists() else "does not exist"
         raise ResultError(f"{path}: {value} {found}; a returned path names a result to keep")
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) is kind
+
+
+def _is_in(module: str, name: str, *, subclasses: bool = False) -> Callable[[Any], bool]:
+    """Whether a value is of a library's type; a library not imported yet has no values."""
+
+    def applies(value: Any) -> bool:
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is None:
+            return False
+        return isinstance(value, kind) if subclasses else type(value) is kind
+
+    return applies
+
+
+def _is_dataset_in_a_file(value: Any) -> bool:
+    return type(value) is Dataset and value.path is not None
+
+
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+# The first that applies; subclasses of the plain types are no plain values.
+_FORMS: Final[list[tuple[Callable[[Any], bool], Callable[[_Encoder, Any, str, int], JSON]]]] = [
+    (_is(float), _Encoder.number),
+    (_is(str), _Encoder.text),
+    (_is(list), _Encoder.items),
+    (_is(tuple), _Encoder.tuple_),
+    (_is(dict), _Encoder.mapping),
+    (lambda value: isinstance(value, Path), _Encoder.file),
+    (_is_in("numpy", "ndarray"), _Encoder.array),
+    (_is_in("numpy", "generic", subclasses=True), _Encoder.scalar),
+    (_is_in("pandas", "DataFrame"), _Encoder.frame),
+    (_is_dataset_in_a_file, _Encoder.dataset),
+    (lambda value: classes.is_artifact(type(value)), _Encoder.artifact),
+    (lambda value: classes.is_pydantic(type(value)), _Encoder.pydantic),
+    (_is_dataclass, _Encoder.dataclass),
+]
 
 
 def _inside(value: Path, directory: Path) -> Path | None:

@@ -21,9 +21,12 @@ from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
 from motools.evals.config import EvalConfig
 from motools.evals.dependencies import unchanged
+from motools.version import __version__
 from motools.worker import run_worker
 
 _NAMESPACE: Final = "evaluation/1"
+"""The number changes when the same task would be given another material."""
+
 _WORKER: Final = "motools.evals.identify"
 
 
@@ -92,7 +95,7 @@ def identify(
     """
     request = task_request(config, base_dir, equivalent)
     subject = hash_bytes(canonical_json({**request, "cwd": os.getcwd()}, "EvalConfig")).hex
-    signature = f"{sys.version} {os.environ.get('PYTHONPATH', '')}"
+    signature = f"{__version__} {sys.version} {os.environ.get('PYTHONPATH', '')}"
     known = memo.recall(_NAMESPACE, subject, signature)
     if known is None or not unchanged(known["dependencies"]):
         known = _load(request)
@@ -109,7 +112,7 @@ def task_request(
     file, at, function = task.partition("@")
     if file.endswith(".py"):
         task = f"{Path(os.path.abspath(Path(base_dir) / file))}{at}{function}"
-    elif Path(base_dir, task).exists():
+    elif Path(base_dir, task).is_file():
         raise EvaluationError(
             f"EvalConfig.task: {task!r} is not a Python file; name one, as in 'tasks.py@greets'"
         )

@@ -22,6 +22,7 @@ from motools import source
 from motools.digest import Value, canonical_json, hash_bytes, hash_file
 from motools.errors import SourceError
 from motools.evals.loading import Arguments
+from motools.source.objects import slots_of
 
 _DATED: Final = re.compile(r"\d{4}-?\d{2}-?\d{2}\b")
 _MODEL_PARAMETERS: Final = frozenset({"grader", "graders", "judge", "judges", "model", "models"})
@@ -203,7 +204,7 @@ class Pins:
         The factory's source and parameters say everything else about a closure,
         but a template that the factory read from a file shows up only here.
         """
-        cells = _cells(value) if inspect.isfunction(value) else vars(value)
+        cells = _cells(value) if inspect.isfunction(value) else getattr(value, "__dict__", {})
         data = {
             name: self.value(cell, f"{path}.{name}")
             for name, cell in sorted(cells.items())
@@ -265,8 +266,12 @@ class Pins:
             state = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         elif hasattr(value, "model_fields_set"):
             state = {name: item for name, item in value if item is not None}
-        elif hasattr(value, "__dict__") and not hasattr(type(value), "__slots__"):
-            state = vars(value)
+        elif hasattr(value, "__dict__"):
+            slots = [name for cls in type(value).__mro__ for name in slots_of(cls)]
+            state = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            state |= vars(value)
+        elif self._version is not None:
+            return {"stated": f"{type(value).__module__}.{type(value).__qualname__}"}
         else:
             raise SourceError(
                 f"{path}: {type(value).__module__}.{type(value).__qualname__} cannot be part of a "

@@ -11,8 +11,8 @@ names looked up at run time, globals that change) is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any, Final
 
@@ -39,17 +39,25 @@ class SourceDigest:
     packages: Mapping[str, str] = field(default_factory=dict)
 
 
-_KNOWN: Final[dict[int, tuple[Any, Walk, SourceDigest]]] = {}
+_KNOWN: Final[dict[int, tuple[Walk, SourceDigest]]] = {}
 _MOST: Final = 4096
+_NONE: Final[Mapping[str, Sequence[Sequence[str]]]] = {}
 
 
-def describe(obj: Any, *, version: str | None = None) -> SourceDigest:
+def describe(
+    obj: Any,
+    *,
+    version: str | None = None,
+    equivalent: Mapping[str, Sequence[Sequence[str]]] = _NONE,
+) -> SourceDigest:
     """The source digest of a function, class, method, partial or callable instance.
 
     Args:
-        obj: what to describe. Describing it again costs microseconds, and a
-            global, default or captured value that has changed meanwhile is seen.
+        obj: what to describe. Describing a function again costs microseconds, and
+            a global, default or captured value that has changed meanwhile is seen.
         version: describes it by its qualified name and this text alone.
+        equivalent: distribution -> classes of versions that count as the first of
+            their class, as in ``{"numpy": [["2.1.0", "2.1.1"]]}``.
 
     Raises:
         SourceError: source is out of reach or cannot be pinned; the message names
@@ -60,13 +68,25 @@ def describe(obj: Any, *, version: str | None = None) -> SourceDigest:
         material = canonical_json({"schema": SCHEMA, "name": name, "version": version})
         return SourceDigest(hash_bytes(material).hex, {name: version})
     known = _KNOWN.get(id(obj))
-    if known is not None and known[1].holds():
-        return known[2]
+    if known is None or not known[0].watch.holds():
+        known = _walked(obj)
+    walk, described = known
+    if not equivalent:
+        return described
+    versions = {
+        name: next((same[0] for same in equivalent.get(name, ()) if found in same), found)
+        for name, found in walk.packages.items()
+    }
+    return replace(described, digest=walk.digest(versions))
+
+
+def _walked(obj: Any) -> tuple[Walk, SourceDigest]:
     walk = Walk(obj)
-    described = SourceDigest(walk.digest, dict(sorted(walk.parts.items())), walk.packages)
+    parts = dict(sorted(walk.parts.items()))
+    known = walk, SourceDigest(walk.digest(walk.packages), parts, walk.packages)
     if isinstance(obj, (FunctionType, type)):
         if len(_KNOWN) >= _MOST:  # functions made in a loop
             _KNOWN.clear()
         # The walk keeps the object alive, so its id stays its own.
-        _KNOWN[id(obj)] = (obj, walk, described)
-    return described
+        _KNOWN[id(obj)] = known
+    return known

@@ -15,8 +15,8 @@ from types import CodeType, FunctionType
 from typing import Any, Final, TypeVar
 
 from motools.errors import SourceError
+from motools.source.bindings import Function
 from motools.source.normalise import digest
-from motools.source.scopes import Function
 
 _Node = TypeVar("_Node", Function, ast.ClassDef)
 
@@ -184,7 +184,9 @@ def _file(filename: str, namespace: Mapping[str, Any], label: str) -> _File:
     try:
         status = Path(filename).stat()
     except OSError:
-        text = "".join(linecache.getlines(filename, dict(namespace)))
+        # Some versions keep the text of `python -c` under the name that all of exec() shares.
+        shared = filename in ("<string>", "<stdin>")
+        text = "" if shared else "".join(linecache.getlines(filename, dict(namespace)))
         if not text:
             raise SourceError(f"{label}: its source is out of reach; {_WAY_OUT}") from None
         return _parsed(filename, text)

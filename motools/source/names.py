@@ -14,10 +14,11 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from motools.errors import SourceError
 from motools.source import rules
+from motools.source.bindings import Import
+from motools.source.bindings import Unit as Node
 from motools.source.objects import GONE, content_of
 from motools.source.origin import Origin, of_live_module, of_module
-from motools.source.scopes import Import, Use, path_of
-from motools.source.scopes import Unit as Node
+from motools.source.scopes import Use, path_of
 
 Watch: TypeAlias = Callable[[Mapping[str, Any], str, Any], None]
 """Told of every look-up that has to stay as it is: mapping, name, what was found."""
@@ -86,6 +87,10 @@ def resolve(use: Use, unit: Unit, watch: Watch) -> tuple[str, Any]:
         if name in vars(target) or found is GONE:
             watch(vars(target), name, found)
         target, length = found, length + 1
+    if isinstance(target, FunctionType) and use.path[length:] and use.path[length] in vars(target):
+        name = use.path[length]
+        watch(vars(target), name, vars(target)[name])
+        target, length = vars(target)[name], length + 1
     if isinstance(target, ModuleType):
         target = External(target.__name__)
     if isinstance(target, External):

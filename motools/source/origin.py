@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import re
 import site
 import sys
 import sysconfig
@@ -25,6 +26,7 @@ class Origin(Enum):
     MOTOOLS = "by the recipe numbers of motools"
 
 
+_BUILD: Final = re.compile(r"\+(cpu|xpu|cu\d+|rocm[\d.]+)$")
 _MOTOOLS: Final = str(Path(__file__).parents[1])
 
 
@@ -84,7 +86,7 @@ def of_live_module(module: ModuleType) -> Origin:
 @functools.cache
 def _packages(top: str) -> dict[str, str]:
     try:
-        return {top: importlib.metadata.version(top)}
+        return {top: _version(top)}
     except importlib.metadata.PackageNotFoundError:
         names = sorted(set(_distributions().get(top, ())))
     if not names:
@@ -92,7 +94,12 @@ def _packages(top: str) -> dict[str, str]:
             f"module {top!r} is installed, but no distribution claims it, so its version is "
             "unknown; install it with pip, or pass version="
         )
-    return {name: importlib.metadata.version(name) for name in names}
+    return {name: _version(name) for name in names}
+
+
+def _version(name: str) -> str:
+    # A laptop plans the same keys as a worker, whose build is for another accelerator.
+    return _BUILD.sub("", importlib.metadata.version(name))
 
 
 @functools.cache

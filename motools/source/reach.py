@@ -12,13 +12,10 @@ import copy
 import functools
 import logging
 import operator
-import re
 import threading
 import types
 import typing
-from collections.abc import Callable, Mapping
-from enum import Enum
-from pathlib import PurePath
+from collections.abc import Mapping
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -53,56 +50,60 @@ from motools.source.objects import (
     slots_of,
 )
 from motools.source.origin import Origin, of_file, of_module, packages
-from motools.source.scopes import uses
+from motools.source.scopes import Use, uses
+from motools.source.watch import Watch, may_change
 from motools.tags import encode
 
 SCHEMA: Final = "motools.source/1"
 
-_STATELESS: Final = (logging.Logger, logging.LoggerAdapter, type(threading.Lock()))
+_STATELESS: Final = (
+    logging.Logger,
+    logging.LoggerAdapter,
+    type(threading.Lock()),
+    type(threading.RLock()),
+)
 _TYPE_NAMES: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple, typing.NewType)
 _RECIPES: Final = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
-_FIXED: Final = (int, float, str, bytes, complex, type(None), re.Pattern, PurePath, Enum)
-_SCALARS: Final = frozenset({bool, int, float, str, bytes})
+_PLAIN: Final = frozenset({bool, int, float, str, bytes, list, tuple, dict, set, frozenset})
 
 
 class Walk:
     """One walk from a root, with what must stay as it is for the digest to stay true.
 
     Attributes:
-        digest: hex digest of all that was reached.
         parts: qualified name of each part -> digest of its source or value.
         packages: distribution -> version.
+        watch: what must stay as it is.
     """
 
     def __init__(self, root: Any) -> None:
         self.parts: dict[str, str] = {}
         self.packages: dict[str, str] = {}
+        self.watch = Watch()
         self._objects: list[Any] = []
+        self._places: list[str] = []  # for errors: who led to each object, by what name
+        self._holder = ""
         self._labels: dict[int, int] = {}
-        self._attributes: list[tuple[Any, str, Any]] = []
-        self._items: list[tuple[Mapping[str, Any], str, Any]] = []
-        self._values: list[tuple[Callable[[], Value], bytes]] = []
         self._refer(root)
         nodes: list[Value] = []
         while len(nodes) < len(self._objects):
             nodes.append(self._describe(self._objects[len(nodes)]))
-        material = {"schema": SCHEMA, "nodes": nodes, "packages": self.packages}
-        self.digest: str = blake3(canonical_json(material)).hexdigest()
+        self._nodes: str = blake3(canonical_json(nodes)).hexdigest()
 
-    def holds(self) -> bool:
-        """Whether every name still leads where it led, and every value is as it was."""
-        for owner, name, found in self._attributes:
-            if getattr(owner, name, GONE) is not found:
-                return False
-        for mapping, name, found in self._items:
-            if mapping.get(name, GONE) is not found:
-                return False
-        return all(canonical_json(again()) == before for again, before in self._values)
+    def digest(self, versions: Mapping[str, str]) -> str:
+        """The digest, in hex, of all that was reached.
 
-    def _refer(self, value: Any, _path: str = "") -> Value:
+        Args:
+            versions: distribution -> version to hash for it.
+        """
+        material = {"schema": SCHEMA, "nodes": self._nodes, "packages": versions}
+        return blake3(canonical_json(material)).hexdigest()
+
+    def _refer(self, value: Any, path: str = "") -> Value:
         label = self._labels.setdefault(id(value), len(self._objects))
         if label == len(self._objects):
             self._objects.append(value)
+            self._places.append(f"{self._holder} depends on {path}: " if path else "")
         return {"$node": label}
 
     def _value(self, value: Any, holder: str, name: str) -> Value:
@@ -111,11 +112,12 @@ class Walk:
         def again() -> Value:
             return encode(value, name, self._refer)
 
+        self._holder = holder
         try:
             encoded = again()
             canonical = canonical_json(encoded, name)
-            if _may_change(value, encoded):
-                self._values.append((again, canonical))
+            if may_change(value, encoded):
+                self.watch.value(again, canonical)
         except CanonicalError as problem:
             raise SourceError(
                 f"{holder} depends on {problem}. Pass it as an argument, or describe the "
@@ -123,8 +125,8 @@ class Walk:
             ) from problem
         return encoded
 
-    def _watch(self, mapping: Mapping[str, Any], name: str, found: Any) -> None:
-        self._items.append((mapping, name, found))
+    def _place(self, value: Any) -> str:
+        return self._places[self._labels[id(value)]]
 
     def _describe(self, value: Any) -> Value:  # noqa: PLR0911 - one return for each kind
         holder = name_of(value)
@@ -154,20 +156,28 @@ class Walk:
     def _instance(self, value: Any, holder: str) -> Value:
         own = class_origin(type(value)) is Origin.OWN
         if not own and (wrapped := getattr(value, "__wrapped__", None)) is not None:
+            self.watch.attribute(value, "__wrapped__", wrapped)
             return {"wrapped": self._refer(wrapped), "by": self._refer(type(value))}
-        if not own and isinstance(getattr(value, "__qualname__", None), str):
+        if not own and callable(value) and isinstance(getattr(value, "__qualname__", None), str):
             # A function that is not written in Python: of the builtins, a ufunc, ...
             module = getattr(value, "__module__", None) or type(value.__self__).__module__
             return self._external(External(f"{module}.{value.__qualname__}"))
         state = getattr(value, "__dict__", GONE)
         if not own and state != {}:
             raise SourceError(
-                f"an object of {holder} has a state that cannot be read. Pass what it does as an "
-                'argument, or describe the function by hand with version="..."'
+                f"{self._place(value)}an object of {holder} has a state that cannot be read. "
+                "Pass what it does as an argument, or describe the function by hand with "
+                'version="..."'
             )
         names = [name for cls in type(value).__mro__ for name in slots_of(cls)]
         fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        fields |= state if isinstance(state, dict) else {}
+        for name, found in fields.items():
+            self.watch.attribute(value, name, found)
+        if isinstance(state, dict):
+            fields |= state
+            for name, found in state.items():
+                self.watch.item(state, name, found)
+            self.watch.value(lambda: sorted(state), canonical_json(sorted(state)))
         encoded = {name: self._value(fields[name], holder, name) for name in sorted(fields)}
         return {"instance": self._refer(type(value)), "state": encoded}
 
@@ -184,7 +194,7 @@ class Walk:
         if of_file(code.co_filename) is not Origin.OWN:
             return self._foreign(function)
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
-            self._attributes.append((function, name, getattr(function, name)))
+            self.watch.attribute(function, name, getattr(function, name))
         name, namespace = name_of(function), function.__globals__
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         node = _without_tasks(function_node(function), namespace)
@@ -205,13 +215,17 @@ class Walk:
 
     def _foreign(self, function: FunctionType) -> Value:
         """A library's function: by name, with one's own functions that it wraps."""
-        inner: list[Any] = [getattr(function, "__wrapped__", None)]
-        inner += getattr(function, "registry", {}).values()
-        for cell in function.__closure__ or ():
-            content = content_of(cell)
-            self._attributes.append((cell, "cell_contents", content))
-            inner += content if isinstance(content, (list, tuple)) else [content]
-        wrapped = [self._refer(item) for item in inner if is_own_callable(item)]
+
+        def inner() -> Value:
+            found: list[Any] = [getattr(function, "__wrapped__", None)]
+            found += getattr(function, "registry", {}).values()
+            for cell in function.__closure__ or ():
+                content = content_of(cell)
+                found += content if isinstance(content, (list, tuple)) else [content]
+            return [self._refer(item) for item in found if is_own_callable(item)]
+
+        wrapped = inner()
+        self.watch.value(inner, canonical_json(wrapped))
         module = function.__globals__.get("__name__", "")
         name = External(f"{module}.{function.__code__.co_qualname}")
         return {"wrapped": wrapped, "by": self._external(name)}
@@ -229,7 +243,7 @@ class Walk:
         self.parts[name] = digest(node)
         for attribute, member in vars(cls).items():
             if not _is_internal(attribute):
-                self._watch(vars(cls), attribute, member)
+                self.watch.item(vars(cls), attribute, member)
         return {
             "source": digest(node),
             "names": self._names(
@@ -241,7 +255,7 @@ class Walk:
             "values": {
                 attribute: self._value(member, holder, attribute)
                 for attribute, member in sorted(vars(cls).items())
-                if type(member) in _SCALARS and not _is_internal(attribute)
+                if type(member) in _PLAIN and not _is_internal(attribute)
             },
             # Methods that were put there from elsewhere are not in the class's source.
             "added": {
@@ -257,13 +271,16 @@ class Walk:
             defaults = self._part(cls._field_defaults, holder)
             self.parts[name_of(cls)] = blake3(canonical_json(list(cls._fields))).hexdigest()
             return {"named_tuple": [cls.__name__, list(cls._fields), defaults]}
-        raise SourceError(f"class {holder}: its source is out of reach; pass version=")
+        raise SourceError(
+            f"{self._place(cls)}the source of class {holder} is out of reach; describe the "
+            'function by hand with version="..."'
+        )
 
     def _captured(self, cells: Mapping[str, CellType], holder: str) -> Value:
         captured: dict[str, Value] = {}
         for name in sorted(cells):
             content = content_of(cells[name])
-            self._attributes.append((cells[name], "cell_contents", content))
+            self.watch.attribute(cells[name], "cell_contents", content)
             # Each use of a module names what it takes from it, so it is not entered whole.
             if content is not GONE and not isinstance(content, ModuleType):
                 captured[name] = self._value(content, holder, name)
@@ -273,22 +290,23 @@ class Walk:
         found, calls = uses(unit.node)
         known: set[int] = set()
         names: dict[str, Value] = {}
-        for use in sorted(found, key=lambda use: (use.path, use.line)):
-            path, target = resolve(use, unit, self._watch)
+        for use in sorted(found, key=_order):
+            path, target = resolve(use, unit, self.watch.item)
             if not use.lenient:
                 check(use, path, target, unit)
             if use.call is not None and is_known(target):
                 known.add(id(use.call))
-            if path not in unit.cells and path not in names and not says_itself(target, use, path):
-                names[path] = self._name(target, unit, path, stem_use=use)
+            name = path if use.imported is None else f"{path} of {use.imported.module}"
+            if path not in unit.cells and name not in names and not says_itself(target, use, path):
+                names[name] = self._name(target, unit, path, use)
         check_methods(calls, known, unit)
         return names
 
-    def _name(self, target: Any, unit: Unit, path: str, stem_use: Any) -> Value:
+    def _name(self, target: Any, unit: Unit, path: str, use: Use) -> Value:
         if target is GONE:
             return {"$undefined": None}
         if isinstance(target, External):
-            return self._external(stem(target, stem_use))
+            return self._external(stem(target, use))
         encoded = self._value(target, f"{unit.name} ({unit.filename})", path)
         if not (isinstance(encoded, dict) and "$node" in encoded):
             module = module_name(str(unit.namespace.get("__name__", "")), unit.namespace)
@@ -306,6 +324,11 @@ def _without_tasks(node: Any, namespace: Mapping[str, Any]) -> Any:
     return node
 
 
+def _order(use: Use) -> tuple[Any, ...]:
+    imported = use.imported
+    return use.path, use.line, (imported.module, imported.name or "") if imported else ("", "")
+
+
 def _cells(members: list[FunctionType]) -> dict[str, CellType]:
     """What the methods of a class captured, but for the class itself."""
     cells: dict[str, CellType] = {}
@@ -317,12 +340,3 @@ def _cells(members: list[FunctionType]) -> dict[str, CellType]:
 
 def _is_internal(attribute: str) -> bool:
     return attribute.startswith("_") and attribute.endswith("_")
-
-
-def _may_change(value: Any, encoded: Value) -> bool:
-    """Whether a value can change in place; objects with a number of their own are watched there."""
-    if isinstance(value, _FIXED) or (isinstance(encoded, dict) and "$node" in encoded):
-        return False
-    if isinstance(value, (tuple, frozenset)):
-        return any(_may_change(item, None) for item in value)
-    return not isinstance(value, (FunctionType, type))

@@ -10,14 +10,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import Final
 
-Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-Unit: TypeAlias = Function | ast.ClassDef
-
-FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+from motools.source.bindings import Function, Import, Scope, Unit, bindings
 
 MUTATORS: Final = frozenset(
     {"append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault"}
@@ -25,23 +21,6 @@ MUTATORS: Final = frozenset(
     | {"__setitem__", "__delitem__"}
 )
 """Methods that change a container."""
-
-
-@dataclass(frozen=True, slots=True)
-class Import:
-    """A name bound by an import statement inside a function.
-
-    Attributes:
-        module: the module as written; empty in ``from . import name``.
-        name: what is taken from it, or None for the module itself.
-        level: number of leading dots.
-        aliased: True when ``import a.b as c`` binds the submodule itself.
-    """
-
-    module: str
-    name: str | None
-    level: int = 0
-    aliased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +47,6 @@ class Use:
     lenient: bool = False
 
 
-@dataclass
-class _Scope:
-    bound: set[str]
-    imports: dict[str, Import] = field(default_factory=dict)
-    globals: set[str] = field(default_factory=set)
-    nonlocals: set[str] = field(default_factory=set)
-    is_class: bool = False
-
-
 def uses(unit: Unit) -> tuple[list[Use], list[ast.Call]]:
     """The names from outside that a function or class uses, and every call of a method.
 
@@ -92,7 +62,7 @@ class _Reader(ast.NodeVisitor):
     def __init__(self) -> None:
         self.uses: list[Use] = []
         self.method_calls: list[ast.Call] = []
-        self._scopes: list[_Scope] = []
+        self._scopes: list[Scope] = []
         self._lenient = False
 
     def visit_unit(self, unit: Unit) -> None:
@@ -114,9 +84,9 @@ class _Reader(ast.NodeVisitor):
         with self._leniently():
             self._visit_all(node.decorator_list)
         types = _type_names(node)
-        with self._scope(_Scope(types)):
+        with self._scope(Scope(types)):
             self._visit_all([*getattr(node, "type_params", []), *node.bases, *node.keywords])
-            with self._scope(_bindings(node.body, is_class=True)):
+            with self._scope(bindings(node.body, is_class=True)):
                 self._visit_all(node.body)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
@@ -185,12 +155,12 @@ class _Reader(ast.NodeVisitor):
             with self._leniently():
                 self._visit_all(node.decorator_list)
             annotations.append(node.returns)
-        with self._scope(_Scope(_type_names(node))):
+        with self._scope(Scope(_type_names(node))):
             with self._leniently():
                 self._visit_all(getattr(node, "type_params", []))
                 self._visit_all(filter(None, annotations))
             body = [node.body] if isinstance(node, ast.Lambda) else node.body
-            scope = _bindings(body)
+            scope = bindings(body)
             scope.bound |= {parameter.arg for parameter in parameters}
             with self._scope(scope):
                 self._visit_all(body)
@@ -203,7 +173,7 @@ class _Reader(ast.NodeVisitor):
             for name in ast.walk(generator.target)
             if isinstance(name, ast.Name)
         }
-        with self._scope(_Scope(targets)):
+        with self._scope(Scope(targets)):
             for index, generator in enumerate(generators):
                 if index:
                     self.visit(generator.iter)
@@ -228,23 +198,22 @@ class _Reader(ast.NodeVisitor):
         mutator: str | None = None,
         call: ast.Call | None = None,
     ) -> None:
-        imported = None
+        bound_by: list[Import | None] = [None]
         for depth, scope in enumerate(reversed(self._scopes)):
             if path[0] in scope.globals:
                 break
             if path[0] in scope.bound and (depth == 0 or not scope.is_class):
-                imported = scope.imports.get(path[0])
-                if imported is None:
-                    return
+                bound_by = [*scope.imports.get(path[0], ())]
                 break
-        self.uses.append(Use(path, line, writes, mutator, call, imported, self._lenient))
+        for imported in bound_by:  # each, as either branch of an if may be the one that runs
+            self.uses.append(Use(path, line, writes, mutator, call, imported, self._lenient))
 
     def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
         for node in nodes:
             self.visit(node)
 
     @contextmanager
-    def _scope(self, scope: _Scope) -> Iterator[None]:
+    def _scope(self, scope: Scope) -> Iterator[None]:
         self._scopes.append(scope)
         yield
         self._scopes.pop()
@@ -272,47 +241,3 @@ def _parameters(arguments: ast.arguments) -> list[ast.arg]:
 
 def _type_names(node: Unit) -> set[str]:
     return {parameter.name for parameter in getattr(node, "type_params", [])}
-
-
-def _bindings(body: Iterable[ast.AST], is_class: bool = False) -> _Scope:
-    """The names that statements bind in the scope they stand in."""
-    scope = _Scope(set(), is_class=is_class)
-    pending = list(body)
-    while pending:
-        node = pending.pop()
-        _bind(node, scope)
-        if isinstance(node, _COMPREHENSIONS):
-            # Only `:=` reaches out of a comprehension.
-            scope.bound |= {
-                inner.target.id for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)
-            }
-        elif not isinstance(node, (*FUNCTIONS, ast.ClassDef)):
-            pending.extend(ast.iter_child_nodes(node))
-    scope.bound -= scope.globals | scope.nonlocals
-    return scope
-
-
-def _bind(node: ast.AST, scope: _Scope) -> None:  # noqa: C901 - one case for each statement
-    match node:
-        case ast.Name(id=name) if not isinstance(node.ctx, ast.Load):
-            scope.bound.add(name)
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            scope.bound.add(name)
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
-            scope.bound.add(name)
-        case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-            scope.bound.add(name)
-        case ast.Global(names=names):
-            scope.globals.update(names)
-        case ast.Nonlocal(names=names):
-            scope.nonlocals.update(names)
-        case ast.Import():
-            for alias in node.names:
-                name = alias.asname or alias.name.partition(".")[0]
-                scope.bound.add(name)
-                scope.imports[name] = Import(alias.name, None, 0, alias.asname is not None)
-        case ast.ImportFrom():
-            for alias in node.names:
-                name = alias.asname or alias.name
-                scope.bound.add(name)
-                scope.imports[name] = Import(node.module or "", alias.name, node.level)

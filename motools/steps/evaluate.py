@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import Evaluation, Model
+from motools.cache import logs
 from motools.cache.action import Action
-from motools.cache.layout import EVALS
-from motools.digest import SHORT
 from motools.errors import BackendError
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig
 from motools.evals.identity import TaskIdentity, identify
-from motools.evals.runner import LOG, EvaluationJob, run
+from motools.evals.runner import EvaluationJob, run
 from motools.steps.options import RunOptions
+from motools.steps.progress import Progress
 from motools.training import registry
 
 if TYPE_CHECKING:
@@ -63,9 +61,10 @@ class Evaluate:
         identity = self._identity(context.cache)
         context.label(model_id=self.model.id, task_id=identity.name, backend="inspect")
 
+        progress = Progress(context, f"{identity.name} on {self.model}")
+
         def on_event(event: Mapping[str, Any]) -> None:
-            fields = {name: value for name, value in event.items() if name != "event"}
-            context.report(f"{identity.name} on {self.model}", **fields)
+            progress(event["event"], **{n: v for n, v in event.items() if n != "event"})
 
         with self._spec(context) as model:
             result = run(
@@ -100,7 +99,7 @@ class Evaluate:
             scores=value["scores"],
             stderr=value["stderr"],
             samples=value["samples"],
-            log_file=str(link_log(entry)),
+            log_file=str(logs.link(entry) or ""),
         )
 
     def _identity(self, cache: Cache) -> TaskIdentity:
@@ -140,16 +139,3 @@ class Evaluate:
             )
         with tempfile.TemporaryDirectory(prefix="model-", dir=context.scratch.parent) as place:
             yield {**spec, "adapter": str(trained.link(place))}
-
-
-def link_log(entry: Entry) -> Path:
-    """The link to an evaluation's log below ``evals/``, made if it is not there."""
-    task = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(entry.value["task"]))
-    link = entry.root / EVALS / f"{task}-{entry.key[:SHORT]}-{entry.generation}.eval"
-    if not os.path.lexists(link):
-        target = os.path.relpath(entry.file(LOG), link.parent)
-        try:
-            link.symlink_to(target)
-        except FileExistsError:
-            pass  # another process made the same link
-    return link

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from motools import arguments, source
 from motools.cache.action import Action
+from motools.cache.store import copy_file
 from motools.codecs import decode, encode
+from motools.configs import unknown_name
 from motools.digest import SHORT
-from motools.errors import MotoolsError, SourceError
+from motools.errors import ConfigError, MotoolsError, SourceError
 from motools.source.objects import name_of
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Function:
         unhashed: names of arguments that change nothing about the result.
 
     Raises:
+        ConfigError: ``version`` is not text, or ``unhashed`` names no parameter.
         SourceError: the function is a generator: there is no result to keep.
     """
 
@@ -69,6 +72,12 @@ class Function:
     unhashed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.version, str | None):
+            raise ConfigError(f"{self.name}: version={self.version!r} is not text")
+        parameters = list(inspect.signature(self.function).parameters)
+        for name in self.unhashed:
+            if name not in parameters:
+                raise ConfigError(unknown_name(f"unhashed of {self.name}", name, parameters))
         if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
             raise SourceError(f"{self.name} is a generator, which cannot be cached: return a list")
 
@@ -139,7 +148,8 @@ class _Call(Generic[R]):
         Returned files and directories are copied out, since people own what
         they get: into a temporary directory that only they or the system remove.
         """
-        value: R = decode(entry.value, entry.files, prefix=f"motools-{entry.key[:SHORT]}-")
+        prefix = f"motools-{entry.key[:SHORT]}-"
+        value: R = decode(entry.value, entry.files, prefix=prefix, copy=copy_file)
         return value
 
     @contextmanager

@@ -10,6 +10,7 @@ from motools.cache.action import Action
 from motools.digest import canonical_json, hash_bytes
 from motools.errors import MotoolsError
 from motools.steps.options import RunOptions
+from motools.steps.progress import Progress
 from motools.steps.upload import FILE, Upload
 from motools.training import registry
 from motools.training.config import FineTuneConfig
@@ -84,7 +85,7 @@ class Train:
                 base=base.spec,
                 directory=context.directory,
                 scratch=context.scratch,
-                report=context.report,
+                report=Progress(context, f"fine-tuning {self.config.base_model}"),
                 lock_fds=context.lock_fds,
             )
         )

@@ -123,7 +123,7 @@ def cached_task(function: Callable[P, R], /) -> CachedTask[P, R]: ...
 def cached_task(
     *,
     version: str | None = None,
-    unhashed: Iterable[str] = (),
+    unhashed: str | Iterable[str] = (),
     cache: Place = None,
     **options: Unpack[TaskOptions],
 ) -> Callable[[Callable[P, R]], CachedTask[P, R]]: ...
@@ -134,7 +134,7 @@ def cached_task(
     /,
     *,
     version: str | None = None,
-    unhashed: Iterable[str] = (),
+    unhashed: str | Iterable[str] = (),
     cache: Place = None,
     **options: Any,
 ) -> CachedTask[P, R] | Callable[[Callable[P, R]], CachedTask[P, R]]:
@@ -155,19 +155,21 @@ def cached_task(
             in :mod:`motools.codecs`.
         version: stands in the key instead of the source. Needed where the source
             is out of reach or does not tell everything (it reads files, say).
-        unhashed: names of arguments that change nothing about the result.
+        unhashed: name or names of arguments that change nothing about the result.
         cache: which cache; the current one by default.
         options: Prefect's task options, but not those of its own caching.
 
     Raises:
-        ConfigError: an option of Prefect's own caching was given.
+        ConfigError: an option of Prefect's own caching was given, ``version`` is not
+            text, or ``unhashed`` names no parameter.
         SourceError: the function is a generator.
     """
     if function is None:
         return functools.partial(  # type: ignore[return-value]
             cached_task, version=version, unhashed=unhashed, cache=cache, **options
         )
-    plan = Function(function, version=version, unhashed=tuple(unhashed))
+    names = (unhashed,) if isinstance(unhashed, str) else tuple(unhashed)
+    plan = Function(function, version, names)
     return CachedTask(
         function, plan, is_async=plan.is_async, cache=cache, version=version, **options
     )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from motools.cache import Action, Cache, Claim, Entry, RunContext
-from motools.errors import LeaseTimeoutError
+from motools.cache import Action, Cache, Entry, RunContext
 from motools.steps.options import RunOptions
 from motools.steps.step import AsyncStep, Step
+from motools.steps.wait import claim_when_free
 from motools.tasks.caches import Place, cache_at
 from motools.tasks.witness import Witness
 
 R = TypeVar("R")
-
-_FIRST_PAUSE: Final = 0.005
-_LONGEST_PAUSE: Final = 1.0
 
 
 def perform(step: Step[R], cache: Place = None, *, refresh: bool = False) -> tuple[R, bool]:
@@ -54,8 +50,15 @@ async def perform_async(
     store = cache_at(cache)
     action = step.action(store)
     witness = Witness(action)
-    seen = _say_stale(store, action, witness) if refresh else 0
-    claim = await _claim(store, action, witness, refresh, seen)
+    if refresh:
+        _say_stale(store, action, witness)
+    claim = await claim_when_free(
+        store,
+        action,
+        refresh=refresh,
+        report=witness.report,
+        provenance=witness.provenance,
+    )
     if isinstance(claim, Entry):
         return _result(step, claim, witness)
     with claim:
@@ -66,42 +69,16 @@ async def perform_async(
     return _result(step, entry, witness)
 
 
-async def _claim(
-    store: Cache, action: Action, witness: Witness, refresh: bool, seen: int
-) -> Entry | Claim:
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return store.claim(
-                action,
-                refresh=refresh,
-                report=witness.report,
-                provenance=witness.provenance,
-                timeout=0,
-            )
-        except LeaseTimeoutError as busy:
-            if pause == _FIRST_PAUSE:
-                witness.wait(str(busy))
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
-        if refresh:
-            # Whoever we waited for may have refreshed it: that is fresh enough.
-            [entry] = store.look_up([action])
-            refresh = entry is None or entry.generation <= seen
-
-
 def _patience(step: object) -> float | None:
     """Seconds to wait for another runner, for the steps that have options."""
     options = getattr(step, "options", None)
     return options.timeout if isinstance(options, RunOptions) else None
 
 
-def _say_stale(store: Cache, action: Action, witness: Witness) -> int:
+def _say_stale(store: Cache, action: Action, witness: Witness) -> None:
     [entry] = store.look_up([action])
-    if entry is None:
-        return 0
-    witness.stale(entry)
-    return entry.generation
+    if entry is not None:
+        witness.stale(entry)
 
 
 def _result(step: Step[R] | AsyncStep[R], entry: Entry, witness: Witness) -> tuple[R, bool]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from motools.artifacts import Dataset, Evaluation, Model
 from motools.evals.config import EvalConfig
 from motools.steps.evaluate import Evaluate
+from motools.steps.options import RunOptions
 from motools.steps.step import Step
 from motools.steps.train import Train
 from motools.steps.upload import Upload
 from motools.tasks.cached import step_task
-from motools.steps.options import RunOptions
 from motools.training.config import FineTuneConfig
 
 

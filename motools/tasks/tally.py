@@ -77,7 +77,9 @@ def watch(flow: Flow[Any, Any] | None) -> None:
 
 
 async def write_cache_table(
-    _flow: Flow[Any, Any], flow_run: FlowRun, _state: State[Any]
+    flow: Flow[Any, Any],  # noqa: ARG001 (a hook's parameters have these names)
+    flow_run: FlowRun,
+    state: State[Any],  # noqa: ARG001
 ) -> None:
     """Hook of a flow: publish the table of what hit and what ran."""
     outcomes = _take(flow_run.id)

@@ -114,7 +114,7 @@ def _span(seconds: float) -> str:
     for least, unit, name in _UNITS:
         if seconds >= least:
             return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds * 1_000:.0f} ms"
 
 
 def _flow_run_id() -> Any:

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
+from motools.artifacts import Dataset, Model, RemoteRef
 from motools.codecs import decode, encode
 from motools.errors import ResultError
 
@@ -153,9 +154,7 @@ def test_instances_keep_every_field(tmp_path: Path) -> None:
     fit = Fit(np.eye(2), [Point(math.nan, ("a",)), Point(-0.0)])
     assert fit.total != 0  # computed and cached on the instance: not part of it
     assert same(again(fit, tmp_path / "dataclass"), fit)
-    score = Score(
-        value=1, when=dt.datetime.now(dt.UTC), hidden=9, named={"a": (1,)}
-    )
+    score = Score(value=1, when=dt.datetime.now(dt.UTC), hidden=9, named={"a": (1,)})
     back = again({"s": [score]}, tmp_path / "pydantic")["s"][0]
     assert back == score and back.hidden == 9 and back.named == {"a": (1,)}
     assert back.model_fields_set == {"value", "when", "hidden", "named"}
@@ -194,6 +193,18 @@ def test_paths_are_copied_in_and_out(tmp_path: Path) -> None:
     assert inside.read_text() == "inside" and inside != store / "inside.txt"
     first.write_text("mine now")
     assert "mine now" not in {path.read_text() for path in store.rglob("*.txt")}
+
+
+def test_artifacts_are_kept_whole(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": "hi"}]}]
+    in_memory = Dataset.from_rows(rows)
+    source = tmp_path / "rows.jsonl"
+    source.write_text(json.dumps(rows[0]))
+    model = Model("tiny", key="ab" * 32, remote=RemoteRef("p", "s", "i"))
+    found = again([in_memory, Dataset.from_jsonl(source), model], tmp_path / "store")
+    source.write_text("{}")  # what was returned is kept, whatever becomes of its file
+    assert found[0] == in_memory and found[2] == model
+    assert found[1].digest == in_memory.digest and b"".join(found[1].lines()) == in_memory.data
 
 
 def test_each_decoding_is_a_fresh_object(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_answers_that_inspect_cached_are_not_used(
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_the_real_tiny_model_answers_the_same_each_time(project: Project) -> None:
     model = {
         "base": {"kind": "tiny", "recipe": tiny.RECIPE},

@@ -69,20 +69,39 @@ class Derived(Base):
 def formatted(x, width, d):
     a = f"{x!r:>{width}} {d['key']} {{literal}} {x:%Y-%m-%d} {x = } {f'{x}' + 'y':^{width}.{3}}"
     b = (
-        f"""one {x
-        :>10}
+        f"""one {x:>10}
         two {x=!s}"""
         rf"\d{x}\n"
         "plain"
-        f"{x:}" f'{"a" if x else "b"}'
+        f"{x:}"
+        f"{'a' if x else 'b'}"
     )
-    return a + b + F"{x,}" + f"{(lambda y: y)(x)}{ {1: 2}[1] }"
+    return a + b + f"{(x,)}" + f"{(lambda y: y)(x)}{ {1: 2}[1] }"
 
 
 def literals():
-    return 0x10, 0b11, 0o17, 1_000_000, 10**30, 1e3, 1.5e-10, 1e999, 3j, -0.0, "\x41\N{BULLET}", \
-        b"\x00" b"ab", R"\n", u"u", "\ud800", ..., None, True, """ multi
-    line """
+    return (
+        0x10,
+        0b11,
+        0o17,
+        1_000_000,
+        10**30,
+        1e3,
+        1.5e-10,
+        1e999,
+        3j,
+        -0.0,
+        "\x41\N{BULLET}",
+        b"\x00ab",
+        R"\n",
+        "u",
+        "\ud800",
+        ...,
+        None,
+        True,
+        """ multi
+    line """,
+    )
 
 
 async def modern(items, /, first, *rest, key=None, **more) -> list[int]:
@@ -112,7 +131,7 @@ async def modern(items, /, first, *rest, key=None, **more) -> list[int]:
         log.info("done %s", {**more, "k": {key}})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def helper(x: int) -> int:
     return x + LIMIT if x < SHARE else helper(x - 1)
 

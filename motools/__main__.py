@@ -1,0 +1,5 @@
+"""``python -m motools``: the command line."""
+
+from motools.cli import main
+
+main()

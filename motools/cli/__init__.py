@@ -1,0 +1,37 @@
+"""The command line. ``app`` is the Typer application, ``main`` what ``motools`` runs.
+
+Start-up is what a user of a shell notices first, so the application is imported
+when it is first needed, and ``--version`` does not need it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from motools.version import __version__
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+    app: Typer
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line with the arguments of this process."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"{__version__}\n")
+        return
+    from motools.cli.application import app
+
+    app(prog_name="motools")
+
+
+def __getattr__(name: str) -> object:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from motools.cli.application import app
+
+    return app

@@ -1,0 +1,284 @@
+"""``motools cache``: look into the cache, and clear it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motools.cache import catalogue, removal
+from motools.cache.cache import Cache
+from motools.cache.catalogue import Selection
+from motools.cache.entry import Entry
+from motools.cache.explain import Difference, compare, nearest
+from motools.cache.records import GROUPS, EntryRecord
+from motools.cache.removal import RemovalPlan
+from motools.cli import output, tables
+from motools.cli.exits import ExitCode, explained
+from motools.cli.light import LightCommand, LightGroup
+from motools.cli.options import (
+    Backend,
+    CacheDir,
+    Group,
+    GroupArgument,
+    Key,
+    Keys,
+    ModelIds,
+    OtherKey,
+    Since,
+    Style,
+    TaskIds,
+    Until,
+)
+from motools.cli.output import Column, Format, Row
+from motools.errors import KeyNotFoundError, RemovalError
+
+app = typer.Typer(
+    cls=LightGroup,
+    help="Look into the cache, and clear it.",
+    epilog=explained(),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("list", cls=LightCommand)
+def list_entries(
+    group: GroupArgument = Group.ALL,
+    *,
+    model_id: ModelIds = None,
+    task_id: TaskIds = None,
+    backend: Backend = None,
+    since: Since = None,
+    until: Until = None,
+    sort: Annotated[
+        str,
+        typer.Option(metavar="FIELD", help="Any field that JSON shows; largest and newest first."),
+    ] = "created_at",
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Keys only, one a line.")] = False,
+    trash: Annotated[bool, typer.Option("--trash", help="What was cleared.")] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """List entries, newest first.
+
+    `list models` shows what each model was made from: its base model, its
+    dataset, and the values in its config that differ from the defaults.
+    """
+    kind = GROUPS.get(group.value)
+    chosen = Selection(kind, model_id, task_id, backend, since, until, trash)
+    entries = catalogue.select(_open(cache_dir), chosen)
+    rows, columns = tables.entry_rows(entries, kind)
+    names = list(rows[0]) if rows else [column.field for column in columns]
+    if sort not in names:
+        raise typer.BadParameter(f"there is no field {sort!r}; known are {', '.join(names)}")
+    ordered = tables.ordered(rows, sort, reverse=reverse)[:limit]
+    if quiet:
+        output.emit_lines(row["id" if kind == "eval" else "cache_key"] for row in ordered)
+    else:
+        output.emit(ordered, columns, style)
+    if not ordered and not quiet:
+        output.say("no entries")
+
+
+@app.command(cls=LightCommand)
+def show(key: Key, cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
+    """Show all that is known of an entry.
+
+    Its value, its files, who made it and from what.
+    """
+    output.emit_one(*tables.details(catalogue.find(_open(cache_dir), key)), style)
+
+
+@app.command(cls=LightCommand)
+def explain(
+    key: Key, key2: OtherKey = None, cache_dir: CacheDir = None, style: Style = Format.TABLE
+) -> None:
+    """Say what a key was made of.
+
+    And in which fields it differs from the nearest other entry, or from KEY2.
+    """
+    cache = _open(cache_dir)
+    entry = catalogue.find(cache, key)
+    other, differences = _other(cache, entry, key2)
+    rows: list[Row] = [{"field": d.field, "this": d.wanted, "other": d.found} for d in differences]
+    if style is Format.JSON:
+        found = {"key": entry.key, "canonical": entry.canonical, "action": entry.action}
+        other_key = None if other is None else other.key
+        output.emit_one({**found, "other": other_key, "differences": rows}, {}, style)
+        return
+    if style is Format.TABLE and key2 is None:
+        output.emit_lines([output.printable(json.dumps(entry.action, indent=2))])
+    if other is None:
+        output.say(f"there is no other entry of kind {entry.kind!r}")
+        return
+    which = "" if key2 else "the nearest other entry, "
+    output.say(
+        f"{entry.key[:12]} differs from {which}{other.key[:12]} "
+        f"in {output.count(len(rows), 'field')}"
+    )
+    columns = (
+        Column("field"),
+        Column("this", json.dumps, entry.key[:12]),
+        Column("other", json.dumps, other.key[:12]),
+    )
+    output.emit(rows, columns, style)
+
+
+@app.command(cls=LightCommand)
+def stats(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
+    """Count entries, hits, time and money.
+
+    Spent by making entries, and saved by using them, for every kind.
+    """
+    cache = _open(cache_dir)
+    output.emit(*tables.statistics_rows(cache), style)
+    if style is Format.TABLE:
+        output.say(f"money is in {cache.settings.currency}, as far as it is known")
+
+
+@app.command(cls=LightCommand)
+def size(
+    breakdown: Annotated[
+        bool, typer.Option("--breakdown", help="What takes how much of it.")
+    ] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Measure the space that the cache takes on disk."""
+    rows, columns = tables.size_rows(_open(cache_dir))
+    output.emit(rows if breakdown else rows[-1:], columns, style)
+
+
+@app.command(cls=LightCommand)
+def clear(
+    group: GroupArgument,
+    keys: Keys = None,
+    *,
+    model_id: ModelIds = None,
+    task_id: TaskIds = None,
+    backend: Backend = None,
+    since: Since = None,
+    until: Until = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Also the blobs that nothing else uses.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and stop.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Clear entries: by key, by filter, or all.
+
+    They go into the trash, from where `motools cache undelete` brings them
+    back until the settings' trash_days have passed. What goes is listed first;
+    what cost money is marked as paid.
+    """
+    cache = _open(cache_dir)
+    chosen = Selection(GROUPS.get(group.value), model_id, task_id, backend, since, until)
+    entries = catalogue.pick(cache, keys, chosen) if keys else catalogue.select(cache, chosen)
+    if not entries and (keys or chosen.narrowed):
+        raise KeyNotFoundError("no entry fits these filters. Nothing was changed")
+    plan = removal.plan(cache, entries, files=files)
+    output.emit(*tables.entry_rows(plan.entries, None), style)
+    output.say(_described(cache, plan))
+    if dry_run or not entries:
+        return
+    _get_consent(yes)
+    removed = catalogue.clear(cache, plan)
+    output.say(
+        f"cleared {output.count(removed.entries, 'entry')} and "
+        f"{output.count(removed.blobs, 'blob')}: {output.size(removed.bytes_freed)} are freed when "
+        f"the trash is emptied, in {cache.settings.trash_days:g} days. "
+        "`motools cache undelete` brings them back"
+    )
+
+
+@app.command(cls=LightCommand)
+def undelete(
+    keys: Keys = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that is in the trash.")] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Bring cleared entries back, with their blobs."""
+    if bool(keys) == everything:
+        raise typer.BadParameter("give keys, or --all")
+    cache, cleared = _open(cache_dir), Selection(trash=True)
+    entries = catalogue.pick(cache, keys, cleared) if keys else catalogue.select(cache, cleared)
+    catalogue.undelete(cache, entries)
+    output.emit(*tables.entry_rows(entries, None), style)
+    output.say(f"brought {output.count(len(entries), 'entry')} back")
+
+
+@app.command(cls=LightCommand)
+def reindex(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
+    """Make the database again from the documents.
+
+    Only leases and statistics are not in them. A database that cannot be read
+    is moved to quarantine/ first. Documents that cannot be used are named and
+    left alone.
+    """
+    from motools.cache.reindex import reindex as make_again
+    from motools.settings import Settings
+
+    settings = Settings.load(cache_dir=None if cache_dir is None else str(cache_dir))
+    found = make_again(Path(settings.cache_dir).absolute(), settings=settings)
+    row = {
+        "entries": found.entries,
+        "jobs": found.jobs,
+        "problems": [{"document": p.name, "reason": p.reason} for p in found.problems],
+        "damaged": None if found.damaged is None else str(found.damaged),
+    }
+    problems = "\n".join(f"{p.name}: {p.reason}" for p in found.problems) or "none"
+    output.emit_one(row, {"problems": lambda _: problems}, style)
+    if found.problems:
+        raise typer.Exit(ExitCode.PROBLEMS_FOUND)
+
+
+def _open(cache_dir: Path | None) -> Cache:
+    return Cache.open(cache_dir, create=False)
+
+
+def _other(
+    cache: Cache, entry: Entry, key: str | None
+) -> tuple[Entry | None, tuple[Difference, ...]]:
+    """What to compare an entry with, and the fields that differ."""
+    if key is None:
+        return nearest(cache.index, entry.action, but=entry.key)
+    other = catalogue.find(cache, key)
+    return other, compare(entry.action, other.action)
+
+
+def _described(cache: Cache, plan: RemovalPlan) -> str:
+    """What a plan would do, in a sentence."""
+    paid = [entry for entry in plan.entries if EntryRecord.of(entry).paid]
+    currency = cache.settings.currency
+    parts = [
+        f"{output.count(len(plan.entries), 'entry')}, {output.count(len(plan.blobs), 'blob')} "
+        f"of {output.size(plan.bytes_freed)}",
+        f"making them again takes {output.duration(plan.seconds_to_remake)}",
+    ]
+    if paid:
+        cost = output.money(plan.cost_to_remake)
+        parts.append(f"{len(paid)} cost money: {cost} {currency}, as far as it is known")
+    return "; ".join(parts)
+
+
+def _get_consent(yes: bool) -> None:
+    if yes:
+        return
+    if not output.can_ask():
+        raise RemovalError(
+            "nobody can be asked without a terminal: pass --yes to clear this. Nothing was changed"
+        )
+    if not output.confirmed("Clear this?"):
+        output.say("nothing was changed")
+        raise typer.Exit(ExitCode.ERROR)

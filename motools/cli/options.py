@@ -1,0 +1,100 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import re
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+from motools.cli.completion import complete_key
+from motools.cli.output import Format
+
+_AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_WHEN: Final = "an ISO date or time (local if it names no zone), or an age: 90s, 15m, 3h, 2d, 1w"
+
+
+class Group(StrEnum):
+    """What of the cache is meant."""
+
+    DATASETS = "datasets"
+    MODELS = "models"
+    EVALS = "evals"
+    FUNCTIONS = "functions"
+    ALL = "all"
+
+
+def parse_when(text: str) -> float:
+    """Seconds since 1970 from a date, a time or an age.
+
+    Raises:
+        BadParameter: it is none of these.
+    """
+    if age := _AGE.fullmatch(text.strip()):
+        return time.time() - float(age[1]) * _SECONDS[age[2]]
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not {_WHEN}") from None
+
+
+CacheDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="DIRECTORY",
+        help="The cache. By default $MOTOOLS_CACHE_DIR, the settings' cache_dir, or .motools.",
+    ),
+]
+Style: TypeAlias = Annotated[Format, typer.Option("--format", help="How data is printed.")]
+GroupArgument: TypeAlias = Annotated[
+    Group,
+    typer.Argument(metavar="GROUP", help=f"What is meant: {', '.join(Group)}."),
+]
+Key: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="A key, or the beginning of it; of datasets also the hash or file id.",
+        autocompletion=complete_key,
+    ),
+]
+OtherKey: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(metavar="KEY2", help="Another key.", autocompletion=complete_key),
+]
+Keys: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY",
+        help="Only these: keys, or beginnings of keys; of datasets also hashes and file ids.",
+        autocompletion=complete_key,
+    ),
+]
+ModelIds: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--model-id", metavar="ID", help="Only of this model. May be repeated."),
+]
+TaskIds: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--task-id", metavar="NAME", help="Only of this task. May be repeated."),
+]
+Backend: TypeAlias = Annotated[
+    str | None, typer.Option("--backend", metavar="NAME", help="Only made by this backend.")
+]
+Since: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--since", metavar="WHEN", parser=parse_when, help=f"Made then or later: {_WHEN}."
+    ),
+]
+Until: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--until", metavar="WHEN", parser=parse_when, help="Made before then."),
+]

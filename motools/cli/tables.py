@@ -1,0 +1,155 @@
+"""What the tables show: columns by kind, and the rows of figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from motools.cache import sizes
+from motools.cache.cache import Cache
+from motools.cache.entry import Entry
+from motools.cache.explain import flatten
+from motools.cache.records import RECORDS, EntryRecord
+from motools.cli.output import Column, Row, Shows, age, duration, fields, money, short, size
+
+Table: TypeAlias = tuple[list[Row], Sequence[Column]]
+"""Rows, and the columns that a table shows of them."""
+
+
+def _leaves(value: Any) -> str:
+    """Every leaf of a JSON value with its path, one a line."""
+    leaves = ((path, json.dumps(leaf, ensure_ascii=False)) for path, leaf in flatten(value))
+    return "\n".join(f"{path}: {text}" if path else text for path, text in leaves)
+
+
+def _config(config: Mapping[str, Any]) -> str:
+    """What differs from the defaults, without the base model: it has a column of its own."""
+    return fields({name: value for name, value in config.items() if name != "base_model"})
+
+
+def _paid(paid: bool) -> str:
+    return "paid" if paid else ""
+
+
+_KEY: Final = Column("cache_key", short, "key")
+_MADE: Final = (
+    Column("size", size, right=True),
+    Column("duration", duration, "took", right=True),
+    Column("cost", money, right=True),
+    Column("created_at", age, "age", right=True),
+)
+COLUMNS: Final[dict[str | None, Sequence[Column]]] = {
+    "dataset": (
+        _KEY,
+        Column("dataset_hash", short, "dataset"),
+        Column("file_id"),
+        Column("rows", right=True),
+        Column("size", size, right=True),
+        Column("created_at", age, "age", right=True),
+        Column("source"),
+    ),
+    "model": (
+        _KEY,
+        Column("base_model"),
+        Column("dataset_hash", short, "dataset"),
+        Column("config", _config),
+        Column("backend_type", title="backend"),
+        *_MADE,
+    ),
+    "eval": (
+        Column("id", short, "key"),
+        Column("model_id", short, "model"),
+        Column("task_id", title="task"),
+        Column("scores", fields),
+        Column("backend_type", title="backend"),
+        *_MADE,
+    ),
+    "function": (_KEY, Column("function"), *_MADE),
+    None: (
+        _KEY,
+        Column("kind"),
+        Column("name"),
+        Column("backend_type", title="backend"),
+        *_MADE,
+        Column("paid", _paid, " "),
+    ),
+}
+"""What a table shows of entries of a kind; None: of any kind."""
+
+_STATISTICS: Final = (
+    Column("kind"),
+    Column("entries", right=True),
+    Column("bytes", size, right=True),
+    Column("hits", right=True),
+    Column("seconds_spent", duration, "spent", right=True),
+    Column("seconds_saved", duration, "saved", right=True),
+    Column("cost", money, right=True),
+    Column("cost_saved", money, right=True),
+)
+
+
+def entry_rows(entries: Sequence[Entry], kind: str | None) -> Table:
+    """Entries of one kind, or of any."""
+    made: Any = RECORDS[kind]
+    return [dataclasses.asdict(made(entry)) for entry in entries], COLUMNS[kind]
+
+
+def ordered(rows: Sequence[Row], field: str, *, reverse: bool) -> list[Row]:
+    """Rows by a field: largest and newest first, text by the alphabet, without a value last."""
+    there = [row for row in rows if row[field] is not None]
+    number = all(isinstance(row[field], (int, float)) for row in there)
+    text = all(isinstance(row[field], str) for row in there)
+    found = sorted(
+        there,
+        key=lambda row: row[field] if number or text else json.dumps(row[field]),
+        reverse=number != reverse,
+    )
+    return [*found, *(row for row in rows if row[field] is None)]
+
+
+def details(entry: Entry) -> tuple[Row, Shows]:
+    """All that is known of an entry, and how a person reads it."""
+    row = {
+        "key": entry.key,
+        "kind": entry.kind,
+        "name": EntryRecord.of(entry).name,
+        "generation": entry.generation,
+        "state": entry.state,
+        "created_at": entry.created_at,
+        "duration": entry.duration,
+        "cost": entry.cost,
+        "value": entry.value,
+        "files": [
+            {"path": path, "digest": digest, "size": length}
+            for path, digest, length, *_ in entry.file_rows
+        ],
+        "remote": None if entry.remote is None else entry.remote.to_json(),
+        "labels": entry.labels,
+        "provenance": entry.provenance,
+        "action": entry.action,
+    }
+    return row, {
+        "created_at": lambda at: f"{age(at)} ago",
+        "duration": duration,
+        "cost": money,
+        "files": lambda files: "\n".join(f"{f['path']} ({size(f['size'])})" for f in files),
+        **dict.fromkeys(("value", "remote", "labels", "provenance", "action"), _leaves),
+    }
+
+
+def statistics_rows(cache: Cache) -> Table:
+    """What the entries of each kind come to, and their use saved."""
+    by_kind = sorted(cache.statistics.by_kind().items())
+    return [{"kind": kind, **dataclasses.asdict(found)} for kind, found in by_kind], _STATISTICS
+
+
+def size_rows(cache: Cache) -> Table:
+    """What takes how many bytes on disk, and all of it."""
+    found = sizes.breakdown(cache)
+    parts = [{"part": part, "bytes": count} for part, count in found.items()]
+    return [*parts, {"part": "total", "bytes": found.total}], (
+        Column("part"),
+        Column("bytes", size, "size", right=True),
+    )

@@ -1,0 +1,58 @@
+"""What the tests of the cache share: a cache, actions, and a run that counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.cache import Action, Cache, RunContext
+from motools.settings import Settings
+
+
+def action(n: Any = 1, kind: str = "function") -> Action:
+    return Action(kind, {}, {"n": n}, {"name": "test", "recipe": 1})
+
+
+class Runs:
+    """A run that writes two files, and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, context: RunContext) -> Any:
+        self.count += 1
+        (context.directory / "deep").mkdir()
+        (context.directory / "deep" / "weights.bin").write_bytes(b"weights " * 100)
+        (context.directory / "log.txt").write_text("done\n")
+        return {"runs": self.count}
+
+
+@pytest.fixture
+def runs() -> Runs:
+    return Runs()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def open_cache(root: Path) -> Iterator[Callable[..., Cache]]:
+    opened = []
+
+    def open_cache(**settings: Any) -> Cache:
+        opened.append(Cache.open(root, settings=Settings(**settings)))
+        return opened[-1]
+
+    yield open_cache
+    for cache in opened:
+        cache.database.close()
+
+
+@pytest.fixture
+def cache(open_cache: Callable[..., Cache]) -> Cache:
+    return open_cache()

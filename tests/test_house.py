@@ -1,0 +1,142 @@
+"""The house: which part may import which, and what is loaded when."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import motools
+
+PACKAGE = Path(motools.__file__).parent
+
+FOUNDATION = {"errors", "version", "digest", "configs", "rows", "worker", "settings", "artifacts"}
+CORE = FOUNDATION | {"cache"}
+
+MAY_IMPORT = {
+    "errors": set(),
+    "version": set(),
+    "digest": {"errors"},
+    "configs": {"digest", "errors"},
+    "rows": {"errors"},
+    "worker": {"errors"},
+    "settings": {"configs", "errors"},
+    "artifacts": {"digest", "errors", "rows"},
+    "source": {"digest", "errors"},
+    "arguments": {"digest", "errors", "source"},
+    "codecs": {"artifacts", "digest", "errors", "source"},
+    "cache": {"artifacts", "digest", "errors", "settings", "configs", "version"},
+    "training": {"configs", "digest", "errors", "worker"},
+    "evals": {"configs", "digest", "errors", "source", "training", "worker"},
+    "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
+    "tasks": {*CORE, "evals", "steps", "training"},
+    "cli": {*CORE, "steps"},
+    "overview": {"cache", "cli"},
+    "__main__": {"cli"},
+}
+
+HEAVY = ("prefect", "torch", "inspect_ai", "openai", "sqlalchemy", "sqlmodel", "transformers")
+
+WHO_MAY = {
+    "prefect": {"tasks"},
+    "inspect_ai": {"evals"},
+    "torch": {"training"},
+    "sqlmodel": {"cache"},
+    "sqlalchemy": {"cache"},
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            found.append((parts[0], path))
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names that a module imports anywhere; for type checking alone does not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value))
+def test_dependencies_point_one_way(room: str, path: Path) -> None:
+    for name in imports(path):
+        first, *rest = name.split(".")
+        if first == "motools" and rest and rest[0] != room:
+            assert rest[0] in MAY_IMPORT[room], f"{path} imports {name}"
+        if first in WHO_MAY:
+            assert room in WHO_MAY[first], f"{path} imports {name}"
+
+
+def test_every_room_has_a_rule() -> None:
+    assert {room for room, _ in modules()} <= MAY_IMPORT.keys()
+
+
+def test_the_core_of_the_cache_knows_no_kind() -> None:
+    above = {"utils.py", "catalogue.py", "records.py", "sizes.py"}
+    for path in (PACKAGE / "cache").glob("*.py"):
+        if path.name in above:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        compared = [
+            ast.unparse(node)
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Compare, ast.Match, ast.Dict))
+            for leaf in ast.walk(node)
+            if isinstance(leaf, ast.Constant)
+            and leaf.value in ("dataset", "model", "eval", "function")
+        ]
+        assert not compared, f"{path} branches on a kind: {compared}"
+
+
+@pytest.mark.parametrize(
+    "statement", ["import motools", "import motools.cli", "from motools.cache import Cache"]
+)
+def test_importing_is_cheap(statement: str) -> None:
+    loaded = _loaded(statement)
+    assert not loaded & set(HEAVY), loaded & set(HEAVY)
+
+
+def test_a_hit_needs_only_the_driver(tmp_path: Path) -> None:
+    fill = (
+        "from motools.cache import Action, Cache\n"
+        f"cache = Cache.open({str(tmp_path / 'cache')!r})\n"
+        "entry = cache.get_or_run(Action('function', config={'n': 1}), lambda context: 1)\n"
+        "cache.close()\n"
+    )
+    assert "sqlalchemy" in _loaded(fill)
+    hit = fill.replace("cache.close()", "assert entry.hit")
+    assert not _loaded(hit) & set(HEAVY)
+
+
+def test_public_names_are_there() -> None:
+    for name in motools.__all__:
+        assert getattr(motools, name) is not None
+    assert sorted(motools.__all__) == motools.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        motools.nothing  # noqa: B018
+
+
+def _loaded(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
