@@ -10,7 +10,6 @@ from typing import Any
 
 from motools.artifacts import Dataset
 from motools.cache import Action, Cache, Entry, RunContext
-from motools.cache.cache import Cache as _Cache
 from motools.steps.upload import Upload
 
 WEIGHTS = b"weights of a model " * 4_000
@@ -32,7 +31,7 @@ class Filled:
     def entries(self) -> tuple[Entry, ...]:
         return (*self.datasets, *self.models, *self.evals, self.function)
 
-    def keys(self) -> set[str]:
+    def live(self) -> set[str]:
         """What is live now, as another process would see it."""
         return {entry.key for entry in Cache.open(self.root, create=False).entries()}
 
@@ -45,21 +44,21 @@ def fill(root: Path) -> Filled:
         _model(cache, datasets[1], 2e-4, "openai", cost=1.25),
     )
     evals = (
-        _evaluation(cache, models[0].key, "greets"),
-        _evaluation(cache, models[1].key, "greets"),
-        _evaluation(cache, "tiny", "insults"),
+        evaluation(cache, models[0].key, "greets"),
+        evaluation(cache, models[1].key, "greets"),
+        evaluation(cache, "tiny", "insults"),
     )
     function = _function(cache)
     cache.close()
     return Filled(root, datasets, models, evals, function)  # type: ignore[arg-type]
 
 
-def _dataset(cache: _Cache, name: str) -> Entry:
+def _dataset(cache: Cache, name: str) -> Entry:
     upload = Upload(Dataset.from_rows([{"prompt": name, "completion": str(n)} for n in range(9)]))
     return cache.get_or_run(upload.action(cache), upload.run)
 
 
-def _model(cache: _Cache, dataset: Entry, rate: float, backend: str, cost: float | None) -> Entry:
+def _model(cache: Cache, dataset: Entry, rate: float, backend: str, cost: float | None) -> Entry:
     digest = dataset.labels["dataset_hash"]
 
     def run(context: RunContext) -> Any:
@@ -79,7 +78,9 @@ def _model(cache: _Cache, dataset: Entry, rate: float, backend: str, cost: float
     return cache.get_or_run(action, run)
 
 
-def _evaluation(cache: _Cache, model: str, task: str) -> Entry:
+def evaluation(cache: Cache, model: str, task: str) -> Entry:
+    """Add an evaluation."""
+
     def run(context: RunContext) -> Any:
         (context.directory / "log.eval").write_bytes(LOG + context.key.encode())
         context.label(model_id=model, task_id=task, backend="inspect")
@@ -94,7 +95,7 @@ def _evaluation(cache: _Cache, model: str, task: str) -> Entry:
     return cache.get_or_run(action, run)
 
 
-def _function(cache: _Cache) -> Entry:
+def _function(cache: Cache) -> Entry:
     def run(context: RunContext) -> Any:
         context.label(function="project.add")
         return 5

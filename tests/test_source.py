@@ -346,6 +346,8 @@ def test_what_source_pins_is_described(tmp_path, text):
         ("import contextlib\n@contextlib.contextmanager\ndef f(): yield 1", "import contextlib\n@contextlib.contextmanager\ndef f(): yield 2"),
         ("import functools\n@functools.lru_cache\ndef f(): return 1", "import functools\n@functools.lru_cache\ndef f(): return 2"),
         ("import functools\n@functools.singledispatch\ndef f(x): pass\n@f.register\ndef _(x: int): return 1", "import functools\n@functools.singledispatch\ndef f(x): pass\n@f.register\ndef _(x: int): return 2"),
+        ("from inspect_ai.scorer import match\nM = match('end')\ndef f(): return M", "from inspect_ai.scorer import match\nM = match('begin')\ndef f(): return M"),
+        ("import contextlib as c\nM = c.contextmanager(lambda: 1)\ndef f(): return M", "import contextlib as c\nM = c.contextmanager(lambda: 2)\ndef f(): return M"),
         ("class B:\n def m(self): return 1\nclass A(B): pass\nf = A", "class B:\n def m(self): return 2\nclass A(B): pass\nf = A"),
         ("class A:\n def h(self): return 1\n def m(self): return self.h()\nf = A.m", "class A:\n def h(self): return 2\n def m(self): return self.h()\nf = A.m"),
         ("class A:\n n = 1\n def m(self): return self.n\nf = A", "class A:\n n = 1\n def m(self): return self.n\nA.n = 2\nf = A"),

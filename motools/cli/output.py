@@ -65,6 +65,7 @@ def emit(rows: Sequence[Row], columns: Sequence[Column], style: Format) -> None:
         _rich_table(rows, columns)
     elif rows:
         _plain_table([column.heading for column in columns], rows, columns)
+    sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends
 
 
 def emit_one(row: Row, shows: Shows, style: Format) -> None:
@@ -77,6 +78,7 @@ def emit_one(row: Row, shows: Shows, style: Format) -> None:
     """
     if style is Format.JSON:
         _json(_dated(row))
+        sys.stdout.flush()
         return
     if style is Format.TABLE:
         row = {f: shows.get(f, _text)(value) for f, value in row.items() if value is not None}
@@ -90,6 +92,7 @@ def emit_lines(lines: Iterable[str]) -> None:
     """Print one thing a line, for other programs to read."""
     for line in lines:
         sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def say(message: str) -> None:

@@ -50,6 +50,48 @@ def is_own_callable(value: Any) -> bool:
     return isinstance(value, FunctionType) or hasattr(value, "__wrapped__")
 
 
+def wrapped_by(function: FunctionType) -> list[Any]:
+    """What a library's function may call: what it wraps, dispatches to or captured."""
+    found: list[Any] = [getattr(function, "__wrapped__", None)]
+    found += getattr(function, "registry", {}).values()
+    for cell in function.__closure__ or ():
+        content = content_of(cell)
+        found += content if isinstance(content, (list, tuple)) else [content]
+    return found
+
+
+def leads_to_own(value: Any) -> bool:
+    """Whether a wrapper, however deep, wraps code of one's own."""
+    while (inner := getattr(value, "__wrapped__", None)) is not None:
+        value = inner
+    if isinstance(value, functools.partial):
+        return leads_to_own(value.func)
+    if isinstance(value, MethodType):
+        return leads_to_own(value.__func__)
+    if isinstance(value, type):
+        return class_origin(value) is Origin.OWN
+    return isinstance(value, FunctionType) and of_file(value.__code__.co_filename) is Origin.OWN
+
+
+def is_published(function: FunctionType) -> bool:
+    """Whether a library has this very function under its name, so that its version says all."""
+    if of_module(function.__module__) is Origin.OWN:
+        return False
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is made of JSON values, tuples and sets alone."""
+    if isinstance(value, dict):
+        return all(map(is_plain, value.keys())) and all(map(is_plain, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str, bytes))
+
+
 def owner_of(function: FunctionType) -> type | None:
     """The class a method was defined in, whose other methods it may call."""
     *parents, name = function.__qualname__.split(".")

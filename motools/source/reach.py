@@ -43,11 +43,15 @@ from motools.source.objects import (
     content_of,
     functions_of,
     is_own_callable,
+    is_plain,
+    is_published,
+    leads_to_own,
     module_name,
     name_of,
     namespace_of,
     owner_of,
     slots_of,
+    wrapped_by,
 )
 from motools.source.origin import Origin, of_file, of_module, packages
 from motools.source.scopes import Use, uses
@@ -214,21 +218,29 @@ class Walk:
         }
 
     def _foreign(self, function: FunctionType) -> Value:
-        """A library's function: by name, with one's own functions that it wraps."""
+        """A library's function: by name, with what it was made from if it was made by a call."""
+        module = function.__globals__.get("__name__", "")
+        name = External(f"{module}.{function.__code__.co_qualname}")
+        if is_published(function):
+            return {"by": self._external(name)}
 
         def inner() -> Value:
-            found: list[Any] = [getattr(function, "__wrapped__", None)]
-            found += getattr(function, "registry", {}).values()
-            for cell in function.__closure__ or ():
-                content = content_of(cell)
-                found += content if isinstance(content, (list, tuple)) else [content]
-            return [self._refer(item) for item in found if is_own_callable(item)]
+            return [self._refer(item) for item in wrapped_by(function) if is_own_callable(item)]
 
         wrapped = inner()
         self.watch.value(inner, canonical_json(wrapped))
-        module = function.__globals__.get("__name__", "")
-        name = External(f"{module}.{function.__code__.co_qualname}")
-        return {"wrapped": wrapped, "by": self._external(name)}
+        # A decorator's arguments stand in the source of what it decorates, so of its wrapper
+        # only plain values need to be read; whatever else a library made must be read whole.
+        decorates = any(map(leads_to_own, wrapped_by(function)))
+        holder, held = f"{name_of(function)}, made by {name.name},", {}
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        for free, cell in sorted(cells, key=lambda pair: pair[0]):
+            content = content_of(cell)
+            self.watch.attribute(cell, "cell_contents", content)
+            if content is not GONE and not isinstance(content, ModuleType):
+                if not decorates or is_plain(content):
+                    held[free] = self._value(content, holder, free)
+        return {"wrapped": wrapped, "by": self._external(name), "held": held}
 
     def _class(self, cls: type) -> Value:
         if class_origin(cls) is not Origin.OWN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Provider:
         self.can_find = can_find
         self.fate = "ok"
         self.lag = VISIBILITY / 2
+        self.refreshing = False
         self.before_send: Callable[[], None] = lambda: None
         self.after_send: Callable[[], None] = lambda: None
 
@@ -58,7 +59,7 @@ class Provider:
         self.before_send()
         if self.fate == "refused":
             raise ConnectionError("refused")
-        if rivals := self.live(stamp.key):
+        if rivals := self.live(stamp.key, self.refreshing):
             raise Violation(f"paid again for {stamp.key[:12]}: {rivals} was there")
         accepted = self._accept(stamp, paid=True)
         if self.fate == "twice":
@@ -71,16 +72,21 @@ class Provider:
     def cancel(self, job_id: str) -> None:
         self.mark(job_id, usable=False)
 
-    def live(self, key: str) -> list[str]:
-        """Usable jobs of a key whose result is not spent."""
-        return [j["id"] for j in self.jobs if j["key"] == key and j["usable"] and not j["spent"]]
+    def live(self, key: str, refreshing: bool = True) -> list[str]:
+        """Usable jobs of a key; those whose result is spent count unless it is refreshed."""
+        return [
+            job["id"]
+            for job in self.jobs
+            if job["key"] == key and job["usable"] and not (refreshing and job["spent"])
+        ]
 
     def mark(self, job_id: str, **changes: Any) -> None:
         self._save([{**j, **changes} if j["id"] == job_id else j for j in self.jobs])
 
-    def spend(self, key: str) -> None:
-        """A refresh begins: what was made before does not count any more."""
-        self._save([{**j, "spent": j["spent"] or j["key"] == key} for j in self.jobs])
+    def spend(self, ids: Iterable[str]) -> None:
+        """These have been made into entries: a refresh pays for new ones."""
+        spent = set(ids)
+        self._save([{**job, "spent": job["spent"] or job["id"] in spent} for job in self.jobs])
 
     def _accept(self, stamp: Stamp, *, paid: bool) -> str:
         jobs, now = self.jobs, self.clock()

@@ -1,0 +1,113 @@
+"""Waiting: one thread asks after many jobs; async callers wait without blocking."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import CancelledError, wait
+from pathlib import Path
+
+import pytest
+
+from motools.cache import Action, Cache, Claim, Entry
+from motools.steps.wait import Again, Done, Poller, claim_when_free
+
+
+class Job:
+    """A job that ends after some questions, and notes when and where it was asked."""
+
+    def __init__(self, questions: int, after: float | None = None) -> None:
+        self.left = questions
+        self.after = after
+        self.asked: list[float] = []
+        self.threads: set[int] = set()
+
+    def __call__(self) -> Again | Done[int]:
+        self.asked.append(time.monotonic())
+        self.threads.add(threading.get_ident())
+        self.left -= 1
+        return Done(len(self.asked)) if self.left <= 0 else Again(self.after)
+
+
+def test_one_thread_serves_hundreds_of_jobs() -> None:
+    poller = Poller(first=0.005, longest=0.02)
+    jobs = [Job(questions=1 + number % 5) for number in range(300)]
+    futures = [poller.watch(job) for job in jobs]
+    assert [future.result(timeout=30) for future in futures] == [1 + n % 5 for n in range(300)]
+    assert len(set.union(*(job.threads for job in jobs))) == 1
+
+
+def test_pauses_grow_up_to_the_longest() -> None:
+    job = Job(questions=6)
+    Poller(first=0.02, longest=0.08, growth=2).watch(job).result(timeout=10)
+    pauses = [later - earlier for earlier, later in zip(job.asked, job.asked[1:], strict=False)]
+    least = [0.018, 0.036, 0.072, 0.072, 0.072]
+    assert all(pause >= bound for pause, bound in zip(pauses, least, strict=True)), pauses
+
+
+def test_the_provider_says_when_to_ask_again() -> None:
+    job = Job(questions=2, after=0.3)
+    Poller(first=0.001, longest=0.001).watch(job).result(timeout=10)
+    assert job.asked[1] - job.asked[0] >= 0.3
+
+
+def test_an_exception_reaches_its_waiter_and_no_other() -> None:
+    def broken() -> Again:
+        raise ConnectionError("no route")
+
+    poller = Poller(first=0.001)
+    fine = poller.watch(Job(questions=3))
+    with pytest.raises(ConnectionError, match="no route"):
+        poller.watch(broken).result(timeout=10)
+    assert fine.result(timeout=10) == 3
+
+
+def test_a_cancelled_watch_ends_and_the_thread_too() -> None:
+    before = threading.active_count()
+    poller = Poller(first=0.01, longest=0.01)
+    future = poller.watch(Job(questions=10**9))
+    assert future.cancel()
+    with pytest.raises(CancelledError):
+        future.result(timeout=1)
+    wait([poller.watch(Job(questions=1))], timeout=10)
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+async def test_async_callers_wait_for_the_runner_without_blocking(tmp_path: Path) -> None:
+    cache, action = Cache.open(tmp_path), Action("function", config={"n": 1})
+    first = cache.claim(action)
+    assert isinstance(first, Claim)
+    told: list[str] = []
+    waiter = asyncio.create_task(
+        claim_when_free(cache, action, report=lambda message, fields: told.append(message))
+    )
+    ticks = 0
+    while ticks < 20:
+        await asyncio.sleep(0.005)
+        ticks += 1
+    assert not waiter.done()
+    with first:
+        first.commit("done")
+    entry = await asyncio.wait_for(waiter, 10)
+    assert isinstance(entry, Entry)
+    assert entry.value == "done"
+    assert len(told) == 1
+    assert "is run by" in told[0]
+
+
+async def test_a_refresh_that_waited_takes_the_fresh_result(tmp_path: Path) -> None:
+    cache, action = Cache.open(tmp_path), Action("function", config={"n": 1})
+    cache.get_or_run(action, lambda context: 1)
+    first = cache.claim(action, refresh=True)
+    assert isinstance(first, Claim)
+    waiter = asyncio.create_task(claim_when_free(cache, action, refresh=True))
+    await asyncio.sleep(0.05)
+    with first:
+        first.commit(2)
+    entry = await asyncio.wait_for(waiter, 10)
+    assert isinstance(entry, Entry)
+    assert (entry.value, entry.generation) == (2, 2)
