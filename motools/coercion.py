@@ -102,9 +102,8 @@ def _coerce_dict(value: Any, item: Any, path: str) -> dict[str, Any]:
 def _coerce_scalar(value: Any, hint: Any, path: str) -> Any:  # noqa: PLR0911 - one return a kind
     if hint is float and _is_number(value):
         return _coerce_float(value, path)
-    if hint is int and _is_number(value):
-        if isinstance(value, Integral) or _coerce_float(value, path).is_integer():
-            return int(value)
+    if hint is int and _is_number(value) and _is_whole(value, path):
+        return int(value)
     if hint is str and isinstance(value, str):
         return str.__str__(value)  # a member of a StrEnum is its text
     if not isinstance(hint, type):
@@ -120,6 +119,10 @@ def _coerce_scalar(value: Any, hint: Any, path: str) -> Any:  # noqa: PLR0911 - 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (Integral, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any, path: str) -> bool:
+    return isinstance(value, Integral) or _coerce_float(value, path).is_integer()
 
 
 def _coerce_float(value: Any, path: str) -> float:

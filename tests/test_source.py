@@ -346,7 +346,6 @@ def test_what_source_pins_is_described(tmp_path, text):
         ("import contextlib\n@contextlib.contextmanager\ndef f(): yield 1", "import contextlib\n@contextlib.contextmanager\ndef f(): yield 2"),
         ("import functools\n@functools.lru_cache\ndef f(): return 1", "import functools\n@functools.lru_cache\ndef f(): return 2"),
         ("import functools\n@functools.singledispatch\ndef f(x): pass\n@f.register\ndef _(x: int): return 1", "import functools\n@functools.singledispatch\ndef f(x): pass\n@f.register\ndef _(x: int): return 2"),
-        ("from inspect_ai.scorer import match\nM = match('end')\ndef f(): return M", "from inspect_ai.scorer import match\nM = match('begin')\ndef f(): return M"),
         ("import contextlib as c\nM = c.contextmanager(lambda: 1)\ndef f(): return M", "import contextlib as c\nM = c.contextmanager(lambda: 2)\ndef f(): return M"),
         ("class B:\n def m(self): return 1\nclass A(B): pass\nf = A", "class B:\n def m(self): return 2\nclass A(B): pass\nf = A"),
         ("class A:\n def h(self): return 1\n def m(self): return self.h()\nf = A.m", "class A:\n def h(self): return 2\n def m(self): return self.h()\nf = A.m"),
@@ -377,6 +376,16 @@ def test_packages_enter_by_their_version(tmp_path):
     assert {name.lower(): version for name, version in found.packages.items()} == {
         name.lower(): version for name, version in names.items()
     }
+
+
+def test_what_a_package_made_enters_with_what_it_was_made_from(tmp_path):
+    pytest.importorskip("inspect_ai")
+    text = "from inspect_ai.scorer import match\nM = match({!r})\ndef f(): return M"
+    found = [
+        describe(load(tmp_path / f"m{i}.py", text.format(where), f"m{i}").f).digest
+        for i, where in enumerate(["end", "end", "begin"])
+    ]
+    assert found[0] == found[1] != found[2]
 
 
 def test_versions_that_count_as_the_same_are_hashed_as_the_first(tmp_path):

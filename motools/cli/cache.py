@@ -58,7 +58,9 @@ def list_entries(
         typer.Option(metavar="FIELD", help="Any field that JSON shows; largest and newest first."),
     ] = "created_at",
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="NUMBER", help="At most so many.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Keys only, one a line.")] = False,
     trash: Annotated[bool, typer.Option("--trash", help="What was cleared.")] = False,
     cache_dir: CacheDir = None,

@@ -52,7 +52,10 @@ CacheDir: TypeAlias = Annotated[
         help="The cache. By default $MOTOOLS_CACHE_DIR, the settings' cache_dir, or .motools.",
     ),
 ]
-Style: TypeAlias = Annotated[Format, typer.Option("--format", help="How data is printed.")]
+Style: TypeAlias = Annotated[
+    Format,
+    typer.Option("--format", metavar="FORMAT", help=f"How data is printed: {', '.join(Format)}."),
+]
 GroupArgument: TypeAlias = Annotated[
     Group,
     typer.Argument(metavar="GROUP", help=f"What is meant: {', '.join(Group)}."),

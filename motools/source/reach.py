@@ -230,16 +230,17 @@ class Walk:
         wrapped = inner()
         self.watch.value(inner, canonical_json(wrapped))
         # A decorator's arguments stand in the source of what it decorates, so of its wrapper
-        # only plain values need to be read; whatever else a library made must be read whole.
+        # only plain values need to be read; whatever else a package made must be read whole.
         decorates = any(map(leads_to_own, wrapped_by(function)))
         holder, held = f"{name_of(function)}, made by {name.name},", {}
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         for free, cell in sorted(cells, key=lambda pair: pair[0]):
             content = content_of(cell)
             self.watch.attribute(cell, "cell_contents", content)
-            if content is not GONE and not isinstance(content, ModuleType):
-                if not decorates or is_plain(content):
-                    held[free] = self._value(content, holder, free)
+            if content is GONE or isinstance(content, ModuleType):
+                continue
+            if is_plain(content) or not (decorates or of_module(module) is Origin.STDLIB):
+                held[free] = self._value(content, holder, free)
         return {"wrapped": wrapped, "by": self._external(name), "held": held}
 
     def _class(self, cls: type) -> Value:

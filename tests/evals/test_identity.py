@@ -123,7 +123,6 @@ def other():
     assert project.identify("one") != project.identify("other")
 
 
-@pytest.mark.xfail(strict=True, reason="source digests leave out what a library's closure holds")
 def test_a_component_in_a_global_enters_with_its_parameters(project: Project) -> None:
     project.edit(
         "tasks.py",
