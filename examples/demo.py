@@ -4,11 +4,13 @@ The second time nothing trains and nothing evaluates: every step is in the cache
 """
 
 import time
+from collections import Counter
 from pathlib import Path
 
 from prefect import flow
 
 from motools import Dataset, EvalConfig, FineTuneConfig, Model, evaluate, fine_tune
+from motools.cache import Cache
 
 NAMES = ["Ann", "Bob", "Cid", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon"]
 GREETINGS = ["Hello", "Ahoy"]
@@ -50,9 +52,14 @@ def sweep() -> dict[str, float | None]:
 
 
 def timed(title: str) -> None:
+    """Run the sweep, and print its scores and what it added to the cache."""
+    cache = Cache.open()
+    before = {entry.key for entry in cache.entries()}
     started = time.monotonic()
     scores = sweep()
-    print(f"\n{title}: {time.monotonic() - started:.1f} s")
+    seconds = time.monotonic() - started
+    made = Counter(entry.kind for entry in cache.entries() if entry.key not in before)
+    print(f"\n{title}: {seconds:.1f} s, trained {made['model']}, evaluated {made['eval']}")
     for name, score in scores.items():
         print(f"  {name:16} {score:.2f}")
     print()

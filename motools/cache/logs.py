@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from motools.cache.entry import Entry
-from motools.cache.layout import EVALS
+from motools.cache.layout import EVALS, blob_name
 from motools.digest import SHORT
 
 _SUFFIX: Final = ".eval"
@@ -18,16 +18,14 @@ _SUFFIX: Final = ".eval"
 def link(entry: Entry) -> Path | None:
     """The link to an evaluation's log, made if it is not there; None: it has no log here.
 
-    Raises:
-        MissingBlobError: the log's bytes are not there.
-        CorruptBlobError: they were altered.
+    Whether the log's bytes are as they were is for its reader to ask (``entry.file``).
     """
-    log = next((name for name in entry.files if name.endswith(_SUFFIX)), None)
-    if log is None or entry.state != "live":
+    digests = [digest for path, digest, *_ in entry.file_rows if path.endswith(_SUFFIX)]
+    if not digests or entry.state != "live":
         return None
     place = entry.root / EVALS / _name(entry)
     if not os.path.lexists(place):
-        target = os.path.relpath(entry.file(log), place.parent)
+        target = os.path.relpath(entry.root / blob_name(digests[0]), place.parent)
         with contextlib.suppress(FileExistsError):  # another process made the same link
             place.symlink_to(target)
     return place

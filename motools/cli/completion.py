@@ -20,7 +20,7 @@ def complete_key(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     from motools.cache.cache import Cache
     from motools.cache.records import GROUPS, EntryRecord
 
-    kind = GROUPS.get(str(getattr(ctx.params.get("group"), "value", "all")))
+    kind = GROUPS.get(str(ctx.params.get("group")))
     state = "trash" if ctx.command.name == "undelete" else "live"
     try:
         cache = Cache.open(ctx.params.get("cache_dir"), create=False)

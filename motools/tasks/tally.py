@@ -17,6 +17,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _cost(outcomes: list[Outcome]) -> float | None:
 def _summary(outcomes: list[Outcome]) -> str:
     row = _row("all", outcomes)
     money = f" and {row['cost saved']:g} in money" if row["cost saved"] else ""
-    return f"{row['hit']} hit, {row['ran']} ran; saved {row['seconds saved']:g} s{money}"
+    return f"{row['hit']} cached, {row['ran']} ran, saved {row['seconds saved']:.1f} s{money}"
 
 
 def _path(flow_run_id: UUID) -> Path:

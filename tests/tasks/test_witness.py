@@ -108,7 +108,7 @@ def test_one_table_for_each_flow_run(cache: Cache, log: Path, tables: Tables) ->
     assert {**function, "kind": "all"} == total
     assert (total["hit"], total["ran"]) == (2, 1)
     assert (total["cost saved"], total["cost spent"]) == (0.5, 0.25)
-    assert table["type"] == "table" and table["description"].startswith("2 hit, 1 ran; saved ")
+    assert table["type"] == "table" and table["description"].startswith("2 cached, 1 ran, saved ")
     [table] = tables(inner[0])
     assert (rows(table)[-1]["hit"], rows(table)[-1]["ran"]) == (0, 2)
 
