@@ -68,10 +68,11 @@ class Claim:
         if not self._open or os.getpid() != self._pid:  # a fork's copy: the claim is its parent's
             return
         self._open = False
+        # Files first: where the disk is full, releasing may need their room.
+        shutil.rmtree(self.context.directory, ignore_errors=True)
         try:
             self._release()
         finally:
-            shutil.rmtree(self.context.directory, ignore_errors=True)
             scratch = self.context.scratch
             self._lock.release(remove=not scratch.exists() or not any(scratch.iterdir()))
 

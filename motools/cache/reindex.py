@@ -137,6 +137,9 @@ def announce_use(root: Path) -> Use:
     use = _in_use.get(mark) or Use(root)
     try:
         fcntl.flock(use.descriptor, fcntl.LOCK_SH)
+        # SQLite's kind of lock, tried here: it would wait a minute before it gave up.
+        fcntl.lockf(use.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.lockf(use.descriptor, fcntl.LOCK_UN)
     except OSError as problem:
         raise CacheUnavailableError(
             f"cannot lock {root}: {problem.strerror}. Put the cache on a local disk "

@@ -7,6 +7,7 @@ A store knows names and bytes, nothing of digests, keys or what they are for.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -305,10 +306,19 @@ def unavailable(what: str) -> Iterator[None]:
 
 
 def unavailable_because(what: str, problem: OSError) -> CacheUnavailableError:
-    return CacheUnavailableError(
-        f"{what}: {problem.strerror or problem}. Nothing was changed; "
-        "check free space, permissions and the connection, then run it again"
-    )
+    hint = _HINTS.get(problem.errno or 0, "check the disk and the connection, then run it again")
+    return CacheUnavailableError(f"{what}: {problem.strerror or problem}. Nothing was changed; {hint}")
+
+
+_WRITABLE: Final = "make it writable, or point --cache-dir or MOTOOLS_CACHE_DIR elsewhere"
+_HINTS: Final = {
+    errno.ENOSPC: "free some space (`motools cache size --breakdown` shows what takes it)",
+    errno.EDQUOT: "free some space (`motools cache size --breakdown` shows what takes it)",
+    errno.EROFS: _WRITABLE,
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.ENOLCK: "put the cache on a local disk (--cache-dir, MOTOOLS_CACHE_DIR)",
+}
 
 
 def _sync(path: Path) -> None:

@@ -80,9 +80,10 @@ class Tree:
         """
         try:
             parts = json.loads(data)
-            assert parts["schema"] == SCHEMA
+            if parts["schema"] != SCHEMA:
+                raise ValueError(parts["schema"])
             return cls.of(TreeFile(*file) for file in parts["files"])
-        except (CacheError, ValueError, KeyError, TypeError, AssertionError) as problem:
+        except (CacheError, ValueError, KeyError, TypeError) as problem:
             raise CorruptDocumentError(f"not a {SCHEMA} blob: {problem!r}") from problem
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from motools.cache.journal import SentJob, Stamp
+from tests.cache.hosts import Clock
 
 VISIBILITY = 5.0
 
@@ -24,8 +25,8 @@ class Provider:
         clock: its time in seconds.
 
     ``fate`` is what happens to the next submission: ``ok``, ``lost`` (accepted, no
-    answer), ``refused`` (not accepted, no answer), ``twice`` (two jobs from one
-    submission).
+    answer), ``slow`` (lost, and accepted only long after it was sent), ``refused``
+    (not accepted, no answer), ``twice`` (two jobs from one submission).
     """
 
     provider = "simulated"
@@ -40,6 +41,7 @@ class Provider:
         self.fate = "ok"
         self.lag = VISIBILITY / 2
         self.refreshing = False
+        self.before_find: Callable[[], None] = lambda: None
         self.before_send: Callable[[], None] = lambda: None
         self.after_send: Callable[[], None] = lambda: None
 
@@ -48,6 +50,7 @@ class Provider:
         return json.loads(self.path.read_text()) if self.path.exists() else []
 
     def find(self, key: str) -> list[SentJob]:
+        self.before_find()
         now = self.clock()
         return [
             SentJob(job["id"], job["attempt"], job["created_at"], job["usable"])
@@ -57,6 +60,8 @@ class Provider:
 
     def send(self, stamp: Stamp) -> str:
         self.before_send()
+        if self.fate == "slow":
+            self.clock.advance(10 * VISIBILITY)
         if self.fate == "refused":
             raise ConnectionError("refused")
         if rivals := self.live(stamp.key, self.refreshing):
@@ -65,7 +70,7 @@ class Provider:
         if self.fate == "twice":
             self._accept(stamp, paid=False)
         self.after_send()
-        if self.fate == "lost":
+        if self.fate in ("lost", "slow"):
             raise ConnectionError("no answer")
         return accepted
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, settings
+from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -47,7 +47,10 @@ _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 keys = st.sampled_from(sorted(ACTIONS))
 hosts = st.sampled_from(["a", "b"])
-often = st.sampled_from([True, False, False, False])
+seldom = st.sampled_from([True, False, False, False])
+picks = st.integers(0, 3)
+fates = st.sampled_from(["ok", "ok", "lost", "slow", "refused", "twice"])
+lags = st.sampled_from([0.0, VISIBILITY])
 
 
 @dataclass
@@ -97,7 +100,7 @@ class Protocol(RuleBasedStateMachine):
 
     # Running
 
-    @rule(name=keys, host=hosts, refresh=often)
+    @rule(name=keys, host=hosts, refresh=seldom)
     def claim(self, name: str, host: str, refresh: bool) -> None:
         before = self.newest(name)
         blocked = self.blocked(name, host)
@@ -117,32 +120,65 @@ class Protocol(RuleBasedStateMachine):
             self.spend(self.caches[host], name)
 
     @rule(
-        name=keys,
-        host=hosts,
-        fate=st.sampled_from(["ok", "ok", "lost", "refused", "twice"]),
-        lag=st.sampled_from([0.0, VISIBILITY]),
+        name=keys, host=hosts, refresh=seldom, fate=fates, lag=lags, stopped=seldom, ended=seldom
     )
-    def submit(self, name: str, host: str, fate: str, lag: float) -> None:
-        running = self.running.get((name, host))
-        if running is None or running.job is not None:
+    def run(
+        self, name: str, host: str, refresh: bool, fate: str, lag: float, stopped: bool, ended: bool
+    ) -> None:
+        """What most runs do, so that chance need not put it together."""
+        self.claim(name, host, refresh)
+        if (name, host) in self.running:
+            pick = sorted(self.running).index((name, host))
+            self.submit(pick, fate, lag, stopped)
+            if ended:
+                self.finish(pick)
+            elif fate != "ok":
+                self.abandon(pick)
+
+    @precondition(lambda self: self.running)
+    @rule(pick=picks, fate=fates, lag=lags, stopped=seldom)
+    def submit(self, pick: int, fate: str, lag: float, stopped: bool) -> None:
+        name, host = self.picked(pick)
+        running = self.running[name, host]
+        if running.job is not None:
             return
+        if stopped:
+            self.provider.before_find = lambda: self.overtaken_while_stopped(name, host, lag)
         self.provider.fate, self.provider.lag = fate, lag
         self.provider.refreshing = running.refresh
         try:
             running.job = running.claim.context.submit(self.provider)
         except ConnectionError:
-            assert fate in ("lost", "refused")
+            assert fate in ("lost", "slow", "refused")
             event("lost the answer")
         except SubmissionUnsettledError:
             event("refused to submit: unsettled")
         except LeaseLostError:
             assert self.overtaken(name, running)
             event("refused to submit: overtaken")
+        finally:
+            self.provider.before_find = lambda: None
 
-    @rule(name=keys, host=hosts)
-    def finish(self, name: str, host: str) -> None:
-        running = self.running.get((name, host))
-        if running is None or running.job is None:
+    @precondition(lambda self: self.running)
+    @rule(pick=picks, lag=lags)
+    def overtake(self, pick: int, lag: float) -> None:
+        self.overtaken_while_stopped(*self.picked(pick), lag)
+
+    def overtaken_while_stopped(self, name: str, host: str, lag: float) -> None:
+        """While one host is stopped, the other one runs the key."""
+        self.provider.before_find = lambda: None
+        self.clock.advance(LEASE + 1)
+        other = "b" if host == "a" else "a"
+        self.claim(name, other, refresh=False)
+        if (name, other) in self.running:
+            self.submit(sorted(self.running).index((name, other)), "ok", lag, False)
+
+    @precondition(lambda self: self.running)
+    @rule(pick=picks)
+    def finish(self, pick: int) -> None:
+        name, host = self.picked(pick)
+        running = self.running[name, host]
+        if running.job is None:
             return
         journal = self.caches[host].journal
         self.clock.advance(VISIBILITY + 1)
@@ -150,7 +186,7 @@ class Protocol(RuleBasedStateMachine):
         usable = [sent.id for sent in self.provider.find(ACTIONS[name].key) if sent.usable]
         if job.id not in usable:
             journal.end(job, FAILED, self.provider)
-            self.abandon(name, host)
+            self.running.pop((name, host)).claim.abandon()
             return
         assert len(self.provider.live(ACTIONS[name].key)) <= 1, "two live jobs after settling"
         journal.end(job, SUCCEEDED, self.provider)
@@ -167,10 +203,13 @@ class Protocol(RuleBasedStateMachine):
         self.made[name].append(Made(entry.generation, {"job": job.id}))
         event("committed")
 
-    @rule(name=keys, host=hosts)
-    def abandon(self, name: str, host: str) -> None:
-        if (running := self.running.pop((name, host), None)) is not None:
-            running.claim.abandon()
+    @precondition(lambda self: self.running)
+    @rule(pick=picks)
+    def abandon(self, pick: int) -> None:
+        self.running.pop(self.picked(pick)).claim.abandon()
+
+    def picked(self, pick: int) -> tuple[str, str]:
+        return sorted(self.running)[pick % len(self.running)]
 
     @rule(name=keys)
     def job_fails_at_provider(self, name: str) -> None:
@@ -180,7 +219,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(
         name=keys,
         host=hosts,
-        refresh=often,
+        refresh=seldom,
         fate=st.sampled_from(["ok", "ok", "lost"]),
         die_at=st.integers(1, 90),
     )
@@ -264,6 +303,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: not self.running)
     @rule()
     def lose_the_database(self) -> None:
+        self.caches["a"].flush()  # until then, the row of a killed process is the only one
         self.close()
         for path in self.roots["a"].glob("cache.db*"):
             path.unlink()
@@ -303,8 +343,8 @@ class Protocol(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            for name, host in list(self.running):
-                self.abandon(name, host)
+            while self.running:
+                self.abandon(0)
             self.settle()
             self.reindex_elsewhere()
         finally:
@@ -324,9 +364,9 @@ class Protocol(RuleBasedStateMachine):
                     if isinstance(found, Claim):
                         self.running[name, host] = Running(found, refresh=False)
                         self.running[name, host].job = found.context.submit(self.provider)
-                        self.finish(name, host)
+                        self.finish(0)
                 except SubmissionUnsettledError:
-                    self.abandon(name, host)
+                    self.abandon(0)
             assert self.newest(name) is not None
             assert self.caches["a"].look_up([wanted])[0] is not None
 
@@ -378,9 +418,10 @@ class Protocol(RuleBasedStateMachine):
 _EXAMPLES = os.environ.get("MOTOOLS_TEST_EXAMPLES")
 
 Protocol.TestCase.settings = settings(
-    max_examples=int(_EXAMPLES or 25),
+    max_examples=int(_EXAMPLES or 100),
     stateful_step_count=30,
     derandomize=_EXAMPLES is None,
+    phases=set(Phase) if _EXAMPLES else {Phase.generate},  # to shrink takes minutes
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,

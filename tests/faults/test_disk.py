@@ -129,7 +129,7 @@ def test_file_system_that_cannot_lock_ranges(
     assert script(fill, tmp_path / "cache").returncode == 0
     done = with_failing(
         "fcntl:error=ENOLCK",
-        [tmp_path / "cache" / name for name in ("cache.db", "cache.db-shm")],
+        [tmp_path / "cache" / n for n in ("cache.db", "cache.db-shm", "tmp/in-use.lock")],
         """
 try:
     cache = Cache.open(sys.argv[1])

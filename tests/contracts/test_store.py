@@ -1,0 +1,140 @@
+"""What every store must do, run against each of them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from motools.cache.store import FsspecStore, LocalStore, Store
+from motools.errors import CacheUnavailableError
+
+
+def _local(place: Path) -> Store:
+    (place / "store" / "tmp").mkdir(parents=True)
+    return LocalStore(place / "store")
+
+
+def _memory(place: Path) -> Store:
+    return FsspecStore(fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}")
+
+
+def _through_fsspec(place: Path) -> Store:
+    (place / "store").mkdir()
+    return FsspecStore(fsspec.filesystem("file", auto_mkdir=True), str(place / "store"))
+
+
+MAKERS = {"local": _local, "memory": _memory, "file": _through_fsspec}
+
+
+@pytest.fixture(params=MAKERS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MAKERS[request.param](tmp_path)
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Callable[[bytes], Path]:
+    def private(data: bytes) -> Path:
+        path = tmp_path / uuid.uuid4().hex
+        path.write_bytes(data)
+        return path
+
+    return private
+
+
+def test_what_is_published_can_be_read(store: Store, private: Callable[[bytes], Path]) -> None:
+    source = private(b"weights")
+    store.publish_file("objects/ab/cd", source)
+    store.publish_bytes("entries/ab/cd.json", b"{}")
+    store.settle(["objects/ab/cd", "entries/ab/cd.json"])
+    assert not source.exists(), "publishing a file moves it"
+    assert store.read("objects/ab/cd") == b"weights"
+    assert store.size("objects/ab/cd") == 7
+    assert store.read("entries/ab/cd.json") == b"{}"
+
+
+def test_publishing_again_replaces(store: Store, private: Callable[[bytes], Path]) -> None:
+    store.publish_bytes("a/b", b"one")
+    store.publish_bytes("a/b", b"two, longer")
+    assert store.read("a/b") == b"two, longer"
+    store.publish_file("a/b", private(b"three"))
+    assert (store.read("a/b"), store.size("a/b")) == (b"three", 5)
+
+
+def test_what_is_not_there_is_none_and_no_error(store: Store, tmp_path: Path) -> None:
+    assert store.size("no/such") is None
+    assert store.read("no/such") is None
+    assert store.download("no/such", tmp_path / "target") is False
+    assert not (tmp_path / "target").exists()
+    assert store.move("no/such", "else/where") is False
+    assert store.remove("no/such") is False
+    assert list(store.names("no")) == []
+
+
+def test_moving_is_safe_to_repeat(store: Store) -> None:
+    store.publish_bytes("objects/ab/cd", b"bytes")
+    assert store.move("objects/ab/cd", "trash/objects/ab/cd")
+    assert store.size("objects/ab/cd") is None
+    assert store.move("objects/ab/cd", "trash/objects/ab/cd") is False
+    assert store.read("trash/objects/ab/cd") == b"bytes"
+
+
+def test_removing_is_safe_to_repeat(store: Store) -> None:
+    store.publish_bytes("a/b", b"bytes")
+    assert store.remove("a/b")
+    assert store.remove("a/b") is False
+    assert store.read("a/b") is None
+
+
+def test_names_lists_everything_below_and_nothing_else(store: Store) -> None:
+    for name in ("entries/ab/1.json", "entries/cd/2.json", "entriesx/ab/3.json", "objects/ab/4"):
+        store.publish_bytes(name, name.encode())
+    assert sorted(store.names("entries")) == [("entries/ab/1.json", 17), ("entries/cd/2.json", 17)]
+
+
+def test_downloading_copies(store: Store, tmp_path: Path) -> None:
+    store.publish_bytes("a/b", b"bytes" * 1000)
+    assert store.download("a/b", tmp_path / "target")
+    (tmp_path / "target").write_bytes(b"mine")
+    assert store.read("a/b") == b"bytes" * 1000
+
+
+def test_a_local_path_reads_in_place_or_is_none(store: Store) -> None:
+    store.publish_bytes("a/b", b"bytes")
+    path = store.path("a/b")
+    assert path is None or path.read_bytes() == b"bytes"
+
+
+@pytest.mark.parametrize("kind", ["local", "file"])
+def test_readers_see_all_or_nothing(kind: str, tmp_path: Path) -> None:
+    store = MAKERS[kind](tmp_path)
+    contents = {bytes([letter]) * 300_000 for letter in b"ab"}
+    seen: set[bytes | None] = set()
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.add(store.read("x/y"))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(100):
+        for data in contents:
+            store.publish_bytes("x/y", data)
+    stop.set()
+    reader.join()
+    assert seen <= {None, *contents}
+
+
+def test_a_file_in_the_way_is_unknown_not_missing(tmp_path: Path) -> None:
+    store = _local(tmp_path)
+    store.publish_bytes("a", b"a file where a folder should be")
+    with pytest.raises(CacheUnavailableError):
+        store.publish_bytes("a/b", b"x")
+    store.publish_bytes("folder/b", b"x")
+    with pytest.raises(CacheUnavailableError):
+        store.read("folder")
