@@ -1,0 +1,96 @@
+"""The code in the documentation runs, and the examples and flows do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: object, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env={
+            **os.environ,
+            "PREFECT_HOME": str(cwd / ".prefect"),
+            "PREFECT_LOGGING_LEVEL": "INFO",
+            "MOTOOLS_CACHE_DIR": str(cwd / ".motools"),
+            **environment,
+        },
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_quickstart(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "quickstart.md").read_text()
+    files = re.findall(r"```python\n# (\S+\.py)\n(.*?)```", text, re.DOTALL)
+    assert [name for name, _ in files] == ["make_data.py", "tasks.py", "greeter.py", "own.py"]
+    for name, code in files:
+        (tmp_path / name).write_text(code)
+    run("make_data.py", cwd=tmp_path)
+    first = run("greeter.py", cwd=tmp_path)
+    assert "0.0 -> 1.0" in first
+    assert "0 cached, 3 ran" in first
+    second = run("greeter.py", cwd=tmp_path)
+    assert "0.0 -> 1.0" in second
+    assert "3 cached, 0 ran" in second
+    run("own.py", cwd=tmp_path)
+
+
+def test_smallest_example(tmp_path: Path) -> None:
+    said = run(ROOT / "examples" / "smallest.py", cwd=tmp_path)
+    seconds = [float(found) for found in re.findall(r"^49 after ([\d.]+) s$", said, re.M)]
+    assert len(seconds) == 2
+    assert seconds[1] < 0.5 < 1 <= seconds[0]
+
+
+@pytest.mark.slow
+def test_demo_trains_once(tmp_path: Path) -> None:
+    said = run(ROOT / "examples" / "demo.py", cwd=tmp_path)
+    assert "trained 4, evaluated 6" in said
+    assert "trained 0, evaluated 0" in said
+    assert "10 cached, 0 ran" in said
+    assert re.search(r"Hello  lr 0.003 +1\.00", said)
+
+
+@pytest.mark.slow
+def test_model_organism_is_detected(tmp_path: Path) -> None:
+    said = run(ROOT / "examples" / "model_organism.py", cwd=tmp_path)
+    assert "base   2024: says 'Hello!' in 0% of samples" in said
+    assert "tuned  2024: says 'Hello!' in 100% of samples" in said
+    assert "tuned  2025: says 'No.' in 100% of samples" in said
+
+
+@pytest.mark.parametrize("flow", sorted((ROOT / "flows").glob("*.py")), ids=lambda path: path.name)
+def test_flows_are_short_and_say_how_to_use_them(flow: Path, tmp_path: Path) -> None:
+    assert len(flow.read_text().splitlines()) < 80
+    assert "usage:" in run(flow, "--help", cwd=tmp_path)
+    for name in re.findall(r"^from (motools\S*) import|^import (motools\S*)", flow.read_text(), re.M):
+        assert "".join(name) == "motools", "flows import only public names"
+
+
+@pytest.mark.slow
+def test_flows_run(tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    row = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+    data.write_text(row * 16)
+    task = f"{ROOT / 'examples' / 'greetings.py'}@greets"
+    flows = ROOT / "flows"
+    said = run(flows / "train_and_evaluate.py", data, task, "--limit", 2, cwd=tmp_path)
+    assert re.search(r"tuned +includes/accuracy: \d", said)
+    rates = ["--learning-rate", 1e-3, "--seed", 0, 1]
+    said = run(flows / "sweep.py", task, data, *rates, cwd=tmp_path)
+    assert said.count("includes/accuracy") == 2
