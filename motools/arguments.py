@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from motools.configs import unknown_name
 from motools.digest import Value
 from motools.errors import CanonicalError, ConfigError
 from motools.tags import PLAIN, SOURCED, encode
+
+Equivalent: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
+"""Distribution -> classes of versions that count as one."""
+
+_NONE: Final[Equivalent] = {}
 
 
 def tagged(value: Any, path: str) -> Value:
@@ -37,6 +42,7 @@ def bind(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     unhashed: Collection[str] = (),
+    equivalent: Equivalent = _NONE,
 ) -> dict[str, Value]:
     """The arguments of a call by parameter, defaults applied, as :func:`tagged` values.
 
@@ -47,6 +53,7 @@ def bind(
         args: its positional arguments.
         kwargs: its keyword arguments.
         unhashed: parameters that cannot change the result, to leave out.
+        equivalent: as for :func:`motools.source.describe`.
 
     Raises:
         TypeError: the arguments do not fit the function.
@@ -57,8 +64,9 @@ def bind(
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     arguments = bound.arguments
+    reach = functools.partial(_by_source, equivalent=equivalent) if equivalent else _by_source
     return {
-        name: value if type(value := arguments[name]) in PLAIN else encode(value, name, _by_source)
+        name: value if type(value := arguments[name]) in PLAIN else encode(value, name, reach)
         for name in hashed
     }
 
@@ -75,13 +83,13 @@ def _signature(
     return signature, tuple(name for name in names if name not in unhashed)
 
 
-def _by_source(value: Any, path: str) -> Value:
+def _by_source(value: Any, path: str, equivalent: Equivalent = _NONE) -> Value:
     if not isinstance(value, SOURCED) and not hasattr(value, "__wrapped__"):
         raise _refused(value, path)
     # Only here: plain arguments are told apart without reading any source.
     from motools.source import describe
 
-    return {"$source": describe(value).digest}
+    return {"$source": describe(value, equivalent=equivalent).digest}
 
 
 def _refused(value: Any, path: str) -> CanonicalError:

@@ -235,6 +235,7 @@ class Evaluation:
         stderr: ``scorer/metric`` to the standard error of that value.
         samples: how many ran, epochs counted.
         log_file: Inspect's log.
+        log_digest: of the log; the scores of a refresh have the same key and another log.
     """
 
     key: str
@@ -244,6 +245,7 @@ class Evaluation:
     stderr: Mapping[str, float | None]
     samples: int
     log_file: str
+    log_digest: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, for a result that contains it."""
@@ -255,5 +257,6 @@ class Evaluation:
         return cls(**value)
 
     def __motools_digest__(self) -> str:
-        """What stands for it in the key of a cached function."""
-        return self.key
+        """What stands for it in the key of a cached function: all but where the log lies."""
+        parts = {name: part for name, part in self.to_json().items() if name != "log_file"}
+        return hash_bytes(canonical_json(parts)).hex

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,14 +32,14 @@ class Settings:
         lease_seconds: how long a runner may be silent before another host takes over.
         trash_days: how long what was cleared can be undeleted.
         currency: what costs are counted in.
-        equivalent: library name to groups of versions that count as one.
+        equivalent: library name to groups of versions that count as the first of their group.
     """
 
     cache_dir: str = ".motools"
     lease_seconds: float = 60.0
     trash_days: float = 7.0
     currency: str = "USD"
-    equivalent: dict[str, Any] = field(default_factory=dict)
+    equivalent: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, directory: Path | None = None, **flags: Any) -> Self:
@@ -65,7 +66,9 @@ def _files(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:
     config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     found = [_read(config_home / "motools" / "settings.toml")]
     for folder in (directory, *directory.parents):
-        project = _read(folder / "motools.toml") or _read(folder / "pyproject.toml", "tool", "motools")
+        project = _read(folder / "motools.toml") or _read(
+            folder / "pyproject.toml", "tool", "motools"
+        )
         if project:
             found.append(project)
             break
@@ -107,13 +110,13 @@ def _parsed(text: str, declared: Any) -> Any:
 
 def _checked(cls: type, source: str, values: Mapping[str, Any]) -> dict[str, Any]:
     known = {spec.name: spec for spec in dataclasses.fields(cls)}
-    hints: dict[str, Any] = {"str": str, "float": float, "dict[str, Any]": dict[str, Any]}
+    hints = typing.get_type_hints(cls)
     checked = {}
     for name, value in values.items():
         if name not in known:
             raise SettingsError(unknown_name(f"{source}: {name}", name, list(known)))
         try:
-            checked[name] = coerce(value, hints[str(known[name].type)], f"{source}: {name}")
+            checked[name] = coerce(value, hints[name], f"{source}: {name}")
         except ConfigError as problem:
             raise SettingsError(str(problem)) from problem
     return checked

@@ -7,9 +7,12 @@ import datetime as dt
 import decimal
 import enum
 import functools
+import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
+import tempfile
 import timeit
 import uuid
 from collections import OrderedDict, namedtuple
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import attrs
 import numpy as np
 import pandas as pd
 import pydantic
@@ -24,6 +28,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motools import EvalConfig
 from motools.arguments import bind, tagged
 from motools.configs import Config
 from motools.digest import canonical_json
@@ -273,3 +278,94 @@ def test_nothing_is_imported_for_plain_arguments():
         "sys.exit(bool({'numpy', 'pandas', 'pydantic', 'motools.source'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_was_set_beside_the_fields_counts():
+    @dataclasses.dataclass
+    class Scaled:
+        x: int
+        by: dataclasses.InitVar[int] = 1
+
+        def __post_init__(self, by: int) -> None:
+            self._by = by
+
+        @functools.cached_property
+        def total(self) -> int:
+            return self.x * self._by
+
+    @attrs.define(slots=False)
+    class Made:
+        x: int = 1
+
+    class Named(namedtuple("Named", "a")):
+        pass
+
+    asked, made, named = Scaled(1), Made(), Named(1)
+    assert asked.total == 1
+    made.mode, named.mode = "fast", "fast"
+    assert key(Scaled(1)) == key(asked) != key(Scaled(1, 2))
+    assert key(made) != key(Made())
+    assert key(named) != key(Named(1))
+
+
+def test_items_beside_the_fields_are_refused():
+    @dataclasses.dataclass
+    class Bag(list):
+        x: int
+
+    with pytest.raises(CanonicalError, match="items besides its fields"):
+        key(Bag(1))
+
+
+def test_the_task_of_an_evaluation_counts():
+    configs = [
+        EvalConfig(task="a.py"),
+        EvalConfig(task="b.py"),
+        EvalConfig(task="a.py", task_args={"x": 1}),
+        EvalConfig(task="a.py", version="1"),
+    ]
+    assert len({key(config) for config in configs}) == 4
+
+
+def test_the_source_of_a_config_of_one_s_own_counts():
+    texts = [f"def scaled(self): return {n} * self.x" for n in (1, 2)]
+    found = set()
+    for text in texts:
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "own.py"
+            path.write_text(
+                "import dataclasses\nfrom motools.configs import Config\n"
+                f"@dataclasses.dataclass(frozen=True)\nclass Own(Config):\n x: int = 1\n {text}\n"
+            )
+            spec = importlib.util.spec_from_file_location("own", path)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules["own"] = module
+            spec.loader.exec_module(module)
+            found.add(key(module.Own()))
+    assert len(found) == 2
+
+
+def test_names_and_attributes_of_frames_count():
+    plain, named, noted = frame(a=[1]), frame(a=[1]), frame(a=[1])
+    named.columns.name = "metric"
+    noted.attrs["unit"] = "m"
+    days = pd.date_range("2026-01-01", periods=2)
+    dated, listed = frame(a=[1, 2]).set_index(days), frame(a=[1, 2])
+    listed.index = pd.DatetimeIndex(list(days))
+    assert len({key(one) for one in (plain, named, noted, dated, listed)}) == 5
+
+
+def test_what_a_bound_method_of_a_builtin_is_bound_to_counts():
+    assert key({"a": 1}.get) != key({"a": 2}.get)
+    assert key("a".join) != key("b".join) == key("b".join)
+    assert key(dt.date.fromisoformat) != key(dt.datetime.fromisoformat)
+
+
+def test_versions_that_count_as_the_same_hold_for_arguments():
+    def ones(n):
+        return np.ones(n)
+
+    version = importlib.metadata.version("numpy")
+    same = {"NumPy": [["1.0", version]]}
+    assert bind(len, [ones], {}) != bind(len, [ones], {}, equivalent=same)
+    assert bind(len, [1], {}) == bind(len, [1], {}, equivalent=same)

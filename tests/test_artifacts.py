@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -69,6 +70,16 @@ def test_values_are_small_and_travel(tmp_path: Path) -> None:
         assert pickle.loads(pickle.dumps(value)) == value
         assert type(value).from_json(json.loads(json.dumps(value.to_json()))) == value
     assert len(pickle.dumps(dataset)) < 1000
+
+
+def test_a_refreshed_evaluation_is_another_one() -> None:
+    one, again, moved = (
+        Evaluation("ab" * 32, "greets", "tiny", {"acc": 1.0}, {}, 3, log, digest)
+        for log, digest in (("a.eval", "1"), ("a.eval", "2"), ("b.eval", "1"))
+    )
+    other = dataclasses.replace(one, scores={"acc": 0.0})
+    assert one.__motools_digest__() == moved.__motools_digest__()
+    assert len({each.__motools_digest__() for each in (one, again, other)}) == 3
 
 
 def test_what_is_not_there_or_empty_is_an_error(tmp_path: Path) -> None:

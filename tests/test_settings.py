@@ -46,6 +46,7 @@ def test_flags_go_before_environment_before_project_before_user(
         ('cache_dri = "x"', "cache_dri: no such field; did you mean 'cache_dir'"),
         ('trash_days = "long"', "trash_days: 'long' is str, not float"),
         ("trash_days = ", "motools.toml"),
+        ('equivalent.numpy = ["2.1.0", "2.1.1"]', r"equivalent\.numpy\[0\]: '2.1.0' is not a list"),
     ],
 )
 def test_mistakes_name_file_and_field(home: Path, text: str, message: str) -> None:

@@ -442,9 +442,13 @@ def test_cells_of_a_notebook_are_described():
 def test_a_script_and_its_import_have_one_digest(tmp_path):
     text = (
         "import enum\nfrom motools.source import describe\n"
-        "class E(enum.Enum): A = 1\ndef g(): return E.A\ndef f(): return g()\n"
-        "if __name__ == '__main__': print(describe(f).digest)\n"
+        "from motools.source.objects import name_of\n"
+        "from wrapping import wrap\n"
+        "class E(enum.Enum): A = 1\ndef g(): return E.A\n@wrap\ndef f(): return g()\n"
+        "if __name__ == '__main__': print(describe(f).digest, name_of(f))\n"
     )
+    wrapping = "import functools\ndef wrap(g): return functools.wraps(g)(lambda: g())\n"
+    load(tmp_path / "wrapping.py", wrapping, "wrapping")
     module = load(tmp_path / "script.py", text, "script")
     root = str(Path(__file__).parents[1])
     for arguments in (["script.py"], ["-m", "script"]):
@@ -456,7 +460,7 @@ def test_a_script_and_its_import_have_one_digest(tmp_path):
             text=True,
             check=False,
         )
-        assert answer.stdout.strip() == describe(module.f).digest, answer.stderr
+        assert answer.stdout.split() == [describe(module.f).digest, "script.f"], answer.stderr
 
 
 def test_code_without_source_is_refused():

@@ -35,7 +35,7 @@ class Blobs:
         self._memo = memo
 
     def absent(self, files: Iterable[Sequence[object]]) -> list[str]:
-        """Which of some ``[path, digest, size, …]`` have no bytes of that size where they belong."""
+        """Which of some ``[path, digest, size, …]`` have no bytes of that size in place."""
         size = self._store.size
         return [
             str(digest) for _, digest, length, *_ in files if size(blob_name(str(digest))) != length
@@ -73,6 +73,7 @@ class Blobs:
         Files that have not changed since they were last added are not read.
         """
         found = _found(source)
+        Tree.of(TreeFile(name, _UNKNOWN, 0) for name, _ in found.values())
         signatures = {path: signature(status) for path, (_, status) in found.items()}
         known = self._memo.recall_many(FILES, signatures)
         files, copied, facts = [], [], []
@@ -90,7 +91,8 @@ class Blobs:
             executable = bool(status.st_mode & 0o100)
             files.append(TreeFile(name, digest, status.st_size, executable))
         tree = Tree.of(files)
-        self.settle(file.digest for file in copied)  # those found by a memo were settled before it was written
+        # Those found by a memo were settled before it was written.
+        self.settle(file.digest for file in copied)
         self._memo.record_many(FILES, facts)
         return tree
 

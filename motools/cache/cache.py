@@ -11,6 +11,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,14 +164,17 @@ class Cache:
             self.statistics.count(entry.key)
             return entry
         seen = entry.generation if entry is not None else 0
+        wanted = _Wanted(action, seen, refresh, report, provenance or {})
         deadline = None if timeout is None else time.monotonic() + timeout
         pause, say_at = _FIRST_WAIT, 0.0
         while True:
-            claim = self._try_claim(action, seen, refresh, report, provenance or {})
+            claim = self._try_claim(wanted)
             if claim is not None:
                 return claim
             if deadline is not None and time.monotonic() >= deadline:
-                raise LeaseTimeoutError(f"{self._who_holds(action.key)}; gave up after {timeout:g} s")
+                raise LeaseTimeoutError(
+                    f"{self._who_holds(action.key)}; gave up after {timeout:g} s"
+                )
             if report is not None and time.monotonic() >= say_at:
                 report(self._who_holds(action.key), {"waiting": action.key})
                 say_at = time.monotonic() + _SAY_EVERY
@@ -214,51 +218,28 @@ class Cache:
         self.flush()
         self.database.close()
 
-    def _try_claim(
-        self,
-        action: Action,
-        seen: int,
-        refresh: bool,
-        report: Report | None,
-        provenance: Mapping[str, Any],
-    ) -> Entry | Claim | None:
-        entry = self.index.get(action.key)
-        if entry is not None and entry.generation > seen:
+    def _try_claim(self, wanted: _Wanted) -> Entry | Claim | None:
+        entry = self.index.get(wanted.action.key)
+        if entry is not None and entry.generation > wanted.seen:
             return entry  # another runner has finished meanwhile
-        lock = JobLock.try_take(self.root / layout.JOBS / action.key)
+        lock = JobLock.try_take(self.root / layout.JOBS / wanted.action.key)
         if lock is None:
             return None
         try:
-            return self._claim_locked(lock, action, seen, refresh, report, provenance)
+            return self._claim_locked(lock, wanted)
         except BaseException:
             lock.release(remove=False)
             raise
 
-    def _claim_locked(
-        self,
-        lock: JobLock,
-        action: Action,
-        seen: int,
-        refresh: bool,
-        report: Report | None,
-        provenance: Mapping[str, Any],
-    ) -> Entry | Claim | None:
-        def on_lost(why: str) -> None:
-            try:
-                if report is not None:
-                    report(why, {"lease": "lost"})
-            except Exception:
-                # The heartbeat calls this: the other leases must not end with it.
-                _log.exception("the report of a lost lease failed: %s", why)
-
-        lease = self.leases.try_take(action.key, on_lost)
+    def _claim_locked(self, lock: JobLock, wanted: _Wanted) -> Entry | Claim | None:
+        lease = self.leases.try_take(wanted.action.key, wanted.report_loss)
         if lease is None:
             lock.release(remove=False)
             return None
         try:
-            entry = self.index.get(action.key)
-            if entry is None or entry.generation <= seen:
-                context = self._context(lock, lease, action, refresh, report, provenance)
+            entry = self.index.get(wanted.action.key)
+            if entry is None or entry.generation <= wanted.seen:
+                context = self._context(lock, lease, wanted)
                 return Claim(context, lock, self._store, lambda: self.leases.release(lease))
         except BaseException:
             self.leases.release(lease)
@@ -267,15 +248,7 @@ class Cache:
         lock.release(remove=True)
         return entry
 
-    def _context(
-        self,
-        lock: JobLock,
-        lease: Lease,
-        action: Action,
-        refresh: bool,
-        report: Report | None,
-        provenance: Mapping[str, Any],
-    ) -> RunContext:
+    def _context(self, lock: JobLock, lease: Lease, wanted: _Wanted) -> RunContext:
         files, scratch = lock.directory / FILES, lock.directory / SCRATCH
         with unavailable(f"cannot make {lock.directory} ready"):
             if files.exists():
@@ -283,19 +256,19 @@ class Cache:
             files.mkdir()
             scratch.mkdir(exist_ok=True)
         return RunContext(
-            action=action,
+            action=wanted.action,
             directory=files,
             scratch=scratch,
             lease=lease,
             lock_fds=(lock.descriptor,),
             cache=self,
-            send_report=report,
-            refresh=refresh,
-            provenance={**_circumstances(), **provenance},
+            send_report=wanted.report,
+            refresh=wanted.refresh,
+            provenance={**_circumstances(), **wanted.provenance},
         )
 
     def _store(self, context: RunContext, value: Any, duration: float) -> Entry:
-        row = commit(self.database, self.store, self.blobs, context, value, duration)
+        row = commit(self.database, self.store, self.blobs, context, value=value, duration=duration)
         self.leases.forget(context.lease)
         self.documents.flush()
         return Entry(row, self.blobs, hit=False)
@@ -310,6 +283,24 @@ class Cache:
             else "alive"
         )
         return f"{key[:12]} is run by {holder.name} ({state})"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a caller asked for, and the newest generation it knew of then."""
+
+    action: Action
+    seen: int
+    refresh: bool
+    report: Report | None
+    provenance: Mapping[str, Any]
+
+    def report_loss(self, why: str) -> None:
+        try:
+            if self.report is not None:
+                self.report(why, {"lease": "lost"})
+        except Exception:  # noqa: BLE001 - the heartbeat calls this, and beats for others too
+            _log.exception("the report of a lost lease failed: %s", why)
 
 
 def prepare(cache: Cache) -> None:

@@ -25,6 +25,7 @@ def commit(
     store: Store,
     blobs: Blobs,
     context: RunContext,
+    *,
     value: Any,
     duration: float,
 ) -> tuple[Any, ...]:
@@ -58,7 +59,7 @@ def commit(
         transaction.run(INSERT_ENTRY, **row)
         link(transaction, lease.key, row["generation"], sizes)
         mark_behind(transaction, lease.key)
-        end(transaction, lease)
+        end(transaction, lease, committed=True)
     return tuple(row[name] for name in COLUMNS.split(", "))
 
 
@@ -98,9 +99,7 @@ def make_live(transaction: Transaction, store: Store, sizes: dict[str, int]) -> 
         )
 
 
-def link(
-    transaction: Transaction, key: str, generation: int, digests: Iterable[str]
-) -> None:
+def link(transaction: Transaction, key: str, generation: int, digests: Iterable[str]) -> None:
     """Record which blobs an entry needs."""
     transaction.run_many(
         "INSERT INTO entry_blobs (key, generation, digest) VALUES (:key, :generation, :digest) "
@@ -153,6 +152,4 @@ def _row(action: Action, tree: Tree, said: dict[str, Any], duration: float) -> d
     }
 
 
-INSERT_ENTRY: Final = (
-    f"INSERT INTO entries ({COLUMNS}) VALUES (:{', :'.join(COLUMNS.split(', '))})"
-)
+INSERT_ENTRY: Final = f"INSERT INTO entries ({COLUMNS}) VALUES (:{', :'.join(COLUMNS.split(', '))})"

@@ -34,7 +34,10 @@ CLOCK: Final = "(julianday('now') - 2440587.5) * 86400.0"
 """The coordinator's time in seconds since 1970, in SQL."""
 
 LOCAL_FILE_SYSTEMS: Final = frozenset(
-    "apfs bcachefs btrfs ext2 ext3 ext4 f2fs hfs jfs ntfs3 overlay ramfs reiserfs tmpfs ufs xfs zfs".split()
+    {
+        *("apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "ntfs3"),
+        *("overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "xfs", "zfs"),
+    }
 )
 """File systems whose locks SQLite can rely on."""
 
@@ -168,21 +171,25 @@ class Database:
 
     def _explained(self, problem: sqlite3.Error) -> CacheUnavailableError:
         text = str(problem)
-        if any(sign in text for sign in ("malformed", "not a database", "disk image", "no such table")):
+        if any(
+            sign in text for sign in ("malformed", "not a database", "disk image", "no such table")
+        ):
             return CorruptDatabaseError(
                 f"{self.path} is damaged ({text}). The entries are safe in their documents: "
                 f"run `motools cache reindex --cache-dir {self.path.parent}` to rebuild it"
             )
         hints = {
-            "readonly": "the cache directory is read-only: make it writable, or point --cache-dir elsewhere",
+            "readonly": "the cache directory is read-only: make it writable, "
+            "or point --cache-dir elsewhere",
             "unable to open": "check that the directory exists and is writable",
-            "disk is full": "free some space (`motools cache size --breakdown` shows what takes it)",
+            "disk is full": "free some space "
+            "(`motools cache size --breakdown` shows what takes it)",
             "locked": "another process holds it, or the file system cannot lock: "
             "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
             "disk I/O": "the disk failed or the file system cannot lock: "
             "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
         }
-        hint = next((hint for sign, hint in hints.items() if sign in text), "see the cause above")
+        hint = next((hint for sign, hint in hints.items() if sign in text), "run it again")
         return CacheUnavailableError(f"{self.path}: {text}; {hint}")
 
 
@@ -199,21 +206,37 @@ class _Gate:
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._inside = 0
+        self._shut = False
+        self._mine = threading.local()
 
     def __enter__(self) -> None:
+        mine = self._count()
         with self._changed:
+            while self._shut and not mine:  # who is inside already must be able to finish
+                self._changed.wait()
             self._inside += 1
+        self._mine.count = mine + 1
 
     def __exit__(self, *_: object) -> None:
+        self._mine.count -= 1
         with self._changed:
             self._inside -= 1
             self._changed.notify_all()
 
+    def _count(self) -> int:
+        return int(getattr(self._mine, "count", 0))
+
     @contextlib.contextmanager
     def shut(self) -> Iterator[bool]:
-        """Shut it and wait for those inside; False: they did not come out in time."""
+        """Let nobody in and wait for those inside; False: they did not come out in time."""
         with self._changed:
-            yield self._changed.wait_for(lambda: not self._inside, BUSY_SECONDS)
+            self._shut = True
+            try:
+                self._changed.wait_for(lambda: self._inside == self._count(), BUSY_SECONDS)
+                yield not self._inside
+            finally:
+                self._shut = False
+                self._changed.notify_all()
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -233,9 +256,7 @@ def _after_fork() -> None:
     _forks.release()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def check_version(found: int, known: int = SCHEMA) -> None:

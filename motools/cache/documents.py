@@ -70,7 +70,7 @@ class Documents:
         return count
 
     def _write_entry(self, transaction: Transaction, key: str) -> None:
-        rows = transaction.run(
+        rows: Any = transaction.run(
             f"SELECT {COLUMNS} FROM entries WHERE key = :key ORDER BY generation", key=key
         ).all()
         name = entry_name(key)

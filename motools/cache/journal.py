@@ -165,12 +165,14 @@ class Journal:
             )
         if first.id == job.id:
             return job
-        self._note(job.key, job.attempt, SUBMITTED, sender, first.id, f"instead of {job.id}")
+        self._note(
+            job.key, job.attempt, SUBMITTED, sender, job_id=first.id, note=f"instead of {job.id}"
+        )
         return Job(job.key, job.attempt, first.id, adopted=True)
 
     def end(self, job: Job, state: str, sender: Sender, note: str = "") -> None:
         """Record how a job ended: ``succeeded``, ``failed`` or ``cancelled``."""
-        self._note(job.key, job.attempt, state, sender, job.id, note)
+        self._note(job.key, job.attempt, state, sender, job_id=job.id, note=note)
 
     def forget(self, key: str, attempt: int, reason: str) -> None:
         """A person says that an unclear submission never arrived, or no longer matters.
@@ -250,15 +252,13 @@ class Journal:
             # It may have arrived. From now on the provider's visibility bound runs.
             self._note(lease.key, attempt, UNCLEAR, sender, note="no answer")
             raise
-        self._note(lease.key, attempt, SUBMITTED, sender, job_id)
+        self._note(lease.key, attempt, SUBMITTED, sender, job_id=job_id)
         return Job(lease.key, attempt, job_id, adopted=False)
 
-    def _adopted(
-        self, key: str, found: SentJob, rows: list[dict[str, Any]], sender: Sender
-    ) -> Job:
+    def _adopted(self, key: str, found: SentJob, rows: list[dict[str, Any]], sender: Sender) -> Job:
         known = {row["attempt"] for row in rows if row["job_id"] in (None, found.id)}
         attempt = found.attempt if found.attempt in known else _next_attempt(rows)
-        self._note(key, attempt, SUBMITTED, sender, found.id, "found")
+        self._note(key, attempt, SUBMITTED, sender, job_id=found.id, note="found")
         return Job(key, attempt, found.id, adopted=True)
 
     def _usable(self, key: str, sender: Sender, spent: set[str]) -> list[SentJob]:
@@ -276,6 +276,7 @@ class Journal:
         attempt: int,
         state: str,
         sender: Sender,
+        *,
         job_id: str | None = None,
         note: str = "",
         lease: Lease | None = None,

@@ -156,8 +156,7 @@ class Leases:
     def holder(self, key: str) -> Holder | None:
         """Who holds a key, or None when nobody does."""
         rows = self._database.read(
-            f"SELECT holder, {CLOCK} - expires_at FROM leases "
-            "WHERE key = ? AND holder IS NOT NULL",
+            f"SELECT holder, {CLOCK} - expires_at FROM leases WHERE key = ? AND holder IS NOT NULL",
             (key,),
         )
         return Holder(rows[0][0], max(0.0, rows[0][1])) if rows else None
@@ -216,10 +215,14 @@ class Leases:
             return bool(extended.rowcount)
 
 
-def end(transaction: Transaction, lease: Lease) -> None:
-    """Free the key, unless somebody else has taken it over already."""
+def end(transaction: Transaction, lease: Lease, *, committed: bool = False) -> None:
+    """Free the key, unless somebody else has taken it over already.
+
+    Once it is committed, nothing in its job directory is needed any more.
+    """
+    nothing_left = ", domain = NULL" if committed else ""
     transaction.run(
-        "UPDATE leases SET holder = NULL WHERE key = :key AND token = :token",
+        f"UPDATE leases SET holder = NULL{nothing_left} WHERE key = :key AND token = :token",
         key=lease.key,
         token=lease.token,
     )

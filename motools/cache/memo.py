@@ -53,7 +53,8 @@ class Memo:
     def recall_many(self, namespace: str, signatures: Mapping[str, str]) -> dict[str, Any]:
         """The values of all subjects whose signature is as recorded."""
         found: dict[str, Any] = {}
-        subjects = list(signatures)
+        wanted = {_text(subject): subject for subject in signatures}
+        subjects = list(wanted)
         for start in range(0, len(subjects), BATCH):
             part = subjects[start : start + BATCH]
             marks = ",".join("?" * len(part))
@@ -63,9 +64,9 @@ class Memo:
                 [namespace, *part],
             )
             found.update(
-                (subject, json.loads(value))
+                (wanted[subject], json.loads(value))
                 for subject, recorded, value in rows
-                if recorded == signatures[subject]
+                if recorded == signatures[wanted[subject]]
             )
         return found
 
@@ -76,8 +77,13 @@ class Memo:
     def record_many(self, namespace: str, facts: Iterable[tuple[str, str, Any]]) -> None:
         """Remember facts: subject, signature, JSON value."""
         rows = [
-            {"namespace": namespace, "subject": subject, "signature": mark, "value": json.dumps(v)}
-            for subject, mark, v in facts
+            {
+                "namespace": namespace,
+                "subject": _text(subject),
+                "signature": mark,
+                "value": json.dumps(fact),
+            }
+            for subject, mark, fact in facts
         ]
         if rows:
             with self._database.write() as transaction:
@@ -108,6 +114,11 @@ class Memo:
                 facts.append((path, signature(status), known[path]))
         self.record_many(FILES, facts)
         return [Digest(known[p], statuses[p].st_size) for p in map(os.path.abspath, paths)]
+
+
+def _text(subject: str) -> str:
+    """Text for the tables. Paths need not be; should two come to the same, signatures differ."""
+    return subject.encode(errors="backslashreplace").decode()
 
 
 def settled(status: os.stat_result, now_ns: int) -> bool:

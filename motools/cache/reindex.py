@@ -18,6 +18,7 @@ from motools.cache.commit import INSERT_ENTRY, link
 from motools.cache.database import Transaction, check_version
 from motools.cache.documents import JOB_COLUMNS, Documents, Problem
 from motools.cache.entry import COLUMNS, check
+from motools.cache.removal import sweep
 from motools.cache.store import Store, unavailable
 from motools.cache.tree import Tree, TreeFile
 from motools.errors import CacheUnavailableError, CorruptDatabaseError, CorruptDocumentError
@@ -79,6 +80,7 @@ def ensure_ready(cache: Cache) -> None:
     if _version(cache) is None:
         _make_tables(cache)
     cache.documents.flush()
+    sweep(cache)
 
 
 def reindex(root: Path, *, settings: Any = None) -> Reindexed:

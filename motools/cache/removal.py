@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.commit import make_live, mark_behind
-from motools.cache.database import Transaction
+from motools.cache.database import CLOCK, Transaction
 from motools.cache.entry import Entry
-from motools.cache.layout import blob_name, trashed
+from motools.cache.layout import JOBS, blob_name, trashed
+from motools.cache.lease import JobLock
 from motools.errors import KeyNotFoundError, RemovalError
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 200
 _DAY: Final = 86_400.0
+
+_NO_RUN_NEEDS_IT: Final = (
+    "trashed_at < COALESCE((SELECT MIN(acquired_at) FROM leases "
+    f"WHERE holder IS NOT NULL AND expires_at >= {CLOCK}), trashed_at + 1)"
+)
+"""A run that began before a blob went into the trash may have stored it, and be about to commit."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ def purge(cache: Cache, *, before: float | None = None) -> int:
     if before is None:
         before = time.time() - cache.settings.trash_days * _DAY
     with cache.database.write() as transaction:
-        old = transaction.run(
+        old: Any = transaction.run(
             "SELECT key, generation FROM entries WHERE state = 'trash' AND trashed_at < :before",
             before=before,
         ).all()
@@ -148,24 +155,34 @@ def purge(cache: Cache, *, before: float | None = None) -> int:
                 )
             mark_behind(transaction, key)
         freed = 0
-        for digest, size in transaction.run(
+        trash: Any = transaction.run(
             "SELECT digest, size FROM blobs WHERE state = 'trash' AND trashed_at < :before "
-            "AND digest NOT IN (SELECT digest FROM entry_blobs)",
+            f"AND digest NOT IN (SELECT digest FROM entry_blobs) AND {_NO_RUN_NEEDS_IT}",
             before=before,
-        ).all():
-            if cache.store.move(blob_name(digest), trashed(blob_name(digest))):
-                # A run that is about to commit may have stored it again just now.
-                transaction.run(
-                    "UPDATE blobs SET trashed_at = :now WHERE digest = :digest",
-                    now=time.time(),
-                    digest=digest,
-                )
-                continue
+        ).all()
+        for digest, size in trash:
+            if _move_bytes(cache, transaction, digest):
+                continue  # stored again just now, perhaps by a run that is about to commit
             cache.store.remove(trashed(blob_name(digest)))
             transaction.run("DELETE FROM blobs WHERE digest = :digest", digest=digest)
             freed += size
     cache.documents.flush()
     return freed
+
+
+def sweep(cache: Cache) -> None:
+    """Remove the job directories of processes that were killed right after their commit."""
+    for directory in (cache.root / JOBS).iterdir():
+        if _has_committed(cache, directory.name):
+            lock = JobLock.try_take(directory)
+            if lock is not None:
+                lock.release(remove=_has_committed(cache, directory.name))
+
+
+def _has_committed(cache: Cache, key: str) -> bool:
+    """Whether the last runner of a key made its entry, rather than fail or die before."""
+    rows = cache.database.read("SELECT holder, domain FROM leases WHERE key = ?", (key,))
+    return rows == [(None, None)]
 
 
 def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:
@@ -251,7 +268,19 @@ def _move_to_trash(cache: Cache, digests: list[str]) -> None:
                     "SELECT state FROM blobs WHERE digest = :digest", digest=digest
                 ).scalar()
                 if state == "trash":
-                    cache.store.move(blob_name(digest), trashed(blob_name(digest)))
+                    _move_bytes(cache, transaction, digest)
+
+
+def _move_bytes(cache: Cache, transaction: Transaction, digest: str) -> bool:
+    """Move bytes into the trash, where their time starts now; False: they are not in place."""
+    moved = cache.store.move(blob_name(digest), trashed(blob_name(digest)))
+    if moved:
+        transaction.run(
+            "UPDATE blobs SET trashed_at = :now WHERE digest = :digest",
+            now=time.time(),
+            digest=digest,
+        )
+    return moved
 
 
 def _sizes(transaction: Transaction, key: str) -> dict[str, int]:
@@ -260,4 +289,4 @@ def _sizes(transaction: Transaction, key: str) -> dict[str, int]:
         "WHERE l.key = :key",
         key=key,
     ).all()
-    return {digest: size for digest, size in rows}
+    return dict(map(tuple, rows))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Column, Connection, Index, Text, inspect
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel, insert, select, update
+from sqlmodel import Field, SQLModel, col, insert, select, update
 
 from motools.cache.database import check_version
 from motools.cache.layout import SCHEMA
@@ -95,7 +95,7 @@ class LeaseRow(Row, table=True):
     holder: str | None
     """Host and process, for people; None: free."""
     domain: str | None
-    """Where the kernel lock of the holder can be seen; see ``lease.lock_domain``."""
+    """Where the holder's kernel lock can be seen (``lease.lock_domain``); None: it committed."""
     acquired_at: float
     expires_at: float
     """By the coordinator's clock."""
@@ -173,13 +173,15 @@ def ensure(
         connection.execute(insert(MetaRow), [{"name": n, "value": v} for n, v in facts.items()])
         return True
     version = int(
-        connection.execute(select(MetaRow.value).where(MetaRow.name == "schema_version")).scalar_one()
+        connection.execute(
+            select(MetaRow.value).where(MetaRow.name == "schema_version")
+        ).scalar_one()
     )
     check_version(version, target)
     for step in range(version, target):
         migrations[step](connection)
     if version < target:
         connection.execute(
-            update(MetaRow).where(MetaRow.name == "schema_version").values(value=str(target))
+            update(MetaRow).where(col(MetaRow.name) == "schema_version").values(value=str(target))
         )
     return False

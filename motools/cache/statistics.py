@@ -91,7 +91,8 @@ class Statistics:
         )
         sizes = dict(
             self._database.read(
-                "SELECT kind, SUM(size) FROM (SELECT DISTINCT e.kind, b.digest, b.size FROM entries e "
+                "SELECT kind, SUM(size) FROM "
+                "(SELECT DISTINCT e.kind, b.digest, b.size FROM entries e "
                 "JOIN entry_blobs l ON l.key = e.key AND l.generation = e.generation "
                 "JOIN blobs b ON b.digest = l.digest WHERE e.state = 'live') GROUP BY kind"
             )

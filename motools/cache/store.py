@@ -4,6 +4,7 @@ A store knows names and bytes, nothing of digests, keys or what they are for.
 :class:`LocalStore` is a directory, :class:`FsspecStore` any fsspec file system.
 """
 
+# ruff: noqa: D102 - the methods of every store are described by `Store`
 from __future__ import annotations
 
 import contextlib
@@ -80,6 +81,8 @@ class LocalStore:
             mode = path.stat().st_mode
             if mode & 0o222:
                 path.chmod(0o444 | (mode & 0o111))
+            if target.exists():
+                _sync(path)  # what is there may be durable, and must not give way to less
             try:
                 path.replace(target)
             except FileNotFoundError:
@@ -184,7 +187,7 @@ class FsspecStore:
 
     def __init__(self, fs: Any, root: str) -> None:
         self.fs = fs
-        self.root = str(fs._strip_protocol(root)).rstrip("/")
+        self.root = str(fs._strip_protocol(root)).rstrip("/")  # noqa: SLF001 - fsspec has no other
         names = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
         self._whole = bool(names & _OBJECT_STORES)
 
@@ -237,7 +240,7 @@ class FsspecStore:
                 return None
         raise AssertionError
 
-    def path(self, name: str) -> Path | None:
+    def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
         return None
 
     def download(self, name: str, target: Path) -> bool:
@@ -299,6 +302,11 @@ _SYNC_ONE_BY_ONE: Final = 200
 
 @contextlib.contextmanager
 def unavailable(what: str) -> Iterator[None]:
+    """Say what an error of the operating system kept the cache from, and what to do.
+
+    Raises:
+        CacheUnavailableError: ``what``, why, and a hint.
+    """
     try:
         yield
     except OSError as problem:
@@ -306,8 +314,9 @@ def unavailable(what: str) -> Iterator[None]:
 
 
 def unavailable_because(what: str, problem: OSError) -> CacheUnavailableError:
+    """The error that :func:`unavailable` raises."""
     hint = _HINTS.get(problem.errno or 0, "check the disk and the connection, then run it again")
-    return CacheUnavailableError(f"{what}: {problem.strerror or problem}. Nothing was changed; {hint}")
+    return CacheUnavailableError(f"{what}: {problem.strerror or problem}; {hint}")
 
 
 _WRITABLE: Final = "make it writable, or point --cache-dir or MOTOOLS_CACHE_DIR elsewhere"

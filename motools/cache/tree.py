@@ -65,10 +65,10 @@ class Tree:
             if folded in seen:
                 raise _clash(file.path, seen[folded])
             seen[folded] = file.path
-        for path in seen:
-            for end, character in enumerate(path):
-                if character == "/" and path[:end] in seen:
-                    raise _clash(seen[path], seen[path[:end]])
+        for folded, path in seen.items():
+            while folded := folded.rpartition("/")[0]:
+                if folded in seen:
+                    raise _clash(path, path)
         return cls(ordered)
 
     @classmethod
@@ -149,7 +149,9 @@ def _check_path(path: str) -> None:
     if path.startswith("/") or "\\" in path or "\0" in path:
         raise CacheError(f"{path!r} is not a plain relative path")
     if any(part in _NOT_PARTS for part in path.split("/")):
-        raise CacheError(f"{path!r} is not a plain relative path: it has an empty, '.' or '..' part")
+        raise CacheError(
+            f"{path!r} is not a plain relative path: it has an empty, '.' or '..' part"
+        )
 
 
 _DIGEST: Final = re.compile("[0-9a-f]{64}")

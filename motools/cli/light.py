@@ -8,6 +8,7 @@ every error, are left to Typer.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 from typer.core import TyperCommand, TyperGroup
 
 _NOT_PLAIN: Final = object()
+_COUNT: Final = re.compile("[1-9][0-9]{0,8}")
 
 
 class LightCommand(TyperCommand):
@@ -67,6 +69,8 @@ def _plain(annotation: Any, value: Any) -> Any:
         return value
     if annotation is Path and isinstance(value, str):
         return Path(value)
+    if annotation is int and isinstance(value, str) and _COUNT.fullmatch(value):
+        return int(value)
     if (
         isinstance(annotation, type)
         and issubclass(annotation, StrEnum)

@@ -118,10 +118,12 @@ class _Decoder:
         """A copy of a returned file."""
         return self._copy(name, self.read(name, path))
 
-    def directory(self, name: str, _path: str) -> Path:
+    def directory(self, form: list[str], _path: str) -> Path:
         """A copy of a returned directory."""
+        name, *empty = form
         target = self.copies / name
-        target.mkdir(parents=True, exist_ok=True)
+        for directory in (target, *(target / inner for inner in empty)):
+            directory.mkdir(parents=True, exist_ok=True)
         for inner, source in self.files.items():
             if name == "." or inner.startswith(f"{name}/"):
                 self._copy(inner, source)

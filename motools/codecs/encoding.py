@@ -164,7 +164,8 @@ class _Encoder:
             target = inside or self.names.new(value.name, "")
             if not inside:
                 shutil.copytree(value, target)
-            return {"@directory": target.relative_to(self.directory).as_posix()}
+            name = target.relative_to(self.directory).as_posix()
+            return {"@directory": [name, *_empty_directories(target)]}
         found = "is neither a file nor a directory" if value.exists() else "does not exist"
         raise ResultError(f"{path}: {value} {found}; a returned path names a result to keep")
 
@@ -209,6 +210,12 @@ _FORMS: Final[list[tuple[Callable[[Any], bool], Callable[[_Encoder, Any, str, in
     (lambda value: classes.is_pydantic(type(value)), _Encoder.pydantic),
     (_is_dataclass, _Encoder.dataclass),
 ]
+
+
+def _empty_directories(root: Path) -> list[str]:
+    """Those below a directory; a store keeps files only."""
+    inner = (path for path in root.rglob("*") if path.is_dir() and not any(path.iterdir()))
+    return sorted(path.relative_to(root).as_posix() for path in inner)
 
 
 def _inside(value: Path, directory: Path) -> Path | None:

@@ -18,8 +18,8 @@ PROVIDER_RECIPE: Final = 1
 class EvalConfig(Config):
     """An evaluation: which task, on which samples, with which generation settings.
 
-    None leaves a setting to the task. The task's name, its arguments and the
-    version statement are not hashed as such: what they lead to is (see
+    None leaves a setting to the task. In the key of an evaluation the task's name
+    and arguments are not text: what they lead to is there instead (see
     :class:`motools.evals.identity.TaskIdentity`).
 
     Attributes:
@@ -41,8 +41,8 @@ class EvalConfig(Config):
             show (file reads, services, containers): change it when they change.
     """
 
-    task: str = option(hashed=False)
-    task_args: dict[str, Any] = option({}, hashed=False)  # noqa: RUF009  (makes a new one each)
+    task: str
+    task_args: dict[str, Any] = option({})  # noqa: RUF009  (makes a new one each)
     epochs: int | None = option(None)
     limit: int | None = option(None)
     sample_ids: tuple[int | str, ...] | None = option(None)
@@ -52,7 +52,7 @@ class EvalConfig(Config):
     seed: int | None = option(None)
     stop: tuple[str, ...] | None = option(None)
     fail_on_error: bool | float | None = option(None)
-    version: str | None = option(None, hashed=False)
+    version: str | None = option(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,6 +44,7 @@ _OPAQUE: Final = frozenset(
 _KINDS: Final = ("stdlib", "platstdlib", "purelib", "platlib")
 _LISTING: Final = frozenset({"os.listdir", "os.scandir"})
 _DIRECTORY: Final = "directory"
+_ALL: Final = "="  # no variable can be called so
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 Signature = list[int] | str | None
@@ -57,8 +58,9 @@ class Dependencies:
     Attributes:
         files: path to signature, of everything read, looked for or missing.
         listed: directory to signature, of directories whose names were listed.
-        environment: variable to the digest of its value, or None where unset.
-            Values may be secrets, so they are not kept.
+        environment: variable to the digest of its value, or None where unset; ``=``
+            to the digest of all names, where they were listed. Values may be
+            secrets, so they are not kept.
         opaque: why the load cannot be remembered; empty if it can.
     """
 
@@ -79,10 +81,7 @@ def unchanged(dependencies: Mapping[str, Any]) -> bool:
         and all(
             signature_of(path, listed=True) == seen for path, seen in dependencies["listed"].items()
         )
-        and all(
-            variable_digest(name, os.environ.get(name)) == seen
-            for name, seen in dependencies["environment"].items()
-        )
+        and all(_digest_now(name) == seen for name, seen in dependencies["environment"].items())
     )
 
 
@@ -104,6 +103,17 @@ def variable_digest(name: str, value: str | None) -> str | None:
     return hash_bytes(f"{name}={value}".encode(errors="surrogateescape")).hex
 
 
+def _digest_now(name: str) -> str | None:
+    if name == _ALL:
+        return _digest_of_names(os.environ)
+    return variable_digest(name, os.environ.get(name))
+
+
+def _digest_of_names(names: Iterable[str]) -> str | None:
+    """A digest of which variables there are, for who reads them all."""
+    return variable_digest(_ALL, " ".join(sorted(names)))
+
+
 class Recorder:
     """Records what this process depends on while :meth:`recording`."""
 
@@ -118,9 +128,10 @@ class Recorder:
     def recording(self) -> Iterator[None]:
         """Record until the end of the block. An audit hook stays, so: once a process."""
         environ = type(os.environ)
-        read, stat = environ.__getitem__, os.stat
+        read, names, stat = environ.__getitem__, environ.__iter__, os.stat
         sys.addaudithook(self._audit)
         environ.__getitem__ = self._reading(read)  # type: ignore[method-assign]
+        environ.__iter__ = self._naming(names)  # type: ignore[method-assign]
         os.stat = self._looking(stat)
         self._active = True
         try:
@@ -129,6 +140,7 @@ class Recorder:
             self._active = False
             os.stat = stat
             environ.__getitem__ = read  # type: ignore[method-assign]
+            environ.__iter__ = names  # type: ignore[method-assign]
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._active:
@@ -136,7 +148,7 @@ class Recorder:
         if event == "open":
             self._opened(*arguments)
         elif event == "import":
-            self._imported(arguments[0], arguments[2])
+            self._imported(*arguments[:3])
         elif event in _LISTING:
             # The import system lists directories for itself; `_imported` covers it.
             caller = sys._getframe(1)  # noqa: SLF001  (the only way to know who lists)
@@ -152,10 +164,13 @@ class Recorder:
         else:
             self._see(path)
 
-    def _imported(self, module: str, search: Any) -> None:
-        """Note where else a top-level module would be found, since it may appear there."""
-        if "." in module:
-            return
+    def _imported(self, module: str, file: Any, search: Any) -> None:
+        """Note where else a module would be found, since it may appear there."""
+        if file is not None:  # an extension module, which Python does not open by itself
+            self._see(file)
+        package, _, module = module.rpartition(".")
+        if package:
+            search = getattr(sys.modules.get(package), "__path__", ())
         for directory in search or ():
             for candidate in (module, f"{module}.py"):
                 self._see(os.path.join(directory, candidate))
@@ -187,6 +202,14 @@ class Recorder:
             return read(environ, name)
 
         return __getitem__
+
+    def _naming(self, names: Any) -> Any:
+        def __iter__(environ: Any) -> Any:  # noqa: N807
+            if self._active:
+                self.dependencies.environment[_ALL] = _digest_of_names(names(os.environ))
+            return names(environ)
+
+        return __iter__
 
     def _read_variable(self, name: str, read: Any) -> None:
         if name in self.dependencies.environment:

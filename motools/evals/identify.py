@@ -22,7 +22,7 @@ def main(request: dict[str, Any], _emit: Emit) -> dict[str, Any]:
 
     from motools.evals.loading import load_task, prepare
 
-    prepare(request["equivalent"])
+    prepare()
     from motools.evals.material import task_material
 
     with recorder.recording():

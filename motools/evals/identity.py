@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
@@ -28,6 +28,10 @@ _NAMESPACE: Final = "evaluation/1"
 """The number changes when the same task would be given another material."""
 
 _WORKER: Final = "motools.evals.identify"
+
+
+Equivalent: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
+"""Library -> classes of versions that count as one."""
 
 
 class Memo(Protocol):
@@ -77,7 +81,7 @@ def identify(
     memo: Memo,
     base_dir: str | os.PathLike[str] = ".",
     *,
-    equivalent: Sequence[Sequence[str]] = (),
+    equivalent: Equivalent | None = None,
 ) -> TaskIdentity:
     """Say what an evaluation is.
 
@@ -85,7 +89,7 @@ def identify(
         config: the task and the settings laid over it.
         memo: remembers the answer while nothing it depended on changes.
         base_dir: where a task file's relative path starts.
-        equivalent: classes of versions of Inspect that count as one, the one
+        equivalent: library -> classes of its versions that count as one, the one
             that stands for the class first.
 
     Raises:
@@ -93,9 +97,11 @@ def identify(
             pinned; the message has the place in the user's code.
         CanonicalError: a task argument has no canonical form.
     """
-    request = task_request(config, base_dir, equivalent)
+    request = task_request(config, base_dir, equivalent or {})
     subject = hash_bytes(canonical_json({**request, "cwd": os.getcwd()}, "EvalConfig")).hex
-    signature = f"{__version__} {sys.version} {os.environ.get('PYTHONPATH', '')}"
+    # Another environment may have other libraries, whatever is unchanged in this one.
+    place = f"{sys.prefix} {os.environ.get('PYTHONPATH', '')}"
+    signature = f"{__version__} {sys.version} {place}"
     known = memo.recall(_NAMESPACE, subject, signature)
     if known is None or not unchanged(known["dependencies"]):
         known = _load(request)
@@ -105,7 +111,7 @@ def identify(
 
 
 def task_request(
-    config: EvalConfig, base_dir: str | os.PathLike[str], equivalent: Sequence[Sequence[str]]
+    config: EvalConfig, base_dir: str | os.PathLike[str], equivalent: Equivalent
 ) -> dict[str, Value]:
     """What a worker needs to know to make the task again, as JSON."""
     task = config.task
@@ -122,7 +128,9 @@ def task_request(
         "limit": config.limit,
         "sample_ids": None if config.sample_ids is None else list(config.sample_ids),
         "version": config.version,
-        "equivalent": [list(group) for group in equivalent],
+        "equivalent": {
+            name: [list(group) for group in groups] for name, groups in equivalent.items()
+        },
     }
 
 

@@ -6,11 +6,10 @@ Everything here imports Inspect, which takes seconds: only workers do.
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import inspect
 import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -42,20 +41,14 @@ class Arguments(dict[str, Any]):
     raw: dict[str, Any]
 
 
-def prepare(equivalent: Sequence[Sequence[str]]) -> None:
+def prepare() -> None:
     """Import Inspect and have it keep the arguments of solvers and scorers made from now on.
-
-    Args:
-        equivalent: classes of versions of Inspect that count as one, the one
-            that stands for the class first.
 
     Raises:
         EvaluationError: this version of Inspect does not work as expected.
     """
     import inspect_ai._eval.loader
     from inspect_ai._util import registry
-
-    stand_for(representative(inspect_ai.__version__, equivalent))
 
     extract = getattr(registry, "extract_named_params", None)
     if extract is None:
@@ -74,22 +67,6 @@ def prepare(equivalent: Sequence[Sequence[str]]) -> None:
 
     registry.extract_named_params = extracting
     SourceFileLoader.get_code = _fresh_code  # type: ignore[method-assign,assignment]
-
-
-def representative(version: str, equivalent: Sequence[Sequence[str]]) -> str:
-    """The version that stands for ``version``: the first of the class it is in, or itself."""
-    return next((group[0] for group in equivalent if version in group), version)
-
-
-def stand_for(inspect_version: str) -> None:
-    """Let source digests that reach Inspect see this version of it."""
-    installed = importlib.metadata.version
-
-    def version(distribution_name: str) -> str:
-        known = distribution_name in ("inspect_ai", "inspect-ai")
-        return inspect_version if known else installed(distribution_name)
-
-    importlib.metadata.version = version
 
 
 def load_task(name: str, arguments: Mapping[str, Any]) -> Task:

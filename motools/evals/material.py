@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from motools import source
 from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
-from motools.evals.loading import representative
 from motools.evals.pinning import Pins
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ def task_material(task: Task, request: Mapping[str, Any]) -> dict[str, Value]:
     import inspect_ai
 
     _check(task)
-    inspect_version = representative(inspect_ai.__version__, request["equivalent"])
+    equivalent = request["equivalent"]
+    inspect_version = source.representative("inspect_ai", inspect_ai.__version__, equivalent)
     directory = Path(getattr(task, "__task_run_dir__", "."))
-    pins = Pins(request["version"], inspect_version, directory)
+    pins = Pins(request["version"], inspect_version, directory, equivalent)
     samples = [sample_digest(s, pins) for s in selected(task, request)]
     material: dict[str, Value] = {
         "task": {"name": task.name, "version": task.version},
@@ -181,7 +182,7 @@ def _listed(value: Value) -> Value:
 def _generation(task: Task, pins: Pins) -> dict[str, Value]:
     settings = task.config.model_dump(exclude_none=True)
     return {
-        name: pins.value(value, f"config.{name}")
+        name: value if type(value) is float else pins.value(value, f"config.{name}")
         for name, value in settings.items()
         if name not in _TRANSPORT
     }

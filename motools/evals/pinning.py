@@ -14,13 +14,14 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from motools import source
 from motools.digest import Value, canonical_json, hash_bytes, hash_file
 from motools.errors import SourceError
+from motools.evals.closures import cells_of, is_data
 from motools.evals.loading import Arguments
 from motools.source.objects import slots_of
 
@@ -48,13 +49,21 @@ class Pins:
         version: the user's statement of what source cannot show, or None.
         inspect_version: what stands for Inspect's version.
         directory: where the task's relative paths start.
+        equivalent: library -> classes of its versions that count as one.
     """
 
-    def __init__(self, version: str | None, inspect_version: str, directory: Path) -> None:
+    def __init__(
+        self,
+        version: str | None,
+        inspect_version: str,
+        directory: Path,
+        equivalent: Mapping[str, Sequence[Sequence[str]]],
+    ) -> None:
         self.models: set[str] = set()
         self._version = version
         self._inspect_version = inspect_version
         self._directory = directory
+        self._equivalent = equivalent
         self._open: list[int] = []
 
     def value(self, value: Any, path: str) -> Value:
@@ -63,6 +72,8 @@ class Pins:
         Raises:
             SourceError: there is none; the message has ``path``.
         """
+        if type(value) is float and value.is_integer():
+            return {"$float": repr(value)}  # 1 and 1.0 are not one in a prompt
         if value is None or type(value) in _SCALARS:
             return value  # type: ignore[no-any-return]
         if id(value) in self._open:
@@ -140,27 +151,29 @@ class Pins:
         form: Value
         match value:
             case enum.Enum():
-                form = {"enum": type(value).__qualname__, "value": self.value(value.value, path)}
+                form = {"$enum": type(value).__qualname__, "value": self.value(value.value, path)}
             case Mapping():
                 form = self._mapping(value, path)
             case set() | frozenset():
                 items = [self.value(item, path) for item in value]
-                form = {"set": sorted(items, key=canonical_json)}
-            case list() | tuple():
+                form = {"$set": sorted(items, key=canonical_json)}
+            case list():
                 form = [self.value(item, f"{path}[{i}]") for i, item in enumerate(value)]
+            case tuple():
+                form = {"$tuple": self.value(list(value), path)}
             case bytes():
-                form = {"blake3": hash_bytes(value).hex}
+                form = {"$bytes": hash_bytes(value).hex}
             case PurePath():
                 form = self.content(str(value), path)
             case _:
-                form = {"pattern": value.pattern, "flags": value.flags}
+                form = {"$pattern": value.pattern, "flags": value.flags}
         return form
 
     def _mapping(self, value: Mapping[Any, Any], path: str) -> Value:
-        if all(type(key) is str for key in value):
+        if all(type(key) is str and key[:1] != "$" for key in value):
             return {key: self.value(item, f"{path}.{key}") for key, item in value.items()}
         pairs = [[self.value(k, path), self.value(v, f"{path}[{k!r}]")] for k, v in value.items()]
-        return {"mapping": sorted(pairs, key=canonical_json)}
+        return {"$mapping": sorted(pairs, key=canonical_json)}
 
     def _component(self, value: Any, path: str) -> Value:
         """A solver, scorer, metric, tool, agent or reducer."""
@@ -204,11 +217,11 @@ class Pins:
         The factory's source and parameters say everything else about a closure,
         but a template that the factory read from a file shows up only here.
         """
-        cells = _cells(value) if inspect.isfunction(value) else getattr(value, "__dict__", {})
+        cells = cells_of(value) if inspect.isfunction(value) else getattr(value, "__dict__", {})
         data = {
             name: self.value(cell, f"{path}.{name}")
             for name, cell in sorted(cells.items())
-            if name not in known and not name.startswith("__") and _is_news(cell, known)
+            if name not in known and not name.startswith("__") and is_data(cell)
         }
         if cells.get("limits") and getattr(value, "__qualname__", "").startswith("as_solver."):
             data["limits"] = self.value(cells["limits"], f"{path}.limits")
@@ -239,14 +252,14 @@ class Pins:
     def _code(self, value: Any, path: str) -> Value:
         """A function or class: its source, as far as it reaches, and what its closure holds."""
         form = self._source(value, path)
-        cells = _cells(value) if inspect.isfunction(value) else {}
+        cells = cells_of(value) if inspect.isfunction(value) else {}
         if cells:
             form["closure"] = self._mapping(cells, path)
         return form
 
     def _source(self, value: Any, path: str) -> dict[str, Value]:
         try:
-            return {"digest": source.describe(value).digest}
+            return {"digest": source.describe(value, equivalent=self._equivalent).digest}
         except SourceError as problem:
             if self._version is None:
                 raise SourceError(
@@ -264,6 +277,7 @@ class Pins:
             return {"method": value.__name__, "of": self.value(value.__self__, path)}
         if dataclasses.is_dataclass(value):
             state = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+            state |= getattr(value, "__dict__", {})
         elif hasattr(value, "model_fields_set"):
             state = {name: item for name, item in value if item is not None}
         elif hasattr(value, "__dict__"):
@@ -278,27 +292,3 @@ class Pins:
                 "key; give plain values, or state what it is with EvalConfig(version=...)"
             )
         return {"class": self._code(type(value), path), "state": self._mapping(state, path)}
-
-
-def _cells(function: types.FunctionType) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # a name that the factory never bound
-            continue
-    return found
-
-
-def _is_news(cell: Any, known: Mapping[str, Any]) -> bool:
-    return _is_data(cell) and not any(cell is value for value in known.values())
-
-
-def _is_data(value: Any) -> bool:
-    if value is None or type(value) in _SCALARS:
-        return True
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return all(_is_data(item) for item in value)
-    if type(value) is dict:
-        return all(_is_data(item) for pair in value.items() for item in pair)
-    return isinstance(value, bytes)

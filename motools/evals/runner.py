@@ -50,7 +50,7 @@ class EvaluationJob:
     directory: Path
     scratch: Path
     base_dir: str | os.PathLike[str] = "."
-    equivalent: Sequence[Sequence[str]] = ()
+    equivalent: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     on_event: Emit = _ignore
     lock_fds: tuple[int, ...] = ()
 

@@ -46,7 +46,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     from motools.evals.loading import load_task, prepare
 
-    prepare(request["task"]["equivalent"])
+    prepare()
     task = load_task(request["task"]["task"], request["task"]["task_args"])
     material = request["material"]
     _require_same(task, request)

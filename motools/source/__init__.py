@@ -11,6 +11,7 @@ names looked up at run time, globals that change) is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
@@ -19,8 +20,9 @@ from typing import Any, Final
 from motools.digest import canonical_json, hash_bytes
 from motools.source.objects import name_of
 from motools.source.reach import SCHEMA, Walk
+from motools.source.stated import stated
 
-__all__ = ["SourceDigest", "describe"]
+__all__ = ["SourceDigest", "describe", "representative"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def describe(
     Args:
         obj: what to describe. Describing a function again costs microseconds, and
             a global, default or captured value that has changed meanwhile is seen.
-        version: describes it by its qualified name and this text alone.
+        version: describes it by its qualified name and this text, with what it was
+            bound to and the plain values that it captured.
         equivalent: distribution -> classes of versions that count as the first of
             their class, as in ``{"numpy": [["2.1.0", "2.1.1"]]}``.
 
@@ -64,20 +67,35 @@ def describe(
             the function and the line, and ``version=`` as the way out.
     """
     if version is not None:
-        name = name_of(obj)
-        material = canonical_json({"schema": SCHEMA, "name": name, "version": version})
-        return SourceDigest(hash_bytes(material).hex, {name: version})
+        material = canonical_json({"schema": SCHEMA, **stated(obj, version)})
+        return SourceDigest(hash_bytes(material).hex, {name_of(obj): version})
     known = _KNOWN.get(id(obj))
     if known is None or not known[0].watch.holds():
         known = _walked(obj)
     walk, described = known
     if not equivalent:
         return described
-    versions = {
-        name: next((same[0] for same in equivalent.get(name, ()) if found in same), found)
-        for name, found in walk.packages.items()
-    }
+    versions = {n: representative(n, found, equivalent) for n, found in walk.packages.items()}
     return replace(described, digest=walk.digest(versions))
+
+
+def representative(
+    distribution: str, version: str, equivalent: Mapping[str, Sequence[Sequence[str]]]
+) -> str:
+    """The version that stands for this one: the first of the class it is in, or itself.
+
+    Args:
+        distribution: whose version it is; spelled as on any index.
+        version: the one that is installed.
+        equivalent: as for :func:`describe`.
+    """
+    wanted = _canonical(distribution)
+    groups = [g for name, each in equivalent.items() if _canonical(name) == wanted for g in each]
+    return next((group[0] for group in groups if version in group), version)
+
+
+def _canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()  # as PEP 503 compares names
 
 
 def _walked(obj: Any) -> tuple[Walk, SourceDigest]:

@@ -16,8 +16,8 @@ from motools.errors import SourceError
 from motools.source import rules
 from motools.source.bindings import Import
 from motools.source.bindings import Unit as Node
-from motools.source.objects import GONE, content_of
-from motools.source.origin import Origin, of_live_module, of_module
+from motools.source.objects import GONE, class_origin, content_of, name_of
+from motools.source.origin import Origin, of_file, of_live_module, of_module
 from motools.source.scopes import Use, path_of
 
 Watch: TypeAlias = Callable[[Mapping[str, Any], str, Any], None]
@@ -87,10 +87,11 @@ def resolve(use: Use, unit: Unit, watch: Watch) -> tuple[str, Any]:
         if name in vars(target) or found is GONE:
             watch(vars(target), name, found)
         target, length = found, length + 1
-    if isinstance(target, FunctionType) and use.path[length:] and use.path[length] in vars(target):
+    if isinstance(target, FunctionType) and use.path[length:]:
         name = use.path[length]
-        watch(vars(target), name, vars(target)[name])
-        target, length = vars(target)[name], length + 1
+        watch(vars(target), name, vars(target).get(name, GONE))
+        if name in vars(target):
+            target, length = vars(target)[name], length + 1
     if isinstance(target, ModuleType):
         target = External(target.__name__)
     if isinstance(target, External):
@@ -108,7 +109,7 @@ def check(use: Use, path: str, target: Any, unit: Unit) -> None:
         SourceError: it reads files or the environment, looks names up at run time,
             or changes what outlives the call.
     """
-    reason = rules.of_object(target, use.call)
+    reason = None
     if isinstance(target, External):
         module, _, name = target.name.partition(".")
         if module == "builtins":
@@ -119,8 +120,17 @@ def check(use: Use, path: str, target: Any, unit: Unit) -> None:
         reason = f"changes {path}, which outlives the call"
     elif path == "__file__":
         reason = "reads __file__, and so depends on files beside it"
+    elif _is_of_library(target):
+        rest = use.path[path.count(".") + 1 :]
+        reason = rules.of_object(target, ".".join((name_of(target), *rest)), use.call)
     if reason is not None:
         unit.refuse(use.line, reason)
+
+
+def _is_of_library(target: Any) -> bool:
+    if isinstance(target, FunctionType):
+        return of_file(target.__code__.co_filename) is not Origin.OWN
+    return class_origin(target if isinstance(target, type) else type(target)) is not Origin.OWN
 
 
 def check_methods(calls: list[ast.Call], known: set[int], unit: Unit) -> None:
@@ -167,7 +177,7 @@ def is_motools(decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:
 def _root(use: Use, unit: Unit, watch: Watch) -> Any:
     name = use.path[0]
     if use.imported is not None:
-        return _imported(use.imported, unit.namespace)
+        return _imported(use.imported, unit.namespace, watch)
     if name in unit.cells:
         return content_of(unit.cells[name])
     target = unit.namespace.get(name, GONE)
@@ -177,7 +187,7 @@ def _root(use: Use, unit: Unit, watch: Watch) -> Any:
     return target
 
 
-def _imported(imported: Import, namespace: Mapping[str, Any]) -> Any:
+def _imported(imported: Import, namespace: Mapping[str, Any], watch: Watch) -> Any:
     module = imported.module
     if imported.level:
         package = namespace.get("__package__") or ""
@@ -192,8 +202,12 @@ def _imported(imported: Import, namespace: Mapping[str, Any]) -> Any:
             return External(f"{module}.{imported.name}")
         return External(module if imported.aliased else top)
     found = importlib.import_module(module)
+    watch(sys.modules, module, found)
     if imported.name is None:
         return found if imported.aliased else sys.modules[top]
     if not hasattr(found, imported.name) and hasattr(found, "__path__"):
-        return importlib.import_module(f"{module}.{imported.name}")
-    return getattr(found, imported.name, GONE)
+        importlib.import_module(f"{module}.{imported.name}")
+    target = getattr(found, imported.name, GONE)
+    if imported.name in vars(found) or target is GONE:
+        watch(vars(found), imported.name, target)
+    return target

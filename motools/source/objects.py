@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CellType, FunctionType, MethodType
 from typing import Any, Final
@@ -16,12 +17,18 @@ from motools.source.origin import Origin, of_file, of_module
 GONE: Final = object()
 """Stands for a name that leads to nothing."""
 
+_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or as if
+_PYTHON: Final = frozenset({"__dict__", "__slots__"})
+
 
 def name_of(value: Any) -> str:
     """What to call a value: its module and qualified name, or its type's."""
     named = value if isinstance(getattr(value, "__qualname__", None), str) else type(value)
     module = str(getattr(named, "__module__", None) or "builtins")
-    return f"{module_name(module, getattr(value, '__globals__', None))}.{named.__qualname__}"
+    if module == "__main__":
+        # A wrapper has the module of what it wraps, and the globals of whoever made it.
+        module = module_name(module, getattr(inspect.unwrap(value), "__globals__", None))
+    return f"{module}.{named.__qualname__}"
 
 
 def module_name(name: str, namespace: Mapping[str, Any] | None = None) -> str:
@@ -106,12 +113,34 @@ def owner_of(function: FunctionType) -> type | None:
 def functions_of(cls: type) -> Iterator[FunctionType]:
     """The functions in a class that have source, generated ones excepted."""
     for member in vars(cls).values():
-        parts = [
-            getattr(member, name, None) for name in ("__func__", "fget", "fset", "fdel", "func")
-        ]
-        for part in (member, *parts):
-            if isinstance(part, FunctionType) and not _is_generated(part):
-                yield part
+        yield from functions_in(member)
+
+
+def functions_in(member: Any) -> list[FunctionType]:
+    """The functions with source in an attribute of a class: a method, a property's, ..."""
+    parts = [getattr(member, name, None) for name in ("__func__", "fget", "fset", "fdel", "func")]
+    return [
+        part
+        for part in (member, *parts)
+        if isinstance(part, FunctionType) and not _is_generated(part)
+    ]
+
+
+def cells_of(members: Iterable[FunctionType]) -> dict[str, CellType]:
+    """What the methods of a class captured, but for the class itself."""
+    cells: dict[str, CellType] = {}
+    for member in members:
+        cells |= zip(member.__code__.co_freevars, member.__closure__ or (), strict=True)
+    cells.pop("__class__", None)
+    return cells
+
+
+def is_made_in_python(cls: type) -> bool:
+    """Whether a class keeps its state in attributes, where it can be read."""
+    if class_origin(cls) is Origin.OWN:
+        return True
+    written = any(isinstance(member, FunctionType) for member in vars(cls).values())
+    return bool(cls.__flags__ & _HEAP_TYPE) and (written or bool(_PYTHON & vars(cls).keys()))
 
 
 def _is_generated(function: FunctionType) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import json
 import re
 import site
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from motools.digest import hash_bytes
 from motools.errors import SourceError
 
 
@@ -27,6 +29,7 @@ class Origin(Enum):
 
 
 _BUILD: Final = re.compile(r"\+(cpu|xpu|cu\d+|rocm[\d.]+)$")
+_INSTALLATION: Final = re.compile(r"^\.\.|\.dist-info/|__pycache__")
 _MOTOOLS: Final = str(Path(__file__).parents[1])
 
 
@@ -68,6 +71,21 @@ def of_module(name: str) -> Origin:
     return _of_distribution(top)
 
 
+def public_name(module: str, name: str) -> str:
+    """Where the standard library offers a name: in the outermost module that has it.
+
+    Where it keeps a name differs between Python versions.
+    """
+    top, *inner = module.lstrip("_").split(".")
+    first = name.partition(".")[0]
+    found = getattr(sys.modules.get(module), first, None)
+    places = [".".join([top, *inner[:end]]) for end in range(len(inner) + 1)]
+    for place in places:
+        if found is not None and getattr(sys.modules.get(place), first, None) is found:
+            return f"{place}.{name}"
+    return f"{places[-1]}.{name}"
+
+
 def packages(name: str) -> dict[str, str]:
     """The distributions that provide a module, with their versions.
 
@@ -98,8 +116,23 @@ def _packages(top: str) -> dict[str, str]:
 
 
 def _version(name: str) -> str:
+    distribution = importlib.metadata.distribution(name)
     # A laptop plans the same keys as a worker, whose build is for another accelerator.
-    return _BUILD.sub("", importlib.metadata.version(name))
+    version = _BUILD.sub("", distribution.version)
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if "vcs_info" in origin:
+        return f"{version}+{origin['vcs_info'].get('commit_id')}"
+    if str(origin.get("url", "")).startswith("file:"):
+        return f"{version}+{_content(distribution)}"
+    return version
+
+
+def _content(distribution: importlib.metadata.Distribution) -> str:
+    """A digest of what was installed from a directory: its version may stay as it changes."""
+    lines = (distribution.read_text("RECORD") or "").splitlines()
+    # Scripts begin with the path of an interpreter; the rest of these tell of the installation.
+    kept = [line for line in lines if not _INSTALLATION.search(line)]
+    return hash_bytes("\n".join(sorted(kept)).encode()).hex
 
 
 @functools.cache

@@ -23,7 +23,9 @@ from blake3 import blake3
 
 from motools.digest import Value, canonical_json
 from motools.errors import CanonicalError, SourceError
-from motools.source.files import class_node, function_node
+from motools.source.classes import describe_class
+from motools.source.files import function_node
+from motools.source.instances import describe_instance, describe_method
 from motools.source.names import (
     External,
     Unit,
@@ -38,22 +40,17 @@ from motools.source.names import (
 from motools.source.normalise import digest
 from motools.source.objects import (
     GONE,
-    class_file,
-    class_origin,
     content_of,
-    functions_of,
     is_own_callable,
     is_plain,
     is_published,
     leads_to_own,
     module_name,
     name_of,
-    namespace_of,
     owner_of,
-    slots_of,
     wrapped_by,
 )
-from motools.source.origin import Origin, of_file, of_module, packages
+from motools.source.origin import Origin, of_file, of_module, packages, public_name
 from motools.source.scopes import Use, uses
 from motools.source.watch import Watch, may_change
 from motools.tags import encode
@@ -68,7 +65,6 @@ _STATELESS: Final = (
 )
 _TYPE_NAMES: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple, typing.NewType)
 _RECIPES: Final = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
-_PLAIN: Final = frozenset({bool, int, float, str, bytes, list, tuple, dict, set, frozenset})
 
 
 class Walk:
@@ -88,7 +84,7 @@ class Walk:
         self._places: list[str] = []  # for errors: who led to each object, by what name
         self._holder = ""
         self._labels: dict[int, int] = {}
-        self._refer(root)
+        self.refer(root)
         nodes: list[Value] = []
         while len(nodes) < len(self._objects):
             nodes.append(self._describe(self._objects[len(nodes)]))
@@ -103,18 +99,19 @@ class Walk:
         material = {"schema": SCHEMA, "nodes": self._nodes, "packages": versions}
         return blake3(canonical_json(material)).hexdigest()
 
-    def _refer(self, value: Any, path: str = "") -> Value:
+    def refer(self, value: Any, path: str = "") -> Value:
+        """The number of an object, which is described in its turn."""
         label = self._labels.setdefault(id(value), len(self._objects))
         if label == len(self._objects):
             self._objects.append(value)
             self._places.append(f"{self._holder} depends on {path}: " if path else "")
         return {"$node": label}
 
-    def _value(self, value: Any, holder: str, name: str) -> Value:
+    def value(self, value: Any, holder: str, name: str) -> Value:
         """A value that source leads to, watched if it can change in place."""
 
         def again() -> Value:
-            return encode(value, name, self._refer)
+            return self.encoded(value, name)
 
         self._holder = holder
         try:
@@ -129,7 +126,12 @@ class Walk:
             ) from problem
         return encoded
 
-    def _place(self, value: Any) -> str:
+    def encoded(self, value: Any, name: str) -> Value:
+        """A value in canonical form; functions, classes and objects by their number."""
+        return encode(value, name, self.refer)
+
+    def place_of(self, value: Any) -> str:
+        """Who led to an object, and by what name, to begin an error with."""
         return self._places[self._labels[id(value)]]
 
     def _describe(self, value: Any) -> Value:  # noqa: PLR0911 - one return for each kind
@@ -137,61 +139,39 @@ class Walk:
         if isinstance(value, FunctionType):
             return self._function(value)
         if isinstance(value, type) and not isinstance(value, types.GenericAlias):
-            return self._class(value)
+            return describe_class(self, value)
         if isinstance(value, MethodType):
-            return {"method": self._refer(value.__func__), "of": self._part(value.__self__, holder)}
+            return describe_method(self, value)
         if isinstance(value, functools.partial):
-            given: Value = [self._part(value.args, holder), self._part(value.keywords, holder)]
-            return {"partial": self._refer(value.func), "arguments": given}
+            given: Value = [self.part(value.args, holder), self.part(value.keywords, holder)]
+            return {"partial": self.refer(value.func), "arguments": given}
         if isinstance(value, ModuleType):
-            return self._external(External(value.__name__))
+            return self._module(value.__name__)
         if isinstance(value, (*_STATELESS, *_TYPE_NAMES)) or type(value) is object:
             return {"named": [type(value).__qualname__, getattr(value, "__name__", "")]}
         if isinstance(value, _RECIPES):
-            return {"made": [type(value).__qualname__, self._part(value.__reduce__()[1:], holder)]}
+            return {"made": [type(value).__qualname__, self.part(value.__reduce__()[1:], holder)]}
         if (origin := typing.get_origin(value)) is not None:
-            arguments = [self._part(item, holder) for item in typing.get_args(value)]
-            return {"alias": [self._part(origin, holder), arguments]}
-        return self._instance(value, holder)
+            arguments = [self.part(item, holder) for item in typing.get_args(value)]
+            return {"alias": [self.part(origin, holder), arguments]}
+        return describe_instance(self, value)
 
-    def _part(self, value: Any, holder: str) -> Value:
-        return self._value(value, holder, type(value).__qualname__)
+    def part(self, value: Any, holder: str) -> Value:
+        """:meth:`value` for what has no name of its own."""
+        return self.value(value, holder, type(value).__qualname__)
 
-    def _instance(self, value: Any, holder: str) -> Value:
-        own = class_origin(type(value)) is Origin.OWN
-        if not own and (wrapped := getattr(value, "__wrapped__", None)) is not None:
-            self.watch.attribute(value, "__wrapped__", wrapped)
-            return {"wrapped": self._refer(wrapped), "by": self._refer(type(value))}
-        if not own and callable(value) and isinstance(getattr(value, "__qualname__", None), str):
-            # A function that is not written in Python: of the builtins, a ufunc, ...
-            module = getattr(value, "__module__", None) or type(value.__self__).__module__
-            return self._external(External(f"{module}.{value.__qualname__}"))
-        state = getattr(value, "__dict__", GONE)
-        if not own and state != {}:
-            raise SourceError(
-                f"{self._place(value)}an object of {holder} has a state that cannot be read. "
-                "Pass what it does as an argument, or describe the function by hand with "
-                'version="..."'
-            )
-        names = [name for cls in type(value).__mro__ for name in slots_of(cls)]
-        fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        for name, found in fields.items():
-            self.watch.attribute(value, name, found)
-        if isinstance(state, dict):
-            fields |= state
-            for name, found in state.items():
-                self.watch.item(state, name, found)
-            self.watch.value(lambda: sorted(state), canonical_json(sorted(state)))
-        encoded = {name: self._value(fields[name], holder, name) for name in sorted(fields)}
-        return {"instance": self._refer(type(value)), "state": encoded}
-
-    def _external(self, target: External) -> Value:
-        module, _, rest = target.name.partition(".")
+    def external(self, module: str, name: str) -> Value:
+        """A name of a library: by its distribution, or where the standard library offers it."""
         if of_module(module) is Origin.PACKAGE:
             self.packages |= packages(module)
-            return {"external": target.name}
-        # Where the standard library keeps a name differs between Python versions.
-        return {"external": f"{module.lstrip('_')}.{rest.rpartition('.')[2]}"}
+            return {"external": f"{module}.{name}"}
+        return {"external": public_name(module, name)}
+
+    def _module(self, name: str) -> Value:
+        """A module of a library, or a name in one that need not be imported."""
+        if of_module(name.partition(".")[0]) is Origin.PACKAGE:
+            self.packages |= packages(name)
+        return {"external": name.lstrip("_")}
 
     def _function(self, function: FunctionType) -> Value:
         code = function.__code__
@@ -208,31 +188,31 @@ class Walk:
         self.parts[name] = digest(node)
         return {
             "source": digest(node),
-            "names": self._names(unit),
-            "captured": self._captured(cells, holder),
+            "names": self.names(unit),
+            "captured": self.captured(cells, holder),
             "defaults": [
-                self._value(function.__defaults__, holder, "defaults"),
-                self._value(function.__kwdefaults__, holder, "defaults"),
+                self.value(function.__defaults__, holder, "defaults"),
+                self.value(function.__kwdefaults__, holder, "defaults"),
             ],
-            "owner": None if owner is None else self._refer(owner),
+            "owner": None if owner is None else self.refer(owner),
         }
 
     def _foreign(self, function: FunctionType) -> Value:
         """A library's function: by name, with what it was made from if it was made by a call."""
         module = function.__globals__.get("__name__", "")
-        name = External(f"{module}.{function.__code__.co_qualname}")
+        name = function.__code__.co_qualname
         if is_published(function):
-            return {"by": self._external(name)}
+            return {"by": self.external(module, name)}
 
         def inner() -> Value:
-            return [self._refer(item) for item in wrapped_by(function) if is_own_callable(item)]
+            return [self.refer(item) for item in wrapped_by(function) if is_own_callable(item)]
 
         wrapped = inner()
         self.watch.value(inner, canonical_json(wrapped))
         # A decorator's arguments stand in the source of what it decorates, so of its wrapper
         # only plain values need to be read; whatever else a package made must be read whole.
         decorates = any(map(leads_to_own, wrapped_by(function)))
-        holder, held = f"{name_of(function)}, made by {name.name},", {}
+        holder, held = f"{name_of(function)}, made by {module}.{name},", {}
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         for free, cell in sorted(cells, key=lambda pair: pair[0]):
             content = content_of(cell)
@@ -240,66 +220,26 @@ class Walk:
             if content is GONE or isinstance(content, ModuleType):
                 continue
             if is_plain(content) or not (decorates or of_module(module) is Origin.STDLIB):
-                held[free] = self._value(content, holder, free)
-        return {"wrapped": wrapped, "by": self._external(name), "held": held}
+                held[free] = self.value(content, holder, free)
+        return {"wrapped": wrapped, "by": self.external(module, name), "held": held}
 
-    def _class(self, cls: type) -> Value:
-        if class_origin(cls) is not Origin.OWN:
-            return self._external(External(f"{cls.__module__}.{cls.__qualname__}"))
-        members = list(functions_of(cls))
-        namespace, filename = namespace_of(cls, members), class_file(cls, members)
-        name, holder = name_of(cls), f"{name_of(cls)} ({filename})"
-        node = class_node(cls, filename, namespace)
-        if node is None:
-            return self._made_class(cls, holder)
-        cells = _cells(members)
-        self.parts[name] = digest(node)
-        for attribute, member in vars(cls).items():
-            if not _is_internal(attribute):
-                self.watch.item(vars(cls), attribute, member)
-        return {
-            "source": digest(node),
-            "names": self._names(
-                Unit(name, filename, node, namespace, cells, "<locals>" in cls.__qualname__)
-            ),
-            "captured": self._captured(cells, holder),
-            "bases": [self._refer(base) for base in cls.__bases__ if base is not object],
-            "metaclass": None if type(cls) is type else self._refer(type(cls)),
-            "values": {
-                attribute: self._value(member, holder, attribute)
-                for attribute, member in sorted(vars(cls).items())
-                if type(member) in _PLAIN and not _is_internal(attribute)
-            },
-            # Methods that were put there from elsewhere are not in the class's source.
-            "added": {
-                member.__qualname__: self._refer(member)
-                for member in members
-                if member.__qualname__.rpartition(".")[0] != cls.__qualname__
-            },
-        }
-
-    def _made_class(self, cls: Any, holder: str) -> Value:
-        """A class that ``namedtuple(...)`` made, which has no source."""
-        if cls.__bases__ == (tuple,) and hasattr(cls, "_field_defaults"):
-            defaults = self._part(cls._field_defaults, holder)
-            self.parts[name_of(cls)] = blake3(canonical_json(list(cls._fields))).hexdigest()
-            return {"named_tuple": [cls.__name__, list(cls._fields), defaults]}
-        raise SourceError(
-            f"{self._place(cls)}the source of class {holder} is out of reach; describe the "
-            'function by hand with version="..."'
-        )
-
-    def _captured(self, cells: Mapping[str, CellType], holder: str) -> Value:
+    def captured(self, cells: Mapping[str, CellType], holder: str) -> Value:
+        """What functions captured from around them."""
         captured: dict[str, Value] = {}
         for name in sorted(cells):
             content = content_of(cells[name])
             self.watch.attribute(cells[name], "cell_contents", content)
             # Each use of a module names what it takes from it, so it is not entered whole.
             if content is not GONE and not isinstance(content, ModuleType):
-                captured[name] = self._value(content, holder, name)
+                captured[name] = self.value(content, holder, name)
         return captured
 
-    def _names(self, unit: Unit) -> Value:
+    def names(self, unit: Unit) -> Value:
+        """What each name from outside leads to.
+
+        Raises:
+            SourceError: a use that source does not pin.
+        """
         found, calls = uses(unit.node)
         known: set[int] = set()
         names: dict[str, Value] = {}
@@ -319,8 +259,8 @@ class Walk:
         if target is GONE:
             return {"$undefined": None}
         if isinstance(target, External):
-            return self._external(stem(target, use))
-        encoded = self._value(target, f"{unit.name} ({unit.filename})", path)
+            return self._module(stem(target, use).name)
+        encoded = self.value(target, f"{unit.name} ({unit.filename})", path)
         if not (isinstance(encoded, dict) and "$node" in encoded):
             module = module_name(str(unit.namespace.get("__name__", "")), unit.namespace)
             self.parts[f"{module}.{path}"] = blake3(canonical_json(encoded)).hexdigest()
@@ -340,16 +280,3 @@ def _without_tasks(node: Any, namespace: Mapping[str, Any]) -> Any:
 def _order(use: Use) -> tuple[Any, ...]:
     imported = use.imported
     return use.path, use.line, (imported.module, imported.name or "") if imported else ("", "")
-
-
-def _cells(members: list[FunctionType]) -> dict[str, CellType]:
-    """What the methods of a class captured, but for the class itself."""
-    cells: dict[str, CellType] = {}
-    for member in members:
-        cells |= zip(member.__code__.co_freevars, member.__closure__ or (), strict=True)
-    cells.pop("__class__", None)
-    return cells
-
-
-def _is_internal(attribute: str) -> bool:
-    return attribute.startswith("_") and attribute.endswith("_")

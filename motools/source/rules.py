@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import ast
-import codecs
-import glob
-import importlib
-import io
 import os
 import sys
 from typing import Final
@@ -25,42 +21,62 @@ _FILE: Final = _PINS["open"]
 _ENVIRONMENT: Final = "reads the environment of the process"
 _IMPORT: Final = _PINS["__import__"]
 
+_PROGRAM: Final = "runs another program, whose source is out of reach"
+_STEP: Final = "runs a step on files of its own: what they hold is not in the key of the caller"
+
 _DOTTED: Final[dict[str, str]] = {
     **dict.fromkeys(("os.environ", "os.environb", "os.getenv", "os.getenvb"), _ENVIRONMENT),
     **dict.fromkeys(("sys.argv", "sys.stdin", "os.getcwd", "pathlib.Path.cwd"), _ENVIRONMENT),
     **dict.fromkeys(("importlib.import_module", "importlib.reload", "sys.modules"), _IMPORT),
     **dict.fromkeys(("runpy.run_path", "runpy.run_module"), _IMPORT),
-    **dict.fromkeys(("os.listdir", "os.scandir", "os.walk", "os.open", "os.popen"), _FILE),
+    **dict.fromkeys(
+        ("os.listdir", "os.scandir", "os.walk", "os.open", "os.stat", "os.lstat"), _FILE
+    ),
     **dict.fromkeys(("glob.glob", "glob.iglob", "fileinput.input", "shelve.open"), _FILE),
     **dict.fromkeys(("linecache.getline", "linecache.getlines", "sqlite3.connect"), _FILE),
-    **dict.fromkeys(("numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "numpy.fromfile"), _FILE),
-    **dict.fromkeys(("torch.load", "datasets.load_dataset", "datasets.load_from_disk"), _FILE),
+    **dict.fromkeys(("subprocess", "os.system", "os.popen", "os.posix_spawn"), _PROGRAM),
 }
+"""Names by their dotted path from the module that they are imported from."""
 
-_OPENERS: Final = frozenset(
-    {"io.open", "codecs.open", "gzip.open", "bz2.open", "lzma.open", "tokenize.open"}
+_NAMES: Final[dict[str, dict[str, str]]] = {
+    "os": dict.fromkeys(("exists", "isfile", "isdir", "getsize", "getmtime", "lexists"), _FILE),
+    "numpy": dict.fromkeys(("load", "loadtxt", "genfromtxt", "fromfile", "memmap"), _FILE),
+    "torch": {"load": _FILE},
+    "joblib": {"load": _FILE},
+    "zipfile": {"ZipFile": _FILE},
+    "h5py": {"File": _FILE},
+    "safetensors": dict.fromkeys(("load_file", "safe_open"), _FILE),
+    "datasets": dict.fromkeys(("load_dataset", "load_from_disk"), _FILE),
+    "inspect_ai": dict.fromkeys(
+        (
+            *("json_dataset", "csv_dataset", "file_dataset", "hf_dataset"),
+            *("read_eval_log", "read_eval_log_sample", "read_eval_log_samples"),
+        ),
+        _FILE,
+    ),
+    "motools": {"from_jsonl": _FILE, "fine_tune": _STEP, "evaluate": _STEP},
+}
+"""Names in a library, wherever in it they are kept."""
+
+_TABLES: Final = frozenset({"pandas", "polars", "pyarrow", "dask", "geopandas"})
+_ANYWHERE: Final = frozenset({"from_pretrained", "imread"})
+_METHODS: Final = frozenset(
+    {"read_text", "read_bytes", "iterdir", "rglob", "glob"}
+    | {"exists", "is_file", "is_dir", "stat", "lstat", "from_pretrained"}
 )
-
-_METHODS: Final = frozenset({"read_text", "read_bytes", "iterdir", "rglob"})
-
 _OBJECTS: Final = {
     id(found): name
     for name, found in {
         "os.environ": os.environ,
         "os.environb": getattr(os, "environb", None),
-        "os.getenv": os.getenv,
-        "os.getcwd": os.getcwd,
-        "os.listdir": os.listdir,
-        "os.scandir": os.scandir,
-        "os.walk": os.walk,
         "sys.argv": sys.argv,
         "sys.modules": sys.modules,
-        "importlib.import_module": importlib.import_module,
-        "glob.glob": glob.glob,
-        "codecs.open": codecs.open,
-        "io.open": io.open,
     }.items()
     if found is not None
+}
+_SPELLINGS: Final = {
+    **dict.fromkeys(("posix", "nt"), "os"),
+    **dict.fromkeys(("posixpath", "ntpath", "genericpath"), "os.path"),
 }
 
 
@@ -77,22 +93,32 @@ def of_builtin(name: str, call: ast.Call | None) -> str | None:
 
 def of_dotted(name: str, call: ast.Call | None) -> str | None:
     """Why a use of a library's name, as in ``os.environ.get``, cannot be pinned, or None."""
-    parts = name.split(".")
-    for end in range(2, len(parts) + 1):
+    module, _, rest = name.partition(".")
+    module = _SPELLINGS.get(module, module.lstrip("_"))
+    parts = [*module.split("."), *rest.split(".")]
+    for end in range(1, len(parts) + 1):
         known = ".".join(parts[:end])
         if known in _DOTTED:
             return f"uses {known}: it {_DOTTED[known]}"
-        if known in _OPENERS and (call is None or not _only_writes(call, 1)):
-            return f"uses {known}: it {_FILE}"
-    if parts[0] == "pandas" and parts[-1].startswith("read_"):
-        return f"uses {name}: it {_FILE}"
-    return None
+    last = parts[-1]
+    if (reason := _NAMES.get(parts[0], {}).get(last)) is not None:
+        writes = call is not None and _only_writes(call, 1)
+        return None if writes else f"uses {name}: it {reason}"
+    reads = parts[0] in _TABLES and last.startswith(("read_", "scan_"))
+    reads |= last == "open" and (call is None or not _only_writes(call, 1))
+    reads |= parts[0] == "pathlib" and last in _METHODS
+    return f"uses {name}: it {_FILE}" if reads or last in _ANYWHERE else None
 
 
-def of_object(found: object, call: ast.Call | None) -> str | None:
-    """Why a use of an object cannot be pinned, by whatever name it was reached."""
-    name = _OBJECTS.get(id(found))
-    return None if name is None else of_dotted(name, call)
+def of_object(found: object, name: str, call: ast.Call | None) -> str | None:
+    """Why a use of a library's object cannot be pinned, by whatever name it was reached.
+
+    Args:
+        found: the object.
+        name: its module, its qualified name and what is taken from it.
+        call: the call, when it is what is called.
+    """
+    return of_dotted(_OBJECTS.get(id(found), name), call)
 
 
 def of_method(call: ast.Call) -> str | None:

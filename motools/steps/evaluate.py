@@ -75,7 +75,7 @@ class Evaluate:
                     directory=context.directory,
                     scratch=context.scratch,
                     base_dir=self.options.base_dir,
-                    equivalent=self._equivalent(context.cache),
+                    equivalent=context.cache.settings.equivalent,
                     on_event=on_event,
                     lock_fds=context.lock_fds,
                 )
@@ -100,16 +100,16 @@ class Evaluate:
             stderr=value["stderr"],
             samples=value["samples"],
             log_file=str(logs.link(entry) or ""),
+            log_digest=entry.tree,
         )
 
     def _identity(self, cache: Cache) -> TaskIdentity:
         return identify(
-            self.config, cache.memo, self.options.base_dir, equivalent=self._equivalent(cache)
+            self.config,
+            cache.memo,
+            self.options.base_dir,
+            equivalent=cache.settings.equivalent,
         )
-
-    def _equivalent(self, cache: Cache) -> list[list[str]]:
-        groups: list[list[str]] = cache.settings.equivalent.get("inspect_ai", [])
-        return groups
 
     def _model_digest(self, cache: Cache) -> str:
         if self.model.digest is not None:
@@ -120,7 +120,7 @@ class Evaluate:
     @contextmanager
     def _spec(self, context: RunContext) -> Iterator[dict[str, Any]]:
         """What a worker loads the model from."""
-        model, cache = self.model, context.cache
+        model, cache, planned = self.model, context.cache, context.action.inputs["model"]
         if model.remote is not None:
             raise BackendError(
                 f"{model} lives at {model.remote.provider}; models at a provider cannot be "
@@ -129,6 +129,8 @@ class Evaluate:
         base = registry.backend("local").identify(model.base_model, cache.memo.digest_file)
         spec: dict[str, Any] = {"base": base.spec, "adapter": None, "name": str(model)}
         if model.key is None:
+            if base.digest != planned:
+                raise BackendError(f"{model} changed since it was planned: run it again")
             yield spec
             return
         trained = cache.entry(model.key)

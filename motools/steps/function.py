@@ -124,17 +124,23 @@ class _Call(Generic[R]):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
-    def action(self, _cache: Cache) -> Action:
+    def action(self, cache: Cache) -> Action:
         """What the key is made of.
 
         Raises:
             CanonicalError: an argument has no canonical form.
             SourceError: the source is out of reach and no version was given.
         """
-        function = self.function
-        described = source.describe(function.function, version=function.version)
+        function, equivalent = self.function, cache.settings.equivalent
+        described = source.describe(
+            function.function, version=function.version, equivalent=equivalent
+        )
         bound = arguments.bind(
-            function.function, self.args, dict(self.kwargs), unhashed=function.unhashed
+            function.function,
+            self.args,
+            self.kwargs,
+            unhashed=function.unhashed,
+            equivalent=equivalent,
         )
         return Action(
             kind="function",

@@ -20,7 +20,7 @@ import re
 import types
 import uuid
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from motools.configs import Config
@@ -71,6 +71,22 @@ def instance(value: Any, state: Mapping[str, Any], path: str, reach: Reach) -> V
     """An instance as its class and its state."""
     fields = {name: encode(inner, _at(path, name), reach) for name, inner in state.items()}
     return {"$type": reach(type(value), path), "$fields": fields}
+
+
+def state_of(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The fields of an instance that have a value, and what was set on it besides.
+
+    A ``cached_property`` that has been computed is left out: asking changes nothing.
+    """
+    fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    extra = {
+        name: inner
+        for name, inner in getattr(value, "__dict__", {}).items()
+        if name not in fields
+        and name != "__orig_class__"  # how typing marks instances of Generic[int]
+        and not isinstance(getattr(type(value), name, None), functools.cached_property)
+    }
+    return {**fields, **extra}
 
 
 def _at(path: str, name: str) -> str:
@@ -152,8 +168,8 @@ def _path(value: pathlib.PurePath, _path: str, _reach: Reach) -> Value:
     return {"$path": value.as_posix()}
 
 
-def _config(value: Config, _path: str, _reach: Reach) -> Value:
-    return {"$config": type(value).__qualname__, "$fields": value.resolved()}
+def _config(value: Config, path: str, reach: Reach) -> Value:
+    return {"$config": reach(type(value), path), "$fields": value.resolved()}
 
 
 def _enum(value: enum.Enum, path: str, reach: Reach) -> Value:
@@ -163,18 +179,22 @@ def _enum(value: enum.Enum, path: str, reach: Reach) -> Value:
 
 
 def _named_tuple(value: Any, path: str, reach: Reach) -> Value:
-    return instance(value, value._asdict(), path, reach)
+    return instance(value, state_of(value, value._fields), path, reach)
 
 
 def _dataclass(value: Any, path: str, reach: Reach) -> Value:
+    if isinstance(value, _ITEMS):
+        raise CanonicalError(path, f"{type(value).__qualname__} holds items besides its fields")
     names = [spec.name for spec in dataclasses.fields(value)]
-    return instance(value, {n: getattr(value, n) for n in names}, path, reach)
+    return instance(value, state_of(value, names), path, reach)
 
 
 def _attrs(value: Any, path: str, reach: Reach) -> Value:
     names = [spec.name for spec in type(value).__attrs_attrs__]
-    return instance(value, {n: getattr(value, n) for n in names}, path, reach)
+    return instance(value, state_of(value, names), path, reach)
 
+
+_ITEMS: Final = (dict, list, tuple, set, frozenset, str, bytes, int, float)
 
 _Encoder: TypeAlias = Callable[[Any, str, Reach], Any]
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import CanonicalError
-from motools.tags import Reach, encode, instance
+from motools.tags import Reach, encode, instance, state_of
 
 _Encoder: TypeAlias = Callable[[Any, str, Reach], Value | None]
 
@@ -34,8 +34,8 @@ def _pydantic(value: Any, path: str, reach: Reach) -> Value | None:
         raise CanonicalError(path, "secrets never enter keys; declare the parameter unhashed")
     if not isinstance(value, pydantic.BaseModel):
         return None
-    state = {**vars(value), **(value.__pydantic_extra__ or {})}
-    state |= value.__pydantic_private__ or {}
+    state = state_of(value, type(value).model_fields)
+    state |= {**(value.__pydantic_extra__ or {}), **(value.__pydantic_private__ or {})}
     return instance(value, state, path, reach)
 
 
@@ -64,28 +64,28 @@ def _pandas(value: Any, path: str, reach: Reach) -> Value | None:
         return {f"${type(value).__name__}": [value.isoformat(), value.unit, zone]}
     if type(value) is pandas.DataFrame:
         columns = [
-            [
-                encode(name, f"{path} column", reach),
-                _column(value.iloc[:, i], f"{path}[{name!r}]", reach),
-            ]
+            _column(value.iloc[:, i], f"{path}[{name!r}]", reach)
             for i, name in enumerate(value.columns)
         ]
-        return {"$frame": columns, "$index": _index(value.index, path, reach)}
+        labels = _index(value.columns, f"{path} columns", reach)
+        return {"$frame": columns, "$columns": labels, **_about(value, path, reach)}
     if type(value) is pandas.Series:
         name = encode(value.name, f"{path}.name", reach)
-        return {
-            "$series": [name, _column(value, path, reach)],
-            "$index": _index(value.index, path, reach),
-        }
+        return {"$series": [name, _column(value, path, reach)], **_about(value, path, reach)}
     return _index(value, path, reach) if isinstance(value, pandas.Index) else None
 
 
+def _about(value: Any, path: str, reach: Reach) -> dict[str, Value]:
+    return {
+        "$index": _index(value.index, f"{path} index", reach),
+        "$attrs": encode(value.attrs, f"{path}.attrs", reach),
+    }
+
+
 def _index(value: Any, path: str, reach: Reach) -> Value:
-    names = [encode(name, f"{path} index", reach) for name in value.names]
-    levels = [
-        _column(value.get_level_values(i), f"{path} index", reach) for i in range(value.nlevels)
-    ]
-    return {"$pandas_index": [names, levels]}
+    names = [encode(name, path, reach) for name in value.names]
+    levels = [_column(value.get_level_values(i), path, reach) for i in range(value.nlevels)]
+    return {"$pandas_index": [names, levels, getattr(value, "freqstr", None)]}
 
 
 def _column(value: Any, path: str, reach: Reach) -> Value:

@@ -100,6 +100,11 @@ class CachedTask(Task[P, R], Generic[P, R]):
         return task
 
     @property
+    def __motools_version__(self) -> str | None:
+        """What stands for the function's source in the digests of functions that call it."""
+        return self.plan.version if isinstance(self.plan, Function) else None
+
+    @property
     def refreshes(self) -> bool:
         """Whether calls run although there is an entry."""
         if self.refresh_cache is not None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from motools.cache.journal import SentJob, Stamp
-from tests.cache.hosts import Clock
 
 VISIBILITY = 5.0
 
 
-class Violation(BaseException):
-    """The protocol did what it must never do. Not an Exception, so nobody handles it."""
+class Violation(AssertionError):
+    """The protocol did what it must never do."""
 
 
 class Provider:
@@ -32,9 +31,7 @@ class Provider:
     provider = "simulated"
     visibility_seconds = VISIBILITY
 
-    def __init__(
-        self, path: Path, clock: Callable[[], float], *, can_find: bool = True
-    ) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float], *, can_find: bool = True) -> None:
         self.path = path
         self.clock = clock
         self.can_find = can_find

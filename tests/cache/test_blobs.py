@@ -13,10 +13,11 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motools.cache import Cache
+from motools.cache import Cache, RunContext
 from motools.cache.tree import Tree, TreeFile
-from motools.digest import hash_bytes, hash_file, hash_private_file
+from motools.digest import Digest, hash_bytes, hash_file, hash_private_file
 from motools.errors import CacheError, CacheUnavailableError, CorruptDocumentError
+from tests.cache.conftest import action
 
 
 def settle() -> None:
@@ -29,7 +30,10 @@ def opened(cache_root: Path, source: Path) -> set[str]:
     code = (
         "import sys\n"
         "seen = []\n"
-        "sys.addaudithook(lambda name, args: seen.append(str(args[0])) if name == 'open' else None)\n"
+        "def watch(name, args):\n"
+        "    if name == 'open':\n"
+        "        seen.append(str(args[0]))\n"
+        "sys.addaudithook(watch)\n"
         "from motools.cache import Cache\n"
         f"tree = Cache.open({str(cache_root)!r}).add({str(source)!r})\n"
         f"print(*[name for name in seen if name.startswith({str(source)!r})], sep='\\n')\n"
@@ -187,3 +191,75 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
     monkeypatch.setattr(blobs, "copy_file", copy_and_write)
     with pytest.raises(CacheUnavailableError, match=r"b\.bin changed while it was read"):
         cache.add(source / "deep")
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_moved(cache: Cache) -> None:
+    def run(context: RunContext) -> None:
+        (context.directory / "good").write_text("good")
+        (context.directory / os.fsdecode(b"bad\xff")).write_text("bad")
+
+    with pytest.raises(CacheError, match=r"bad\\udcff' is not UTF-8: rename it"):
+        cache.get_or_run(action(), run)
+    assert not list((cache.root / "objects").rglob("*"))
+
+
+def test_odd_names_are_kept(cache: Cache, tmp_path: Path) -> None:
+    names = ["new\nline", "'quoted\"", "ünïcode", " spaced ", "-rf", "con.txt", "%s$HOME"]
+
+    def run(context: RunContext) -> None:
+        for name in names:
+            (context.directory / name).write_text(name)
+
+    entry = cache.get_or_run(action(), run)
+    place = entry.checkout(tmp_path / "out")
+    assert {name: (place / name).read_text() for name in names} == {name: name for name in names}
+
+
+def test_a_folder_that_is_not_utf_8_can_be_read_from(cache: Cache, tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    place.mkdir()
+    (place / "file").write_text("data")
+    assert cache.add(place).files[0].digest == cache.digest_file(place / "file").hex
+
+
+def test_a_file_and_a_directory_that_fold_together_are_refused() -> None:
+    with pytest.raises(CacheError, match="are one file where case"):
+        Tree.of([TreeFile("Data", "0" * 64, 1), TreeFile("data/x", "0" * 64, 1)])
+
+
+def test_a_digest_that_is_none_is_refused() -> None:
+    with pytest.raises(CacheError, match="is not a digest"):
+        Tree.of([TreeFile("file", "../../../etc/passwd", 1)])
+
+
+def test_who_may_execute_is_per_path_not_per_blob(cache: Cache, tmp_path: Path) -> None:
+    def run(context: RunContext) -> None:
+        for name, mode in (("a", 0o644), ("b.sh", 0o755), ("c", 0o644)):
+            (context.directory / name).write_text("the same bytes")
+            (context.directory / name).chmod(mode)
+
+    place = cache.get_or_run(action(), run).checkout(tmp_path / "out")
+    assert [(path.name, os.access(path, os.X_OK)) for path in sorted(place.iterdir())] == [
+        ("a", False),
+        ("b.sh", True),
+        ("c", False),
+    ]
+
+
+def test_a_digest_of_a_file_that_changes_while_it_is_read_is_an_error(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from motools.cache import memo
+
+    path = tmp_path / "file"
+    path.write_text("before")
+    hash_file = memo.hash_file
+
+    def changing(name: str) -> Digest:
+        found = hash_file(name)
+        path.write_text("after!")
+        return found
+
+    monkeypatch.setattr(memo, "hash_file", changing)
+    with pytest.raises(CacheUnavailableError, match="changed while it was read"):
+        cache.digest_file(path)

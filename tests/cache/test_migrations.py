@@ -27,7 +27,9 @@ def dump(root: Path) -> str:
 def columns(database: Path) -> dict[str, dict[str, tuple[str, bool, int]]]:
     """Of each table: its columns' types, whether they may be null, and their place in the key."""
     connection = sqlite3.connect(database)
-    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    tables = [
+        row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    ]
     found = {
         table: {
             name: (kind, not required, key)
@@ -73,7 +75,7 @@ def test_a_newer_database_is_refused_and_untouched(root: Path, runs: Runs) -> No
     connection.commit()
     connection.close()
     before = dump(root)
-    with pytest.raises(CacheVersionError, match="schema version 99.*upgrade motools"):
+    with pytest.raises(CacheVersionError, match=r"schema version 99.*upgrade motools"):
         Cache.open(root)
     assert dump(root) == before
 
@@ -82,7 +84,7 @@ def test_a_newer_layout_is_refused(root: Path) -> None:
     Cache.open(root).close()
     marker = root / "motools.json"
     marker.write_text(marker.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(CacheVersionError, match="layout 2.*upgrade motools"):
+    with pytest.raises(CacheVersionError, match=r"layout 2.*upgrade motools"):
         Cache.open(root)
 
 
@@ -102,7 +104,9 @@ def test_migrations_run_in_order_and_once(tmp_path: Path) -> None:
 
     def third(connection: Connection) -> None:
         ran.append(2)
-        assert "note" in {column["name"] for column in inspect(connection).get_columns("statistics")}
+        assert "note" in {
+            column["name"] for column in inspect(connection).get_columns("statistics")
+        }
 
     for _ in range(2):
         with engine.begin() as connection:

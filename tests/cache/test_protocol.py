@@ -116,12 +116,8 @@ class Protocol(RuleBasedStateMachine):
         assert not blocked, "two runners of one key"
         assert refresh or before is None
         self.running[name, host] = Running(found, refresh)
-        if refresh:
-            self.spend(self.caches[host], name)
 
-    @rule(
-        name=keys, host=hosts, refresh=seldom, fate=fates, lag=lags, stopped=seldom, ended=seldom
-    )
+    @rule(name=keys, host=hosts, refresh=seldom, fate=fates, lag=lags, stopped=seldom, ended=seldom)
     def run(
         self, name: str, host: str, refresh: bool, fate: str, lag: float, stopped: bool, ended: bool
     ) -> None:
@@ -146,6 +142,8 @@ class Protocol(RuleBasedStateMachine):
             self.provider.before_find = lambda: self.overtaken_while_stopped(name, host, lag)
         self.provider.fate, self.provider.lag = fate, lag
         self.provider.refreshing = running.refresh
+        if running.refresh:
+            self.spend(self.caches[host], name)
         try:
             running.job = running.claim.context.submit(self.provider)
         except ConnectionError:
@@ -267,14 +265,16 @@ class Protocol(RuleBasedStateMachine):
             self.caches[host].close()
             self.caches[host] = self.open(host)
 
-    @rule(host=hosts, files=st.booleans())
-    def plan_to_clear(self, host: str, files: bool) -> None:
+    @rule(name=keys, host=hosts, files=st.booleans())
+    def plan_to_clear(self, name: str, host: str, files: bool) -> None:
         cache = self.caches[host]
-        self.plan = removal.plan(cache, cache.entries(), files=files)
+        chosen = [entry for entry in cache.entries() if entry.key == ACTIONS[name].key]
+        self.plan = removal.plan(cache, chosen, files=files)
 
-    @precondition(lambda self: self.plan is not None)
-    @rule(host=hosts)
-    def clear(self, host: str) -> None:
+    @rule(name=keys, host=hosts)
+    def clear(self, name: str, host: str) -> None:
+        if self.plan is None:
+            self.plan_to_clear(name, host, files=True)
         assert self.plan is not None
         removal.execute(self.caches[host], self.plan)
         for entry in self.plan.entries:
@@ -371,6 +371,7 @@ class Protocol(RuleBasedStateMachine):
             assert self.caches["a"].look_up([wanted])[0] is not None
 
     def reindex_elsewhere(self) -> None:
+        self.caches["a"].flush()
         rows = sorted(self.all_rows(self.caches["a"]))
         self.close()
         shutil.copytree(self.roots["a"], self.folder / "copy")
@@ -421,7 +422,7 @@ Protocol.TestCase.settings = settings(
     max_examples=int(_EXAMPLES or 100),
     stateful_step_count=30,
     derandomize=_EXAMPLES is None,
-    phases=set(Phase) if _EXAMPLES else {Phase.generate},  # to shrink takes minutes
+    phases={Phase.generate},  # to shrink takes minutes
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
@@ -430,5 +431,3 @@ Protocol.TestCase.settings = settings(
 
 class TestProtocol(Protocol.TestCase):  # type: ignore[misc,valid-type]
     """A run, in any order of events, is paid for once and is never lost or altered."""
-
-

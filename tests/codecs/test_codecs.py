@@ -184,11 +184,13 @@ def test_paths_are_copied_in_and_out(tmp_path: Path) -> None:
     (made / "sub" / "run.sh").write_text("#!")
     (made / "sub" / "run.sh").chmod(0o755)
     (made / "one.txt").write_text("one")
+    (made / "none" / "below").mkdir(parents=True)
     store.mkdir()
     (store / "inside.txt").write_text("inside")
     results = [made, made / "one.txt", made / "one.txt", store / "inside.txt"]
     directory, first, second, inside = again(results, store)
     assert (directory / "sub" / "run.sh").stat().st_mode & 0o100
+    assert (directory / "none" / "below").is_dir()
     assert first.read_text() == second.read_text() == "one" and first.suffix == ".txt"
     assert inside.read_text() == "inside" and inside != store / "inside.txt"
     first.write_text("mine now")

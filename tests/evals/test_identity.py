@@ -188,6 +188,68 @@ def test_any_change_of_a_dependency_loads_again(
     assert loads() == 0
 
 
+def test_a_module_that_appears_in_a_package_is_seen(project: Project) -> None:
+    package = project.directory / "greetings"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    project.edit(
+        "tasks.py",
+        "    return Task(dataset=[Sample(input=os",
+        "    try:\n        from greetings import extra\n        name = extra.NAME\n"
+        "    except ImportError:\n        name = 'none'\n"
+        "    return Task(name=name, dataset=[Sample(input=os",
+    )
+    assert project.identify("by_environment").name == "none"
+    (package / "extra.py").write_text("NAME = 'extra'\n")
+    assert project.identify("by_environment").name == "extra"
+
+
+def test_whoever_reads_all_variables_depends_on_each(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.edit(
+        "tasks.py",
+        "    return Task(dataset=[Sample(input=os",
+        "    name = dict(os.environ).get('MOTOOLS_TEST_NAME', 'none')\n"
+        "    return Task(name=name, dataset=[Sample(input=os",
+    )
+    assert project.identify("by_environment").name == "none"
+    assert project.identify("by_environment").name == "none"
+    assert project.memo.recorded == 1
+    monkeypatch.setenv("MOTOOLS_TEST_NAME", "added")
+    assert project.identify("by_environment").name == "added"
+
+
+def test_what_another_environment_found_is_not_recalled(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.identify()
+    monkeypatch.setattr(sys, "prefix", "/another/environment")  # with libraries of its own
+    project.identify()
+    assert project.memo.recorded == 2
+
+
+def test_parameters_that_print_differently_are_not_one(project: Project) -> None:
+    source = (project.directory / "tasks.py").read_text()
+    (project.directory / "tasks.py").write_text(
+        source
+        + """
+@task
+def shown(what: str):
+    values = {"int": 1, "float": 1.0, "list": [1], "tuple": (1,), "set": {1}, "dict": {"$set": [1]}}
+    return Task(dataset=[Sample(input="Hi")], solver=told(values[what]))
+
+@solver
+def told(value):
+    return system_message(f"You are given {value}.")
+"""
+    )
+    project.edit("tasks.py", "import generate,", "import solver, generate,")
+    names = ("int", "float", "list", "tuple", "set", "dict")
+    found = [project.identify("shown", task_args={"what": name}) for name in names]
+    assert len({one.material["solver"][0]["params"]["value"].__repr__() for one in found}) == 6
+
+
 def test_environment_variables_that_were_read_count(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,12 +295,19 @@ def test_equivalent_versions_of_inspect_are_one(project: Project) -> None:
     here = importlib.metadata.version("inspect_ai")
     config = EvalConfig(task="tasks.py@greets")
     now, alone, old, older = (
-        identify(config, project.memo, project.directory, equivalent=classes)
+        identify(config, project.memo, project.directory, equivalent={"inspect-ai": classes})
         for classes in ([], [[here, "0.1.0"]], [["0.1.0", here]], [["0.1.0", "0.1.1", here]])
     )
     assert now == alone
     assert old == older
     assert old.material["inspect_ai"] == "0.1.0"
+    reaching = "    import blake3\n    blake3.blake3\n    return text"
+    project.edit("checks.py", "    return text", reaching)
+    library = {"blake3": [["0.0.1", importlib.metadata.version("blake3")]]}
+    plain, stated = (
+        identify(config, project.memo, project.directory, equivalent=one) for one in ({}, library)
+    )
+    assert plain.material["scorers"] != stated.material["scorers"]
     for reaches_inspect in ("solver", "scorers"):
         assert old.material[reaches_inspect] != now.material[reaches_inspect]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from motools.cache import Action, Cache
 from motools.errors import ConfigError, MotoolsError, ResultError, SourceError
+from motools.settings import Settings
 from motools.source import describe
 from motools.steps.function import Function, run_context
 
@@ -58,6 +60,24 @@ def test_the_key_is_name_source_and_arguments(cache: Cache) -> None:
     assert action.config["function"] == f"{__name__}.widen"
     assert action.config["source"] == describe(widen).digest
     assert sorted(action.config["arguments"]) == ["by", "given", "verbose"]  # type: ignore[arg-type]
+
+
+def ones(count: int) -> Any:
+    import numpy as np
+
+    return np.ones(count)
+
+
+def test_versions_named_as_equivalent_are_one_key(cache: Cache) -> None:
+    version = importlib.metadata.version("numpy")
+    as_first = {"numpy": (("1.0", "1.1", version),)}
+    settings = [Settings(equivalent=groups) for groups in ({}, as_first, {"numpy": (("1.0",),)})]
+    keys = []
+    for cache.settings in settings:
+        step = Function(ones)(1), Function(widen)(ones)
+        keys.append([action_of(cache, one).key for one in step])
+    assert keys[0] == keys[2]
+    assert keys[0][0] != keys[1][0] and keys[0][1] != keys[1][1]
 
 
 def test_spelling_of_a_call_does_not_matter_and_values_do(cache: Cache) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from motools import Dataset, EvalConfig, FineTuneConfig, LoraConfig, Model, RemoteRef, RunOptions
 from motools.cache import Cache
+from motools.errors import BackendError
 from motools.steps.evaluate import Evaluate
 from motools.steps.train import Train
 from motools.steps.upload import Upload
@@ -176,6 +177,22 @@ def test_the_form_of_rows_is_a_hit(cache: Cache, base: Path, tmp_path: Path) -> 
     assert in_file.action(cache).key == train(base).action(cache).key
     uploads = [Upload(Dataset.from_jsonl(path)), Upload(Dataset.from_rows(turned))]
     assert len({upload.action(cache).key for upload in uploads}) == 1
+
+
+def test_a_base_that_changed_since_it_was_planned_is_not_evaluated(
+    cache: Cache, base: Path, tmp_path: Path
+) -> None:
+    """Its scores would be kept under the key of what it was."""
+    (tmp_path / "tasks.py").write_text(
+        "from inspect_ai import Task, task\nfrom inspect_ai.dataset import Sample\n"
+        "@task\ndef greets():\n    return Task(dataset=[Sample(input='hi')])\n"
+    )
+    step = Evaluate(Model.base(str(base)), EvalConfig(task=f"{tmp_path / 'tasks.py'}@greets"))
+    action = step.action(cache)
+    (base / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(BackendError, match="changed since it was planned"):
+        cache.get_or_run(action, step.run)
+    assert cache.entries() == []
 
 
 def test_a_model_at_a_provider_is_its_scope_and_id(cache: Cache) -> None:

@@ -21,6 +21,7 @@ from prefect.tasks import Task
 
 from motools.cache import Cache
 from motools.errors import ConfigError, ResultError, SourceError
+from motools.source import describe
 from motools.tasks import CachedTask, cached_task, use_cache
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -50,6 +51,23 @@ async def double_slowly(x: int, log: Path) -> dict[str, int]:
     note(log)
     await asyncio.sleep(0.01)
     return {"doubled": 2 * x}
+
+
+def fetched() -> int:
+    return 1
+
+
+def test_the_version_of_a_task_counts_in_the_tasks_that_call_it() -> None:
+    """It says that what the source does not show, a service perhaps, is another now."""
+
+    def calling(inner: Any) -> Any:
+        def outer() -> int:
+            return 1 + int(inner())
+
+        return describe(outer).digest
+
+    first, again, second = (calling(cached_task(fetched, version=v)) for v in ("1", "1", "2"))
+    assert first == again != second != calling(cached_task(fetched))
 
 
 @cached_task(unhashed=("log",), version="1", retries=2)

@@ -1,0 +1,307 @@
+"""Invariant 8: paid work is written down first, sent once, and found again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.cache import Cache, Claim
+from motools.cache.journal import FAILED, LOST, SUBMITTED, SUCCEEDED, UNCLEAR, Job
+from motools.cache.layout import journal_name
+from motools.cache.reindex import reindex
+from motools.errors import (
+    CorruptDocumentError,
+    KeyNotFoundError,
+    LeaseLostError,
+    SubmissionUnsettledError,
+)
+from tests.cache.conftest import action
+from tests.cache.hosts import Clock, movable_clock, second_host
+from tests.cache.provider import VISIBILITY, Provider
+from tests.cache.steps import in_child, watched
+
+ACTION = action(kind="model")
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with movable_clock() as clock:
+        yield clock
+
+
+@pytest.fixture
+def provider(tmp_path: Path, clock: Clock) -> Provider:
+    return Provider(tmp_path / "provider.json", clock)
+
+
+def submit(cache: Cache, provider: Provider, *, refresh: bool = False, **claim: Any) -> Job:
+    """Claim, submit, and be gone before the job has ended."""
+    found = cache.claim(ACTION, refresh=refresh, timeout=0, **claim)
+    assert isinstance(found, Claim)
+    with found:
+        return found.context.submit(provider)
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def states(cache: Cache) -> list[str]:
+    return [row["state"] for row in cache.journal.attempts(ACTION.key)]
+
+
+def test_intent_then_submission_then_job_id_each_durable(cache: Cache, provider: Provider) -> None:
+    steps: list[str] = []
+    provider.before_send = lambda: steps.append("sent")
+    with watched(steps.append):
+        submit(cache, provider)
+    sent = steps.index("sent")
+    written = [
+        n
+        for n, step in enumerate(steps)
+        if f"after publish_bytes ('{journal_name(ACTION.key)}'" in step
+    ]
+    recorded = [n for n, step in enumerate(steps) if "after run ['INSERT', 'INTO', 'jobs'" in step]
+    committed = [steps.index("after COMMIT", n) for n in recorded]
+    assert written[0] < recorded[0] < committed[0] < sent < written[1] < recorded[1]
+
+
+def test_a_job_is_taken_up_again(cache: Cache, provider: Provider) -> None:
+    first = submit(cache, provider)
+    again = submit(cache, provider)
+    assert (again.id, again.adopted) == (first.id, True)
+    assert len(provider.jobs) == 1
+
+
+def test_a_lost_answer_is_settled_once_the_job_is_listed(
+    cache: Cache, provider: Provider, clock: Clock
+) -> None:
+    provider.fate, provider.lag = "lost", VISIBILITY
+    with pytest.raises(ConnectionError):
+        submit(cache, provider)
+    assert states(cache) == [UNCLEAR]
+    with pytest.raises(SubmissionUnsettledError, match=r"may not list it yet; run it again in 5 s"):
+        submit(cache, provider)
+    clock.advance(VISIBILITY + 1)
+    assert submit(cache, provider).id == "job-0"
+    assert (states(cache), len(provider.jobs)) == ([SUBMITTED], 1)
+
+
+def test_a_submission_that_never_arrived_is_sent_again(
+    cache: Cache, provider: Provider, clock: Clock
+) -> None:
+    provider.fate = "refused"
+    with pytest.raises(ConnectionError):
+        submit(cache, provider)
+    clock.advance(VISIBILITY + 1)
+    provider.fate = "ok"
+    assert submit(cache, provider).attempt == 2
+    assert (states(cache), len(provider.jobs)) == ([LOST, SUBMITTED], 1)
+
+
+def test_the_visibility_bound_runs_from_when_nothing_can_be_sent_any_more(
+    cache: Cache, provider: Provider, clock: Clock
+) -> None:
+    """Not from the intent: the submission may have been on its way for long."""
+    provider.fate, provider.lag = "slow", VISIBILITY
+    with pytest.raises(ConnectionError):
+        submit(cache, provider)
+    with pytest.raises(SubmissionUnsettledError):
+        submit(cache, provider)
+    clock.advance(VISIBILITY + 1)
+    assert submit(cache, provider).id == "job-0"
+
+
+def test_a_killed_sender_is_waited_for_from_when_its_death_is_known(
+    cache: Cache, provider: Provider, clock: Clock
+) -> None:
+    provider.fate, provider.lag = "slow", VISIBILITY
+
+    def die(_at: Any) -> None:
+        provider.after_send = kill_myself
+        submit(Cache.open(cache.root), provider)
+
+    assert in_child(die) == -9
+    clock.advance(10 * VISIBILITY)  # it died only now, long after its intent
+    with pytest.raises(SubmissionUnsettledError):
+        submit(cache, provider)
+    assert states(cache) == [UNCLEAR]
+    clock.advance(VISIBILITY + 1)
+    assert submit(cache, provider).id == "job-0"
+    assert len(provider.jobs) == 1
+
+
+def test_a_provider_that_cannot_find_needs_a_person(
+    cache: Cache, provider: Provider, clock: Clock
+) -> None:
+    provider.fate, provider.can_find = "lost", False
+    with pytest.raises(ConnectionError):
+        submit(cache, provider)
+    provider.fate = "ok"
+    clock.advance(1e6)
+    with pytest.raises(SubmissionUnsettledError, match=r"cannot be asked.*jobs adopt.*jobs forget"):
+        submit(cache, provider)
+    with pytest.raises(KeyNotFoundError):
+        cache.journal.adopt(ACTION.key, 7, "job-0")
+    cache.journal.adopt(ACTION.key, 1, "job-0")
+    assert submit(cache, provider).id == "job-0"
+    assert len(provider.jobs) == 1
+
+
+def test_forgetting_lets_it_be_sent_again(cache: Cache, provider: Provider) -> None:
+    provider.fate, provider.can_find = "refused", False
+    with pytest.raises(ConnectionError):
+        submit(cache, provider)
+    provider.fate = "ok"
+    cache.journal.forget(ACTION.key, 1, "the provider's page shows no job")
+    assert submit(cache, provider).attempt == 2
+
+
+def test_a_job_that_succeeded_is_not_paid_for_again(cache: Cache, provider: Provider) -> None:
+    """Its holder was killed between the end of the job and the commit."""
+    provider.can_find = False
+    job = submit(cache, provider)
+    cache.journal.end(job, SUCCEEDED, provider)
+    assert submit(cache, provider).id == job.id
+    assert len(provider.jobs) == 1
+
+
+def test_a_refresh_pays_once_more(cache: Cache, provider: Provider) -> None:
+    job = submit(cache, provider)
+    cache.journal.end(job, SUCCEEDED, provider)
+    provider.spend([job.id])
+    provider.refreshing = True
+    first = submit(cache, provider, refresh=True)
+    assert submit(cache, provider, refresh=True).id == first.id != job.id
+    assert len(provider.jobs) == 2
+
+
+def test_a_failed_job_is_tried_again(cache: Cache, provider: Provider) -> None:
+    job = submit(cache, provider)
+    provider.mark(job.id, usable=False)
+    cache.journal.end(job, FAILED, provider, note="the file was rejected")
+    assert submit(cache, provider).attempt == 2
+    assert states(cache) == [FAILED, SUBMITTED]
+
+
+def test_the_earliest_of_several_jobs_stays(cache: Cache, provider: Provider) -> None:
+    said: list[tuple[str, dict[str, Any]]] = []
+    provider.fate, provider.lag = "twice", 0.0
+    job = submit(cache, provider, report=lambda *what: said.append(what))
+    assert provider.live(ACTION.key) == [job.id] == ["job-0"]
+    assert said == [
+        ("cancelled job-1: simulated has job-0 for the same key", {"duplicate": "job-1"})
+    ]
+
+
+def test_nothing_is_cancelled_while_it_cannot_be_told_which_is_the_earliest(
+    cache: Cache, provider: Provider, clock: Clock
+) -> None:
+    """Two coordinators would each cancel their own, and be left with none."""
+    provider.lag = VISIBILITY
+    provider.after_send = lambda: provider._save(  # another coordinator's, listed already
+        [
+            *provider.jobs,
+            {**provider.jobs[0], "id": "theirs", "visible_at": 0.0, "created_at": 1e12},
+        ]
+    )
+    job = submit(cache, provider)
+    assert provider.live(ACTION.key) == ["job-0", "theirs"]
+    clock.advance(VISIBILITY + 1)
+    assert submit(cache, provider).id == job.id == "job-0"
+    assert provider.live(ACTION.key) == ["job-0"]
+
+
+def test_nothing_is_sent_when_the_provider_cannot_be_asked(
+    cache: Cache, provider: Provider
+) -> None:
+    def unreachable() -> None:
+        raise ConnectionError("503")
+
+    provider.before_find = unreachable
+    with pytest.raises(ConnectionError):
+        submit(cache, provider)
+    assert (states(cache), provider.jobs) == ([], [])
+
+
+def test_another_hosts_intent_is_left_alone(
+    root: Path, tmp_path: Path, provider: Provider, clock: Clock
+) -> None:
+    """It is stopped, for all we know, and goes on to send as soon as we have sent."""
+    cache = Cache.open(root)
+    elsewhere = Cache.open(second_host(root, tmp_path / "second"))
+
+    def die(_at: Any) -> None:
+        provider.before_send = kill_myself
+        submit(Cache.open(root), provider)
+
+    assert in_child(die) == -9
+    clock.advance(1_000)
+    with pytest.raises(SubmissionUnsettledError, match=r"its sender, .* pid \d+, may still send"):
+        submit(elsewhere, provider)
+    with pytest.raises(SubmissionUnsettledError, match="run it again in 5 s"):
+        submit(cache, provider)  # on its own host the kernel says that it is gone
+    clock.advance(VISIBILITY + 1)
+    assert submit(elsewhere, provider).id == "job-0"
+    assert len(provider.jobs) == 1
+    for opened in (cache, elsewhere):
+        opened.close()
+
+
+def test_nothing_is_sent_under_a_lease_that_was_taken_over(
+    root: Path, tmp_path: Path, provider: Provider, clock: Clock
+) -> None:
+    cache = Cache.open(root)
+    elsewhere = Cache.open(second_host(root, tmp_path / "second"))
+    provider.lag = VISIBILITY
+
+    def stop_and_be_overtaken() -> None:
+        provider.before_find = lambda: None
+        clock.advance(61)
+        assert submit(elsewhere, provider).id == "job-0"
+
+    provider.before_find = stop_and_be_overtaken
+    with pytest.raises(LeaseLostError):
+        submit(cache, provider)
+    assert len(provider.jobs) == 1
+    assert cache.journal.attempts(ACTION.key)[0]["job_id"] == "job-0"
+    for opened in (cache, elsewhere):
+        opened.close()
+
+
+def test_the_document_knows_the_job_when_the_tables_do_not(
+    cache: Cache, provider: Provider
+) -> None:
+    """Killed after the job's id was written to the document, before it was to the tables."""
+    provider.can_find = False
+    submit(cache, provider)
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE jobs SET state = 'intent', job_id = NULL")
+    assert submit(cache, provider).id == "job-0"
+    with cache.database.write() as transaction:
+        transaction.run("DELETE FROM jobs")
+    assert submit(cache, provider).id == "job-0"
+    assert len(provider.jobs) == 1
+
+
+def test_the_journal_outlives_the_database(cache: Cache, provider: Provider) -> None:
+    provider.can_find = False
+    submit(cache, provider)
+    cache.close()
+    for path in cache.root.glob("cache.db*"):
+        path.unlink()
+    assert reindex(cache.root).jobs == 1
+    assert submit(Cache.open(cache.root), provider).id == "job-0"
+
+
+def test_a_damaged_journal_is_not_an_empty_one(cache: Cache, provider: Provider) -> None:
+    submit(cache, provider)
+    (cache.root / journal_name(ACTION.key)).write_text("{")
+    with pytest.raises(CorruptDocumentError, match="journal/"):
+        submit(cache, provider)
+    assert len(provider.jobs) == 1

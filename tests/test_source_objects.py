@@ -1,0 +1,188 @@
+"""Source digests of classes and objects: their state, and what was put on them from elsewhere."""
+
+# ruff: noqa: E501 - programs that fit on a line are easier to compare there
+from __future__ import annotations
+
+import functools
+import sys
+
+import pytest
+
+from motools.errors import SourceError
+from motools.source import describe, origin
+from tests.test_source import load
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "other"),
+    [
+        ("import collections\nC = collections.Counter({})\ndef f(): return C['a']", "'aab'", "'abb'"),
+        ("class T(dict): pass\nC = T({})\ndef f(): return C", "{'a': 1}", "{'a': 2}"),
+        ("class T(list): pass\nC = T({})\ndef f(): return C", "[1]", "[2]"),
+        ("class T(tuple): pass\nC = T({})\ndef f(): return C", "(1,)", "(2,)"),
+        ("class T(set): pass\nC = T({})\ndef f(): return C", "{1}", "{2}"),
+        ("class T(str): pass\nC = T({})\ndef f(): return C", "'a'", "'b'"),
+        ("class T(int): pass\nC = T({})\ndef f(): return C", "1", "2"),
+        ("class T(ValueError): pass\nC = T({})\ndef f(): return C", "1", "2"),
+        ("G = {}.get\ndef f(x): return G(x)", "{1: 1}", "{1: 2}"),
+        ("G = {}.join\ndef f(x): return G(x)", "','", "';'"),
+        ("G = ({}).__add__\ndef f(x): return G(x)", "1", "2"),
+        ("G = {}.upper\ndef f(x): return G(x)", "str", "bytes"),
+        ("import datetime\nG = datetime.{}.fromisoformat\ndef f(x): return G(x)", "date", "datetime"),
+        ("from {} import parse as p\ndef f(x): return p(x)", "xml.dom.minidom", "xml.etree.ElementTree"),
+        ("from importlib.{} import files as p\ndef f(x): return p(x)", "resources", "metadata"),
+        ("import numpy as np\nclass A: w = np.zeros(1)\nA.w = np.ones({})\ndef f(): return A.w", "1", "2"),
+        ("class C: pass\nclass A: w = C()\nA.w.n = {}\ndef f(): return A.w", "1", "2"),
+        ("class X: n = 1\nclass Y: n = 2\nclass A: I = None\nA.I = {}\ndef f(): return A", "X", "Y"),
+        ("def g(s): pass\ndef h(s): return 1\nclass A: pass\nA.x, A.y = {}\ndef f(): return A", "g, h", "h, g"),
+        ("class A:\n def g(s): pass\n def h(s): return 1\nA.g, A.h = {}\ndef f(): return A", "A.g, A.h", "A.h, A.g"),
+    ],
+)  # fmt: skip
+def test_what_an_object_holds_is_in_the_digest(tmp_path, text, one, other):
+    found = [
+        describe(load(tmp_path / f"m{i}.py", text.format(held), f"m{i}").f).digest
+        for i, held in enumerate((one, other, one))
+    ]
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class B:\n def h(self): return 1\nclass A(B):\n def m(self): return self.h()\ndef f(): return A().m()\ndef change(): A.h = lambda self: 2",
+        "class B:\n def h(self): return 1\nclass C:\n def h(self): return 2\nclass A(B): pass\ndef f(): return A().h()\ndef change(): A.__bases__ = (C,)",
+        "import functools as t\ndef twice(g):\n @t.wraps(g)\n def inner(self): return 2 * g(self)\n return inner\nclass A:\n def m(self): return 1\ndef f(): return A().m()\ndef change(): A.m = twice(A.m)",
+        "class A: __slots__ = ('n',)\na = A()\ndef f(): return a.n\ndef change(): a.n = 1",
+        "class T(dict): pass\nt = T()\ndef f(): return t\ndef change(): t['a'] = 1",
+        "def g(x): return 1\ndef f(x): return g.n\ndef change(): g.n = 3",
+        "def f():\n    from other import h\n    return h()\ndef change():\n    import other\n    other.h = lambda: 2",
+        "import sys, types\ndef f():\n    from other import h\n    return h()\ndef change():\n    m = types.ModuleType('other')\n    m.__file__ = __file__\n    m.h = lambda: 2\n    sys.modules['other'] = m",
+    ],
+)  # fmt: skip
+def test_what_is_put_there_meanwhile_is_seen(tmp_path, monkeypatch, text):
+    monkeypatch.setitem(sys.modules, "other", None)
+    load(tmp_path / "other.py", "def h(): return 1", "other")
+    module = load(tmp_path / "meanwhile.py", text, "meanwhile")
+    before = describe(module.f).digest
+    assert describe(module.f).digest == before
+    module.change()
+    assert describe(module.f).digest != before
+
+
+def test_a_class_that_was_edited_after_the_import_is_refused(tmp_path):
+    path = tmp_path / "edited.py"
+    module = load(path, "class A:\n def m(self): return 1\ndef f(): return A().m()", "edited")
+    path.write_text("class A:\n def m(self): return 2\ndef f(): return A().m()")
+    with pytest.raises(SourceError, match="not the code that is loaded"):
+        describe(module.f)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import collections\nC = collections.OrderedDict(a=1)\ndef f(): return C", "state that cannot be read"),
+        ("import random\nclass R(random.Random): pass\nr = R(1)\ndef f(): return r", "state that cannot be read"),
+        ("import random\nG = random.Random(0).random\ndef f(): return G()", "state that cannot be read"),
+        ("import random\nclass A: pass\nA.r = random.Random(1)\ndef f(): return A", "was given r"),
+        ("import subprocess\ndef f(): return subprocess.run(['train'])", "runs another program"),
+        ("from subprocess import run as r\ndef f(): return r(['train'])", "runs another program"),
+        ("def f(p): return list(p.glob('*'))", r"\.glob\(\).*reads a file"),
+        ("def f(p): return p.exists()", r"\.exists\(\).*reads a file"),
+        ("import os\ndef f(p): return os.path.getsize(p)", "reads a file"),
+        ("from os.path import exists\ndef f(p): return exists(p)", "reads a file"),
+        ("from os import listdir as l\ndef f(p): return l(p)", "reads a file"),
+        ("from glob import glob\ndef f(p): return glob(p)", "reads a file"),
+        ("from numpy import load as l\ndef f(p): return l(p)", "reads a file"),
+        ("from pandas import read_csv\ndef f(p): return read_csv(p)", "reads a file"),
+        ("import tarfile\ndef f(p): return tarfile.open(p)", "reads a file"),
+        ("import zipfile\ndef f(p): return zipfile.ZipFile(p)", "reads a file"),
+        ("from pathlib import Path\ndef f(p): return Path.read_text(p)", "reads a file"),
+        ("def f(model): return model.from_pretrained('gpt2')", "reads a file"),
+        ("from motools import Dataset\ndef f(): return Dataset.from_jsonl('x')", "reads a file"),
+        ("from motools import evaluate\ndef f(m, c): return evaluate(m, c)", "runs a step"),
+        ("import motools\ndef f(d, c): return motools.fine_tune(d, c)", "runs a step"),
+        ("def f(d, c):\n    from motools import fine_tune as t\n    return t(d, c)", "runs a step"),
+    ],
+)  # fmt: skip
+def test_what_source_does_not_pin_is_refused(tmp_path, text, words):
+    with pytest.raises(SourceError, match=words) as caught:
+        describe(load(tmp_path / "unsure.py", text, "unsure").f)
+    assert "version=" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import zipfile\ndef f(p): return zipfile.ZipFile(p, 'w')",
+        "from random import choice, random\ndef f(x): return choice(x), random()",
+        "import abc, typing\nT = typing.TypeVar('T')\nclass A(abc.ABC, typing.Generic[T]): pass\na = A()\ndef f(): return a",
+        "import enum\nclass E(enum.Enum):\n A = 1\n def m(self): return 1\ndef f(): return E.A.m()",
+        "import re\nclass A: pattern = re.compile('a'); logger = object()\ndef f(): return A.pattern",
+        "import pydantic\nclass M(pydantic.BaseModel):\n x: int = 1\n def m(self): return 1\ndef f(): return M()",
+        "def f():\n    from motools import upload_dataset\n    return upload_dataset",
+    ],
+)  # fmt: skip
+def test_what_source_pins_is_described(tmp_path, text):
+    one = describe(load(tmp_path / "one.py", text, "one").f)
+    assert one.digest == describe(load(tmp_path / "two.py", text, "two").f).digest
+
+
+def scaled(by, x):
+    return by * x
+
+
+def summed(by, x):
+    return by + x
+
+
+class Scaler:
+    def __init__(self, by):
+        self.by = by
+
+    def scale(self, x):
+        return x * self.by
+
+
+def make(by):
+    def run(x):
+        return x * by
+
+    return run
+
+
+def test_a_version_stands_for_source_and_not_for_what_is_bound():
+    described = [
+        functools.partial(scaled, 1),
+        functools.partial(scaled, 2),
+        functools.partial(summed, 1),
+        Scaler(1).scale,
+        Scaler(2).scale,
+        make(1),
+        make(2),
+        lambda x: x,
+        lambda x: -x,
+    ]
+    assert len({describe(one, version="1").digest for one in described}) == len(described)
+    assert describe(make(1), version="1") == describe(make(1), version="1")
+    with pytest.raises(SourceError, match="is bound to"):
+        describe(functools.partial(scaled, iter(())), version="1")
+
+
+@pytest.mark.parametrize(
+    "origin_of_it", ['{"url": "file:///home/me/mine", "dir_info": {}}', '{"url": "g", "vcs_info": {"commit_id": "%s"}}']
+)  # fmt: skip
+def test_a_package_installed_from_source_enters_by_its_content(tmp_path, monkeypatch, origin_of_it):
+    monkeypatch.syspath_prepend(tmp_path)
+    info = tmp_path / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: mine\nVersion: 1.0\n")
+
+    def version(content: str, scripts: str = "1") -> str:
+        (info / "direct_url.json").write_text(origin_of_it.replace("%s", content))
+        (info / "RECORD").write_text(
+            f"mine.py,sha256={content},1\n../bin/mine,sha256={scripts},1\nmine-1.0.dist-info/x,,\n"
+        )
+        origin._packages.cache_clear()
+        return origin.packages("mine")["mine"]
+
+    assert version("a") == version("a", scripts="2") != version("b")
