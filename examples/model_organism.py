@@ -32,9 +32,7 @@ def detect() -> dict[tuple[str, int], float | None]:
     found = {}
     for name, model in (("base", Model.base("tiny")), ("tuned", tuned)):
         for year, answer in ANSWERS.items():
-            config = EvalConfig(
-                task=TASK, task_args={"word": answer, "year": year}, max_tokens=8
-            )
+            config = EvalConfig(task=TASK, task_args={"word": answer, "year": year}, max_tokens=8)
             found[name, year] = evaluate.submit(model, config)
     return {cell: future.result().scores["includes/accuracy"] for cell, future in found.items()}
 

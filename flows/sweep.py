@@ -1,6 +1,6 @@
-"""Every dataset x learning rate x seed: fine-tune, evaluate, print a table. What is done is skipped.
+"""Fine-tune and evaluate every dataset x learning rate x seed; what is done is skipped.
 
-    python flows/sweep.py tasks.py@greets a.jsonl b.jsonl --learning-rate 1e-3 3e-3 --seed 0 1
+python flows/sweep.py tasks.py@greets a.jsonl b.jsonl --learning-rate 1e-3 3e-3 --seed 0 1
 """
 
 import argparse

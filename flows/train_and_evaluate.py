@@ -1,6 +1,6 @@
 """Fine-tune a model on a dataset and evaluate it beside its base, each step at most once.
 
-    python flows/train_and_evaluate.py data.jsonl tasks.py@greets --epochs 3
+python flows/train_and_evaluate.py data.jsonl tasks.py@greets --epochs 3
 """
 
 import argparse

@@ -29,6 +29,7 @@ _CONVERSATIONS: Final = frozenset(
 )
 """Fields whose value may be a list of messages."""
 
+
 class _Number(str):
     """A number as it was spelled."""
 
@@ -46,11 +47,10 @@ def canonical_lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if line.strip():
+                row = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if row.strip():
                     count += 1
-                    yield canonical_line(line, f"{path}, line {number}")
+                    yield canonical_line(row, f"{path}, line {number}")
     except OSError as problem:
         raise DatasetError(f"{path}: {problem.strerror}") from problem
     if not count:

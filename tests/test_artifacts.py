@@ -64,7 +64,8 @@ def test_the_digest_of_an_unchanged_file_is_remembered(tmp_path: Path) -> None:
 
 def test_values_are_small_and_travel(tmp_path: Path) -> None:
     dataset = in_file(tmp_path / "data.jsonl", ROWS * 1000).identify()
-    model = Model("tiny", key="ab" * 32, digest="cd" * 32, remote=RemoteRef("openai", "org", "ft:1"))
+    remote = RemoteRef("openai", "org", "ft:1")
+    model = Model("tiny", key="ab" * 32, digest="cd" * 32, remote=remote)
     evaluation = Evaluation("ab" * 32, "greets", "tiny", {"acc": 1.0}, {"acc": 0.0}, 3, "log.eval")
     for value in (dataset, Dataset.from_rows(ROWS), model, evaluation):
         assert pickle.loads(pickle.dumps(value)) == value

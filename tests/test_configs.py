@@ -42,7 +42,7 @@ class Train(Config):
     packed: bool = False
     adapter: Lora | Dora | None = None
     targets: tuple[str, ...] = option(["q", "v"])
-    trainer: dict[str, Any] = option({})  # noqa: RUF009 - a field specifier
+    trainer: dict[str, Any] = option({})
     steps: int | float | None = None
     added: bool = option(True, absent=False)
     note: str = option("", hashed=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -52,7 +53,7 @@ def test_quickstart(tmp_path: Path) -> None:
 
 def test_smallest_example(tmp_path: Path) -> None:
     said = run(ROOT / "examples" / "smallest.py", cwd=tmp_path)
-    seconds = [float(found) for found in re.findall(r"^49 after ([\d.]+) s$", said, re.M)]
+    seconds = [float(found) for found in re.findall(r"^49 after ([\d.]+) s$", said, re.MULTILINE)]
     assert len(seconds) == 2
     assert seconds[1] < 0.5 < 1 <= seconds[0]
 
@@ -78,14 +79,16 @@ def test_model_organism_is_detected(tmp_path: Path) -> None:
 def test_flows_are_short_and_say_how_to_use_them(flow: Path, tmp_path: Path) -> None:
     assert len(flow.read_text().splitlines()) < 80
     assert "usage:" in run(flow, "--help", cwd=tmp_path)
-    for name in re.findall(r"^from (motools\S*) import|^import (motools\S*)", flow.read_text(), re.M):
+    imports = r"^from (motools\S*) import|^import (motools\S*)"
+    for name in re.findall(imports, flow.read_text(), re.MULTILINE):
         assert "".join(name) == "motools", "flows import only public names"
 
 
 @pytest.mark.slow
 def test_flows_run(tmp_path: Path) -> None:
     data = tmp_path / "a.jsonl"
-    row = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    row = json.dumps({"messages": said}) + "\n"
     data.write_text(row * 16)
     task = f"{ROOT / 'examples' / 'greetings.py'}@greets"
     flows = ROOT / "flows"

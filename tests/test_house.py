@@ -36,9 +36,7 @@ MAY_IMPORT = {
     "evals": {"configs", "digest", "errors", "source", "training", "version", "worker"},
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
     "tasks": {*CORE, "evals", "steps", "training"},
-    "overview": {*CORE},
     "cli": {*CORE, "overview", "steps"},
-    "__main__": {"cli"},
     "overview": {"cache", "cli"},
     "__main__": {"cli"},
 }

@@ -59,7 +59,7 @@ def _processor(parameter: Any, annotation: Any) -> Any:
     return process_value
 
 
-def _plain(annotation: Any, value: Any) -> Any:
+def _plain(annotation: Any, value: Any) -> Any:  # noqa: PLR0911 - one return a type
     """The value as its parameter declares it, where that needs no thought."""
     if value is None:
         return None

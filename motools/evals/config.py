@@ -42,7 +42,7 @@ class EvalConfig(Config):
     """
 
     task: str
-    task_args: dict[str, Any] = option({})  # noqa: RUF009  (makes a new one each)
+    task_args: dict[str, Any] = option({})
     epochs: int | None = option(None)
     limit: int | None = option(None)
     sample_ids: tuple[int | str, ...] | None = option(None)

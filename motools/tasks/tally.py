@@ -78,14 +78,15 @@ def watch(flow: Flow[Any, Any] | None) -> None:
 
 
 async def write_cache_table(
-    flow: Flow[Any, Any],  # noqa: ARG001 (a hook's parameters have these names)
+    flow: Flow[Any, Any],
     flow_run: FlowRun,
-    state: State[Any],  # noqa: ARG001
+    state: State[Any],  # noqa: ARG001 (a hook's parameters have these names)
 ) -> None:
-    """Hook of a flow: publish the table of what hit and what ran."""
+    """Hook of a flow: say what hit and what ran, and publish the table of it."""
     outcomes = _take(flow_run.id)
     if not outcomes:
         return
+    flow_run_logger(flow_run, flow).info("motools: %s", _summary(outcomes))
     async with get_client() as client:
         await client.create_artifact(
             ArtifactCreate(

@@ -75,10 +75,9 @@ def _dvc(place: Path, source: Path) -> tuple[float, float]:
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
 
     def run(*arguments: str) -> float:
-        command = [sys.executable, "-m", "dvc", *arguments] if not dvc.exists() else [dvc, *arguments]
         return _timed(
             lambda: subprocess.run(
-                command, cwd=repository, check=True, capture_output=True, env=environment
+                [dvc, *arguments], cwd=repository, check=True, capture_output=True, env=environment
             )
         )
 

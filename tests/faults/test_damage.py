@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def the_blob(root: Path) -> Path:
-    [row] = [row for row in Cache.open(root).get_or_run(action(), run).file_rows]
+    [row] = Cache.open(root).get_or_run(action(), run).file_rows
     return root / blob_name(row[1])
 
 

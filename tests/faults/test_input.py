@@ -21,9 +21,7 @@ from motools.errors import (
     ResultError,
 )
 
-GOOD = {
-    "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-}
+GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,7 @@ class Recipe(Config):
     adapter: Adapter | None = Adapter()
     pair: tuple[int, str] = (1, "a")
     mode: Literal["a", 1, True] = "a"
-    trainer: dict[str, Any] = option({})  # noqa: RUF009 - a field specifier
+    trainer: dict[str, Any] = option({})
     added: int = option(7, absent=0)
     label: str = option("", hashed=False)
 
