@@ -15,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,26 @@ def test_1_what_may_be_durable_does_not_give_way_to_what_is_not(
     assert new != old
 
 
+def test_1_what_comes_out_of_the_trash_is_made_durable(cache: Cache) -> None:
+    cache.get_or_run(action("old"), write("bytes"))
+    steps: list[str] = []
+
+    def clear_it_now(step: str) -> None:
+        if step.startswith("after settle") and "cleared" not in steps:
+            steps.append("cleared")
+            assert in_child(lambda _at: clear_all(cache.root)) == 0
+        steps.append(step)
+
+    with watched(clear_it_now):
+        entry = cache.get_or_run(ACTION, write("bytes"))
+    name = blob_name(entry.file_rows[0][1])
+    moved = next(
+        n for n, step in enumerate(steps) if step.startswith(f"after move ('{trashed(name)}")
+    )
+    settled = next(n for n, step in enumerate(steps) if step == f"after settle (['{name}'],)")
+    assert moved < settled < steps.index("before COMMIT", moved)
+
+
 # 2. Publishing is atomic.
 
 
@@ -173,6 +194,19 @@ def test_3_altered_bytes_are_not_served(cache: Cache, runs: Runs, used_before: b
     assert aside.name in str(caught.value)
     with pytest.raises(MissingBlobError, match=r"motools cache clear"):
         cache.look_up([ACTION])
+
+
+def test_3_a_blob_is_not_trusted_while_a_change_could_go_unnoticed(
+    cache: Cache, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times of files move in steps; within one, a change of the same size leaves no trace."""
+    entry = cache.get_or_run(ACTION, runs)
+    changed = (cache.root / blob_name(entry.file_rows[1][1])).stat().st_ctime_ns
+    for age, trusted in ((5_000_000, False), (500_000_000, True)):
+        monkeypatch.setattr(time, "time_ns", lambda age=age: changed + age)
+        assert entry.files["log.txt"].read_text() == "done\n"
+        rows = cache.database.read("SELECT 1 FROM blobs WHERE signature IS NOT NULL")
+        assert bool(rows) == trusted
 
 
 def test_3_weights_are_hashed_however_untouched_they_look(
@@ -394,6 +428,21 @@ def test_7_a_commit_with_an_old_token_is_refused(root: Path, tmp_path: Path) -> 
     assert elsewhere.leases.holder(ACTION.key) is None
     for opened in (cache, elsewhere):
         opened.close()
+
+
+def test_7_a_lease_that_ended_is_not_one_that_was_lost(cache: Cache) -> None:
+    """The heartbeat may beat between a commit and the news of it."""
+    lease = cache.leases.try_take(ACTION.key, lambda _why: None)
+    assert lease is not None
+    cache.leases.release(lease)
+    assert cache.leases._extend(lease)
+    assert cache.leases.holder(ACTION.key) is None
+    again = cache.leases.try_take(ACTION.key, lambda _why: None)
+    assert again is not None and again.token > lease.token
+    assert not cache.leases._extend(lease)
+    cache.leases.release(lease)  # too late to end somebody else's
+    assert cache.leases.holder(ACTION.key) is not None
+    cache.leases.release(again)
 
 
 def test_7_a_lease_ends_when_its_run_cannot_be_made_ready(cache: Cache, runs: Runs) -> None:

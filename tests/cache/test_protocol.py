@@ -34,16 +34,13 @@ from motools.errors import (
     SubmissionUnsettledError,
 )
 from motools.settings import Settings
-from tests.cache.conftest import action
+from tests.cache.conftest import MEMORY, action
 from tests.cache.hosts import movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child
 
 ACTIONS = {name: action(name, kind="model") for name in ("one", "two")}
 LEASE = 60.0
-
-_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where a sync costs nothing; that there is one, and when, is tested elsewhere."""
 
 keys = st.sampled_from(sorted(ACTIONS))
 hosts = st.sampled_from(["a", "b"])
@@ -85,7 +82,7 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         self._clock = movable_clock()
         self.clock = self._clock.__enter__()
-        self.folder = Path(tempfile.mkdtemp(prefix="protocol-", dir=_MEMORY))
+        self.folder = Path(tempfile.mkdtemp(prefix="protocol-", dir=MEMORY))
         self.roots = {"a": self.folder / "a"}
         self.roots["b"] = second_host(self.roots["a"], self.folder / "b")
         self.caches = {host: self.open(host) for host in self.roots}
@@ -419,7 +416,7 @@ class Protocol(RuleBasedStateMachine):
 _EXAMPLES = os.environ.get("MOTOOLS_TEST_EXAMPLES")
 
 Protocol.TestCase.settings = settings(
-    max_examples=int(_EXAMPLES or 100),
+    max_examples=int(_EXAMPLES or 60),
     stateful_step_count=30,
     derandomize=_EXAMPLES is None,
     phases={Phase.generate},  # to shrink takes minutes

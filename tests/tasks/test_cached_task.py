@@ -362,3 +362,15 @@ def test_no_server_is_asked_outside_a_flow(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, script], check=True, cwd=tmp_path, timeout=60)
     assert (tmp_path / ".motools" / "cache.db").exists()
+
+
+def test_12_prefects_own_cache_is_off() -> None:
+    """Invariant 12: one cache, one truth, also after ``with_options``."""
+    from prefect.cache_policies import NO_CACHE
+
+    from motools import evaluate, fine_tune, upload_dataset
+
+    own = cached_task(lambda number: number)
+    for task in (own, own.with_options(retries=1), upload_dataset, fine_tune, evaluate):
+        assert task.cache_policy == NO_CACHE
+        assert task.persist_result is False
