@@ -371,6 +371,6 @@ def test_12_prefects_own_cache_is_off() -> None:
     from motools import evaluate, fine_tune, upload_dataset
 
     own = cached_task(lambda number: number)
-    for task in (own, own.with_options(retries=1), upload_dataset, fine_tune, evaluate):
-        assert task.cache_policy == NO_CACHE
-        assert task.persist_result is False
+    for each in (own, own.with_options(retries=1), upload_dataset, fine_tune, evaluate):
+        assert each.cache_policy == NO_CACHE
+        assert each.persist_result is False

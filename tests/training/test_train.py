@@ -182,7 +182,7 @@ def test_an_adapter_that_does_not_fit_is_refused(trained: Trained, tmp_path: Pat
     from safetensors.torch import load_file, save_file
 
     weights = load_file(trained.directory / "adapter_model.safetensors")
-    weights.pop(sorted(weights)[0])
+    weights.pop(min(weights))
     save_file(weights, tmp_path / "adapter_model.safetensors")
     config = (trained.directory / "adapter_config.json").read_bytes()
     (tmp_path / "adapter_config.json").write_bytes(config)

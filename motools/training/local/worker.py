@@ -137,7 +137,7 @@ class Recorder:
         }
 
 
-def _trainer(
+def _trainer(  # noqa: PLR0917
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: datasets.Dataset,
@@ -150,7 +150,9 @@ def _trainer(
     import trl
 
     class Progress(transformers.TrainerCallback):  # type: ignore[misc]
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        def on_log(  # noqa: PLR0913, PLR0917
+            self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any
+        ) -> None:
             if "loss" in logs:
                 recorder.step(state.global_step, state.max_steps, logs)
 
