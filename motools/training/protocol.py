@@ -61,6 +61,7 @@ class TrainingJob:
         scratch: for logs and checkpoints; survives a crash, never part of the model.
         report: receives progress.
         lock_fds: descriptors of locks that a worker holds along.
+        save_seconds: between two checkpoints; decides nothing about the model.
     """
 
     dataset: Path
@@ -70,6 +71,7 @@ class TrainingJob:
     scratch: Path
     report: Report
     lock_fds: tuple[int, ...] = ()
+    save_seconds: float = 300.0
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class LocalBackend:
                 "base": job.base,
                 "directory": str(job.directory),
                 "scratch": str(job.scratch),
+                "save_seconds": job.save_seconds,
             },
             log=job.scratch / LOG,
             on_event=forward,

@@ -1,0 +1,115 @@
+"""The trainers of TRL, made to do what a resolved config says and nothing besides."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.errors import TrainingError
+from motools.training.local import checkpoints
+from motools.training.local.recorder import Recorder
+from motools.training.local.sft_fields import trainer_fields
+
+if TYPE_CHECKING:
+    import datasets
+    import trl
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Saving takes no more than one part in so many of the time, however large the model.
+_SHARE: Final = 50
+
+
+class Saving:
+    """When to write checkpoints: a matter of time, never of the result.
+
+    Args:
+        seconds: between two checkpoints; 0 for one after every step.
+        facts: sealed with each one.
+    """
+
+    def __init__(self, seconds: float, facts: dict[str, Any]) -> None:
+        self._seconds = seconds
+        self._facts = facts
+        self._due = time.monotonic() + seconds
+        self._began = 0.0
+
+    def is_due(self) -> bool:
+        """Whether to write one after this step; says yes once."""
+        self._began = time.monotonic()
+        return self._began >= self._due
+
+    def seal(self, directory: Path, recorder: Recorder) -> None:
+        """Seal the checkpoint that :meth:`is_due` asked for."""
+        checkpoints.seal(directory, {**self._facts, "recorder": recorder.state()})
+        now = time.monotonic()
+        pause = max(self._seconds, _SHARE * (now - self._began)) if self._seconds else 0.0
+        self._due = now + pause
+
+
+def make(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: datasets.Dataset,
+    *,
+    config: dict[str, Any],
+    scratch: Path,
+    recorder: Recorder,
+    saving: Saving,
+) -> trl.SFTTrainer:
+    """The trainer of a config, which reports to the recorder and seals its checkpoints.
+
+    Raises:
+        BackendError: the installed trainer has other fields than the recipe knows.
+        TrainingError: the base model has not the layers that the config names.
+    """
+    import peft
+    import transformers
+    import trl
+
+    class Trainer(trl.SFTTrainer):  # type: ignore[misc]
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """None: a checkpoint is for going on, not for publishing."""
+
+    class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+            if "loss" in logs:
+                recorder.step(state.global_step, state.max_steps, logs)
+
+        def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step < state.max_steps and saving.is_due():
+                control.should_save = True
+
+        def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+            saving.seal(scratch / f"checkpoint-{state.global_step}", recorder)
+
+    known = [field.name for field in dataclasses.fields(trl.SFTConfig)]
+    place = {"output_dir": str(scratch), "use_cpu": model.device.type == "cpu"}
+    lora = config["lora"]
+    _check_targets(model, lora["targets"])
+    return Trainer(
+        model=model,
+        args=trl.SFTConfig(**trainer_fields(config, known, **place)),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        peft_config=peft.LoraConfig(
+            r=lora["rank"],
+            lora_alpha=lora["alpha"],
+            lora_dropout=lora["dropout"],
+            target_modules=lora["targets"],
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=[Watch()],
+    )
+
+
+def _check_targets(model: PreTrainedModel, targets: str | list[str]) -> None:
+    """Refuse a name that PEFT would pass over because others match."""
+    layers = [f".{name}" for name, _ in model.named_modules()]
+    for target in [] if isinstance(targets, str) else targets:
+        if not any(layer.endswith(f".{target}") for layer in layers):
+            known = sorted({layer.rpartition(".")[2] for layer in layers if "proj" in layer})
+            raise TrainingError(
+                f"lora.targets: the base model has no layer {target!r}; it has {', '.join(known)}"
+            )
