@@ -18,6 +18,7 @@ from motools.evals.runner import EvaluationJob, run
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.training import registry
+from motools.training.local.whole import CONFIG
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
@@ -138,4 +139,10 @@ class Evaluate:
                 "base model back as it was, or fine-tune again on this one"
             )
         with tempfile.TemporaryDirectory(prefix="model-", dir=context.scratch.parent) as place:
-            yield {**spec, "adapter": str(trained.link(place))}
+            files = trained.link(place)
+            if CONFIG in trained.files:  # all its weights were trained: it has no base any more
+                manifest = {name: [digest, size] for name, digest, size, _ in trained.file_rows}
+                whole = {"kind": "directory", "path": str(files), "files": manifest}
+                yield {**spec, "base": whole}
+            else:
+                yield {**spec, "adapter": str(files)}

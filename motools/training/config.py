@@ -51,9 +51,11 @@ class FineTuneConfig(Config):
         learning_rate: the highest one, after warm-up.
         batch_size: rows in one optimizer step, over all devices.
         seed: of weights made anew, order of rows, and dropout.
-        dtype: number format of the base weights.
+        dtype: number format of frozen base weights; weights that are trained are
+            float32, computed with in this format.
         quantization: of the frozen base weights.
         max_length: tokens in the longest row; a longer row is an error.
+        truncate: cut longer rows to ``max_length`` instead, and say how many.
         packing: put several rows into one sequence.
         loss_mask: learn from what the ``assistant`` says, or from ``all``.
         lora: None trains all weights.
@@ -75,6 +77,7 @@ class FineTuneConfig(Config):
     dtype: Literal["float32", "bfloat16"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
     max_length: int | None = None
+    truncate: bool = option(False, absent=False)
     packing: bool = False
     loss_mask: Literal["assistant", "all"] = "assistant"
     lora: LoraConfig | None = LoraConfig()

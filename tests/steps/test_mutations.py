@@ -63,7 +63,9 @@ HASHED = {
     "learning_rate": 5e-4,
     "batch_size": 3,
     "seed": 1,
+    "method": "dpo",
     "dtype": "bfloat16",
+    "truncate": True,
     "max_length": 256,
     "loss_mask": "all",
     "lora": LoraConfig(rank=4),
@@ -75,7 +77,7 @@ HASHED = {
     "shuffle": False,
     "trainer": {"adam_beta1": 0.8},
 }
-REFUSED = {"method": "dpo", "quantization": "4bit", "packing": True}
+REFUSED = {"quantization": "4bit", "packing": True}
 """Not yet done by the local backend, so an error rather than ignored."""
 
 

@@ -10,7 +10,7 @@ from motools.training.config import FineTuneConfig
 from motools.training.local import base, recipe
 from motools.training.local.models import OFFLINE
 from motools.training.protocol import BaseModel, DigestFile, TrainingJob, TrainingResult
-from motools.training.rows import check_conversations
+from motools.training.rows import check_rows
 from motools.worker import run_worker
 
 LOG: Final = "train.log"
@@ -18,7 +18,7 @@ LOG: Final = "train.log"
 
 
 class LocalBackend:
-    """LoRA fine-tuning with TRL and PEFT, on the accelerator or the CPU of this machine.
+    """Fine-tuning with TRL and PEFT, on the accelerator or the CPU of this machine.
 
     On one kind of CPU the same job gives the same bits.
     """
@@ -36,8 +36,8 @@ class LocalBackend:
         return recipe.resolve(config, base)
 
     def train(self, job: TrainingJob) -> TrainingResult:
-        """Train an adapter in a worker process, which dies with this one."""
-        rows = check_conversations(job.dataset)
+        """Train a model in a worker process, which dies with this one."""
+        rows = check_rows(job.dataset, str(job.config["method"]))
         job.report("training", rows=rows)
         job.scratch.mkdir(parents=True, exist_ok=True)
 

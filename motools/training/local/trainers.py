@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import TrainingError
 from motools.training.local import checkpoints
+from motools.training.local.fields import trainer_fields
 from motools.training.local.recorder import Recorder
-from motools.training.local.sft_fields import trainer_fields
 
 if TYPE_CHECKING:
     import datasets
@@ -54,23 +54,64 @@ def make(
     rows: datasets.Dataset,
     *,
     config: dict[str, Any],
+    reference: PreTrainedModel | None,
     scratch: Path,
     recorder: Recorder,
     saving: Saving,
-) -> trl.SFTTrainer:
+) -> trl.SFTTrainer | trl.DPOTrainer:
     """The trainer of a config, which reports to the recorder and seals its checkpoints.
+
+    Args:
+        model: the base model.
+        tokenizer: its own.
+        rows: from :func:`.tokens.tokenise`.
+        config: from :func:`.recipe.resolve`.
+        reference: what ``dpo`` compares with; None where that is the model
+            without its adapter.
+        scratch: takes the checkpoints.
+        recorder: is told of every step.
+        saving: decides when a checkpoint is written.
 
     Raises:
         BackendError: the installed trainer has other fields than the recipe knows.
         TrainingError: the base model has not the layers that the config names.
     """
-    import peft
-    import transformers
     import trl
 
-    class Trainer(trl.SFTTrainer):  # type: ignore[misc]
+    place = {"output_dir": str(scratch), "use_cpu": model.device.type == "cpu"}
+    common = {
+        "model": model,
+        "train_dataset": rows,
+        "processing_class": tokenizer,
+        "peft_config": _peft(model, config["lora"]),
+        "callbacks": [_watch(scratch, recorder, saving)],
+    }
+
+    class Quiet:
         def create_model_card(self, *_: Any, **__: Any) -> None:
             """None: a checkpoint is for going on, not for publishing."""
+
+    class Supervised(Quiet, trl.SFTTrainer):  # type: ignore[misc]
+        pass
+
+    class Preferences(Quiet, trl.DPOTrainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset  # rows are tokens already, with errors that have their line
+
+    if config["method"] == "dpo":
+        args = trl.DPOConfig(**trainer_fields(config, _names(trl.DPOConfig), **place))
+        return Preferences(ref_model=reference, args=args, **common)
+    args = trl.SFTConfig(**trainer_fields(config, _names(trl.SFTConfig), **place))
+    return Supervised(args=args, **common)
+
+
+def _names(trainer_config: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(trainer_config)]
+
+
+def _watch(scratch: Path, recorder: Recorder, saving: Saving) -> Any:
+    """The callback that tells the recorder of each step, and seals each checkpoint."""
+    import transformers
 
     class Watch(transformers.TrainerCallback):  # type: ignore[misc]
         def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
@@ -84,23 +125,22 @@ def make(
         def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             saving.seal(scratch / f"checkpoint-{state.global_step}", recorder)
 
-    known = [field.name for field in dataclasses.fields(trl.SFTConfig)]
-    place = {"output_dir": str(scratch), "use_cpu": model.device.type == "cpu"}
-    lora = config["lora"]
+    return Watch()
+
+
+def _peft(model: PreTrainedModel, lora: dict[str, Any] | None) -> Any:
+    """What PEFT is to add to the model; None where all weights are trained."""
+    import peft
+
+    if lora is None:
+        return None
     _check_targets(model, lora["targets"])
-    return Trainer(
-        model=model,
-        args=trl.SFTConfig(**trainer_fields(config, known, **place)),
-        train_dataset=rows,
-        processing_class=tokenizer,
-        peft_config=peft.LoraConfig(
-            r=lora["rank"],
-            lora_alpha=lora["alpha"],
-            lora_dropout=lora["dropout"],
-            target_modules=lora["targets"],
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=[Watch()],
+    return peft.LoraConfig(
+        r=lora["rank"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=lora["targets"],
+        task_type="CAUSAL_LM",
     )
 
 

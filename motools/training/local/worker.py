@@ -10,15 +10,20 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from motools.errors import DatasetError
+from motools.errors import DatasetError, TrainingError
 from motools.training.local import checkpoints, models, trainers
 from motools.training.local.adapter import write_adapter
 from motools.training.local.checkpoints import Checkpoint
 from motools.training.local.recorder import Recorder
 from motools.training.local.tokens import tokenise
+from motools.training.local.whole import write_whole
 from motools.worker import Emit, serve
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FOREIGN: Final = ("ACCELERATE_", "FSDP_", "DEEPSPEED_", "PARALLELISM_CONFIG_", "TRL_", "PEFT_")
 _RANKS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -31,11 +36,13 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     models.make_deterministic()
     emit({"event": "loading"})
     config, scratch = request["config"], Path(request["scratch"])
-    model, tokenizer = models.load({"base": request["base"]}, dtype=config["dtype"])
+    model, tokenizer = _load(request["base"], config)
     try:
-        rows = tokenise(Path(request["dataset"]), tokenizer, config)
+        tokenised = tokenise(Path(request["dataset"]), tokenizer, config)
     except DatasetError as problem:
         return {"refused": str(problem)}
+    if tokenised.truncated:
+        emit({"event": f"{tokenised.truncated} rows were cut to {config['max_length']} tokens"})
     provenance = _provenance(model.device)
     start = _start(scratch, emit)
     recorder = Recorder(emit, start.facts["recorder"] if start else None)
@@ -46,16 +53,44 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     trainer = trainers.make(
         model,
         tokenizer,
-        rows,
+        tokenised.rows,
         config=config,
+        reference=_reference(request["base"], config),
         scratch=scratch,
         recorder=recorder,
         saving=saving,
     )
     trainer.train(resume_from_checkpoint=str(start.directory) if start else None)
-    write_adapter(trainer.model, Path(request["directory"]))
-    metrics = {**recorder.metrics(), "rows": len(rows), "epochs": trainer.state.epoch}
+    directory = Path(request["directory"])
+    if config["lora"] is None:
+        write_whole(trainer.model, request["base"], directory)
+    else:
+        write_adapter(trainer.model, directory)
+    metrics = {**recorder.metrics(), "rows": len(tokenised.rows), "epochs": trainer.state.epoch}
+    if config.get("truncate"):
+        metrics["truncated"] = tokenised.truncated
     return {"metrics": metrics, "provenance": {**provenance, "resumed": resumed}}
+
+
+def _load(
+    base: dict[str, Any], config: dict[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model. Weights that are trained are float32: bfloat16 would lose small steps."""
+    dtype = "float32" if config["lora"] is None else config["dtype"]
+    model, tokenizer = models.load({"base": base}, dtype=dtype)
+    if config["dtype"] == "bfloat16" and not _can_bfloat16(model.device):
+        raise TrainingError(
+            f"dtype='bfloat16', which {_device_name(model.device)} cannot compute with; train on "
+            "another device or set dtype='float32'"
+        )
+    return model, tokenizer
+
+
+def _reference(base: dict[str, Any], config: dict[str, Any]) -> PreTrainedModel | None:
+    """What ``dpo`` compares with, where taking the adapter off does not bring it back."""
+    if config["method"] != "dpo" or config["lora"] is not None:
+        return None
+    return _load(base, config)[0]
 
 
 def _start(scratch: Path, emit: Emit) -> Checkpoint | None:
@@ -91,14 +126,25 @@ def _take_one_device() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
 
 
-def _provenance(device: Any) -> dict[str, Any]:
+def _can_bfloat16(device: torch.device) -> bool:
     import torch
 
-    cuda = device.type == "cuda"
+    return device.type != "cuda" or bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return platform.machine()
+
+
+def _provenance(device: torch.device) -> dict[str, Any]:
     return {
         "libraries": {name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "device": _device_name(device),
     }
 
 
