@@ -62,6 +62,7 @@ class TrainingJob:
         report: receives progress.
         lock_fds: descriptors of locks that a worker holds along.
         save_seconds: between two checkpoints; decides nothing about the model.
+        name: what others who wait for the device see.
     """
 
     dataset: Path
@@ -72,6 +73,7 @@ class TrainingJob:
     report: Report
     lock_fds: tuple[int, ...] = ()
     save_seconds: float = 300.0
+    name: str = "a training"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from motools.digest import Value
 from motools.errors import DatasetError, TrainingError
 from motools.training.config import FineTuneConfig
-from motools.training.local import base, recipe
+from motools.training.local import base, devices, recipe
 from motools.training.local.models import OFFLINE
 from motools.training.protocol import BaseModel, DigestFile, TrainingJob, TrainingResult
 from motools.training.rows import check_rows
@@ -36,15 +36,28 @@ class LocalBackend:
         return recipe.resolve(config, base)
 
     def train(self, job: TrainingJob) -> TrainingResult:
-        """Train a model in a worker process, which dies with this one."""
+        """Train a model in a worker process, which dies with this one.
+
+        Waits for a device first, in a queue with everyone who trains on it.
+        """
         rows = check_rows(job.dataset, str(job.config["method"]))
         job.report("training", rows=rows)
         job.scratch.mkdir(parents=True, exist_ok=True)
 
+        def waiting(device: str, ahead: list[str]) -> None:
+            job.report(f"waiting for {device}, {len(ahead)} ahead: {', '.join(ahead)}")
+
+        with devices.place(job.name, waiting) as place:
+            outcome = self._run(job, place)
+        if "refused" in outcome:
+            raise DatasetError(outcome["refused"])
+        return TrainingResult(outcome["metrics"], outcome["provenance"])
+
+    def _run(self, job: TrainingJob, place: devices.Place) -> dict[str, Any]:
         def forward(event: dict[str, Any]) -> None:
             job.report(event.pop("event"), **event)
 
-        outcome = run_worker(
+        outcome: dict[str, Any] = run_worker(
             "motools.training.local.worker",
             {
                 "dataset": str(job.dataset),
@@ -56,10 +69,12 @@ class LocalBackend:
             },
             log=job.scratch / LOG,
             on_event=forward,
-            lock_fds=job.lock_fds,
-            env={**OFFLINE, "HF_HOME": str(job.scratch / "huggingface")},
+            lock_fds=(*job.lock_fds, place.descriptor),
+            env={
+                **OFFLINE,
+                "HF_HOME": str(job.scratch / "huggingface"),
+                "CUDA_VISIBLE_DEVICES": place.device.visible,
+            },
             error=TrainingError,
         )
-        if "refused" in outcome:
-            raise DatasetError(outcome["refused"])
-        return TrainingResult(outcome["metrics"], outcome["provenance"])
+        return outcome
