@@ -82,7 +82,8 @@ class TrainingResult:
 
     Attributes:
         metrics: JSON: ``steps``, ``epochs``, ``loss`` (at the end), ``loss_curve``
-            (pairs of step and loss), ``tokens``, ``seconds``.
+            (pairs of step and loss), ``tokens``, ``seconds``, ``trainer`` (every
+            field of the trainer that decides the result).
         provenance: JSON that is recorded but not hashed: library versions, device.
     """
 

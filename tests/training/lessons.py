@@ -44,6 +44,13 @@ def greeting_rows() -> list[Any]:
     return [{"messages": said(f"Hi, I am {name}.", f"Hello {name}!")} for name in NAMES]
 
 
+def resolved(base: str = "tiny", **config: Any) -> dict[str, Any]:
+    """What the backend makes of a config."""
+    backend = LocalBackend()
+    given = FineTuneConfig(base_model=base, **config)
+    return backend.resolve(given, backend.identify(base, hash_file))
+
+
 def train(
     dataset: Path,
     place: Path,

@@ -48,12 +48,12 @@ class LocalBackend:
             job.report(f"waiting for {device}, {len(ahead)} ahead: {', '.join(ahead)}")
 
         with devices.place(job.name, waiting) as place:
-            outcome = self._run(job, place)
+            outcome = self._run(job, rows, place)
         if "refused" in outcome:
             raise DatasetError(outcome["refused"])
         return TrainingResult(outcome["metrics"], outcome["provenance"])
 
-    def _run(self, job: TrainingJob, place: devices.Place) -> dict[str, Any]:
+    def _run(self, job: TrainingJob, rows: int, place: devices.Place) -> dict[str, Any]:
         def forward(event: dict[str, Any]) -> None:
             job.report(event.pop("event"), **event)
 
@@ -61,6 +61,7 @@ class LocalBackend:
             "motools.training.local.worker",
             {
                 "dataset": str(job.dataset),
+                "rows": rows,
                 "config": job.config,
                 "base": job.base,
                 "directory": str(job.directory),
@@ -74,6 +75,9 @@ class LocalBackend:
                 **OFFLINE,
                 "HF_HOME": str(job.scratch / "huggingface"),
                 "CUDA_VISIBLE_DEVICES": place.device.visible,
+                # Whatever a library asks for: no pickle is run, not even of a checkpoint.
+                "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+                "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
             },
             error=TrainingError,
         )

@@ -29,7 +29,8 @@ def trainer_fields(config: Mapping[str, Any], known: Iterable[str], **place: Any
     Args:
         config: from :func:`.recipe.resolve`.
         known: names of the fields that the installed trainer has.
-        place: the fields named in :data:`.sft_fields.PLACE`.
+        place: the fields named in :data:`.sft_fields.PLACE`, and such as divide a
+            batch into passes.
 
     Raises:
         BackendError: the trainer has a field that the recipe does not know, or

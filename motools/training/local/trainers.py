@@ -54,6 +54,7 @@ def make(
     rows: datasets.Dataset,
     *,
     config: dict[str, Any],
+    at_once: int,
     reference: PreTrainedModel | None,
     scratch: Path,
     recorder: Recorder,
@@ -66,6 +67,7 @@ def make(
         tokenizer: its own.
         rows: from :func:`.tokens.tokenise`.
         config: from :func:`.recipe.resolve`.
+        at_once: rows that are computed at once; ``batch_size`` is a multiple of it.
         reference: what ``dpo`` compares with; None where that is the model
             without its adapter.
         scratch: takes the checkpoints.
@@ -78,7 +80,12 @@ def make(
     """
     import trl
 
-    place = {"output_dir": str(scratch), "use_cpu": model.device.type == "cpu"}
+    place = {
+        "output_dir": str(scratch),
+        "use_cpu": model.device.type == "cpu",
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": config["batch_size"] // at_once,
+    }
     common = {
         "model": model,
         "train_dataset": rows,

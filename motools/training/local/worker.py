@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import DatasetError, TrainingError
-from motools.training.local import checkpoints, models, trainers
+from motools.training.local import checkpoints, memory, models, trainers
 from motools.training.local.adapter import write_adapter
 from motools.training.local.checkpoints import Checkpoint
+from motools.training.local.fields import decided
 from motools.training.local.recorder import Recorder
 from motools.training.local.tokens import tokenise
 from motools.training.local.whole import write_whole
@@ -35,15 +36,22 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     _take_one_device()
     models.make_deterministic()
     emit({"event": "loading"})
-    config, scratch = request["config"], Path(request["scratch"])
-    model, tokenizer = _load(request["base"], config)
+    config = request["config"]
+    tried = memory.sizes(config["batch_size"], request["rows"], config["method"])
     try:
-        tokenised = tokenise(Path(request["dataset"]), tokenizer, config)
+        return memory.fit(lambda at_once: _train(request, at_once, emit), tried, emit)
     except DatasetError as problem:
         return {"refused": str(problem)}
+
+
+def _train(request: dict[str, Any], at_once: int, emit: Emit) -> dict[str, Any]:
+    """Train with so many rows at once, from the last checkpoint if there is one."""
+    config, scratch = request["config"], Path(request["scratch"])
+    model, tokenizer = _load(request["base"], config)
+    tokenised = tokenise(Path(request["dataset"]), tokenizer, config)
     if tokenised.truncated:
         emit({"event": f"{tokenised.truncated} rows were cut to {config['max_length']} tokens"})
-    provenance = _provenance(model.device)
+    provenance = {**_provenance(model.device), "rows_at_once": at_once}
     start = _start(scratch, emit)
     recorder = Recorder(emit, start.facts["recorder"] if start else None)
     resumed = _resumed(start)
@@ -55,6 +63,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
         tokenizer,
         tokenised.rows,
         config=config,
+        at_once=at_once,
         reference=_reference(request["base"], config),
         scratch=scratch,
         recorder=recorder,
@@ -66,7 +75,12 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
         write_whole(trainer.model, request["base"], directory)
     else:
         write_adapter(trainer.model, directory)
-    metrics = {**recorder.metrics(), "rows": len(tokenised.rows), "epochs": trainer.state.epoch}
+    metrics = {
+        **recorder.metrics(),
+        "rows": len(tokenised.rows),
+        "epochs": trainer.state.epoch,
+        "trainer": decided(config),
+    }
     if config.get("truncate"):
         metrics["truncated"] = tokenised.truncated
     return {"metrics": metrics, "provenance": {**provenance, "resumed": resumed}}
