@@ -64,6 +64,8 @@ class FineTuneConfig(Config):
         schedule: how the learning rate falls: ``linear``, ``cosine``, ``constant``.
         optimizer: by the trainer's name, as in ``adamw_torch``.
         max_grad_norm: gradients longer than this are scaled down to it.
+        keep_checkpoints: models on the way that are kept as part of the result:
+            after every ``epoch``, or after every so many steps.
         shuffle: take the rows in a new order in every epoch.
         trainer: further fields of the backend's trainer, by its names.
     """
@@ -86,6 +88,7 @@ class FineTuneConfig(Config):
     schedule: str | None = None
     optimizer: str | None = None
     max_grad_norm: float | None = None
+    keep_checkpoints: Literal["epoch"] | int | None = option(None, absent=None)
     shuffle: bool = True
     trainer: dict[str, Any] = option({})
 
@@ -97,6 +100,8 @@ class FineTuneConfig(Config):
         for name in ("epochs", "learning_rate", "max_grad_norm"):
             value = getattr(self, name)
             _check(self, name, value is None or value > 0, "above 0")
+        keep = self.keep_checkpoints
+        _check(self, "keep_checkpoints", not isinstance(keep, int) or keep >= 1, "at least 1")
         for name in ("batch_size", "max_length"):
             value = getattr(self, name)
             _check(self, name, value is None or value >= 1, "at least 1")

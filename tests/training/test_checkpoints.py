@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from motools.errors import TrainingError
-from motools.training.local import checkpoints
+from motools.training.local import checkpoints, kept
 from motools.training.local.checkpoints import MANIFEST
 
 NAMES = ("model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json")
@@ -81,3 +81,17 @@ def test_one_without_an_optimizer_is_never_sealed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"wrote no optimizer\.pt"):
         checkpoints.seal(directory, {})
     assert not (directory / MANIFEST).exists()
+
+
+def test_a_kept_model_that_is_damaged_stops_a_training_from_going_on(tmp_path: Path) -> None:
+    keeping = kept.Kept(2, lambda place: (place / "adapter").touch(), tmp_path, 0)
+    for step in (1, 2, 3, 4):
+        keeping.step(step, 0.5)
+    assert kept.facts(tmp_path) == [2, 4]
+    assert kept.lost(tmp_path, [2, 4]) is None
+    assert keeping.hand_over(tmp_path / "nowhere", 2) == [], "the last is the result itself"
+    (tmp_path / "kept" / "4" / "adapter").write_text("?")
+    assert kept.lost(tmp_path, [2, 4]) == "of the model kept at step 4: adapter is damaged"
+    assert "it was not finished" in str(kept.lost(tmp_path, [2, 6]))
+    kept.Kept(2, lambda place: None, tmp_path, 3)
+    assert kept.facts(tmp_path) == [2], "what comes after is made again"

@@ -57,7 +57,8 @@ def test_parts_make_the_same_steps(tmp_path: Path) -> None:
             reference=None,
             scratch=tmp_path / str(size),
             recorder=recorder,
-            saving=trainers.Saving(300.0, {}),
+            saving=trainers.Saving(300.0, dict),
+            on_step=lambda step, epoch: None,
         ).train()
         return [loss for _, loss in recorder.metrics()["loss_curve"]]
 

@@ -59,6 +59,7 @@ def test_naming_a_default_changes_nothing() -> None:
         {"loss_mask": "all"},
         {"method": "dpo"},
         {"truncate": True},
+        {"keep_checkpoints": 5},
         {"lora": None},
         {"lora": LoraConfig(rank=8)},
         {"lora": LoraConfig(alpha=8)},

@@ -16,6 +16,7 @@ from motools import Dataset, FineTuneConfig, LoraConfig, RunOptions
 from motools.cache import Cache, Entry
 from motools.digest import hash_file
 from motools.steps.train import Train
+from motools.training.local.adapter import WEIGHTS
 
 from .lessons import greeting_rows, train, write_rows
 
@@ -75,7 +76,10 @@ def test_it_ends_as_if_it_had_never_been_killed(greetings: Path, tmp_path: Path)
 def test_a_damaged_checkpoint_is_passed_over_and_changes_nothing(tmp_path: Path) -> None:
     """The run is cancelled, then the disk changes a byte of the newest checkpoint."""
     rows = write_rows(tmp_path / "rows.jsonl", greeting_rows())
-    whole = train(rows, tmp_path / "whole", epochs=20)
+    whole = train(rows, tmp_path / "whole", epochs=20, keep_checkpoints=2)
+    assert whole.result.metrics["checkpoints"] == list(range(2, 40, 2))
+    plain = train(rows, tmp_path / "plain", epochs=20)
+    assert hash_file(plain.directory / WEIGHTS) == hash_file(whole.directory / WEIGHTS)
     place = tmp_path / "cut"
     sealed = (place / "scratch").glob
 
@@ -84,17 +88,20 @@ def test_a_damaged_checkpoint_is_passed_over_and_changes_nothing(tmp_path: Path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(rows, place, epochs=20, save_seconds=0.0, watch=cancel)
+        train(rows, place, epochs=20, keep_checkpoints=2, save_seconds=0.0, watch=cancel)
     assert list((place / "model").iterdir()) == []
 
     steps = sorted(int(path.parent.name[11:]) for path in sealed("checkpoint-*/COMPLETE.json"))
     optimizer = place / "scratch" / f"checkpoint-{steps[-1]}" / "optimizer.pt"
     optimizer.write_bytes(optimizer.read_bytes()[:-1] + b"?")
-    again = train(rows, place, epochs=20)
+    again = train(rows, place, epochs=20, keep_checkpoints=2)
     said = [message for message, _ in again.events]
     assert f"checkpoint {steps[-1]} is not used: optimizer.pt is damaged" in said
     assert f"going on after step {steps[-2]}" in said
-    for path in whole.directory.iterdir():
-        assert hash_file(path) == hash_file(again.directory / path.name), path.name
-    assert again.result.metrics["loss_curve"] == whole.result.metrics["loss_curve"]
-    assert again.result.metrics["tokens"] == whole.result.metrics["tokens"]
+    files = [path for path in whole.directory.rglob("*") if path.is_file()]
+    assert len(files) == 2 * 20
+    for path in files:
+        same = again.directory / path.relative_to(whole.directory)
+        assert hash_file(path) == hash_file(same), same
+    first, second = whole.result.metrics, again.result.metrics
+    assert {**first, "seconds": None} == {**second, "seconds": None}

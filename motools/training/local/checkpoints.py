@@ -68,6 +68,13 @@ def seal(directory: Path, facts: dict[str, Any]) -> None:
     """
     if missing := [name for name in _NEEDED if not (directory / name).is_file()]:
         raise TrainingError(f"the trainer wrote no {missing[0]} into {directory}")
+    complete(directory, facts)
+    for _, old in _found(directory.parent)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def complete(directory: Path, facts: dict[str, Any]) -> None:
+    """Make the files of a directory durable, then write the manifest that holds them together."""
     files = {}
     for name, path in _files(directory).items():
         _sync(path)
@@ -81,8 +88,6 @@ def seal(directory: Path, facts: dict[str, Any]) -> None:
     draft.replace(directory / MANIFEST)
     _sync(directory)
     _sync(directory.parent)
-    for _, old in _found(directory.parent)[KEPT:]:
-        shutil.rmtree(old)
 
 
 def last(scratch: Path, skipped: Skipped) -> Checkpoint | None:
@@ -93,15 +98,19 @@ def last(scratch: Path, skipped: Skipped) -> Checkpoint | None:
     """
     for step, directory in _found(scratch):
         try:
-            return Checkpoint(directory, step, _verify(directory))
+            return Checkpoint(directory, step, verify(directory))
         except ValueError as problem:
             skipped(step, str(problem))
             shutil.rmtree(directory)
     return None
 
 
-def _verify(directory: Path) -> dict[str, Any]:
-    """The facts of a checkpoint; ValueError says in what it is not whole."""
+def verify(directory: Path) -> dict[str, Any]:
+    """The facts of a directory whose every byte is as it was when it was completed.
+
+    Raises:
+        ValueError: it is not; the message says in what.
+    """
     try:
         manifest = json.loads((directory / MANIFEST).read_bytes())
     except FileNotFoundError:

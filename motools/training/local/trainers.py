@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,10 +27,10 @@ class Saving:
 
     Args:
         seconds: between two checkpoints; 0 for one after every step.
-        facts: sealed with each one.
+        facts: sealed with each one, as they are then.
     """
 
-    def __init__(self, seconds: float, facts: dict[str, Any]) -> None:
+    def __init__(self, seconds: float, facts: Callable[[], dict[str, Any]]) -> None:
         self._seconds = seconds
         self._facts = facts
         self._due = time.monotonic() + seconds
@@ -42,7 +43,7 @@ class Saving:
 
     def seal(self, directory: Path, recorder: Recorder) -> None:
         """Seal the checkpoint that :meth:`is_due` asked for."""
-        checkpoints.seal(directory, {**self._facts, "recorder": recorder.state()})
+        checkpoints.seal(directory, {**self._facts(), "recorder": recorder.state()})
         now = time.monotonic()
         pause = max(self._seconds, _SHARE * (now - self._began)) if self._seconds else 0.0
         self._due = now + pause
@@ -59,6 +60,7 @@ def make(
     scratch: Path,
     recorder: Recorder,
     saving: Saving,
+    on_step: Callable[[int, float], None],
 ) -> trl.SFTTrainer | trl.DPOTrainer:
     """The trainer of a config, which reports to the recorder and seals its checkpoints.
 
@@ -73,6 +75,7 @@ def make(
         scratch: takes the checkpoints.
         recorder: is told of every step.
         saving: decides when a checkpoint is written.
+        on_step: called after each step with its number and the epoch.
 
     Raises:
         BackendError: the installed trainer has other fields than the recipe knows.
@@ -91,7 +94,7 @@ def make(
         "train_dataset": rows,
         "processing_class": tokenizer,
         "peft_config": _peft(model, config["lora"]),
-        "callbacks": [_watch(scratch, recorder, saving)],
+        "callbacks": [_watch(scratch, recorder, saving, on_step)],
     }
 
     class Quiet:
@@ -116,7 +119,9 @@ def _names(trainer_config: type) -> list[str]:
     return [field.name for field in dataclasses.fields(trainer_config)]
 
 
-def _watch(scratch: Path, recorder: Recorder, saving: Saving) -> Any:
+def _watch(
+    scratch: Path, recorder: Recorder, saving: Saving, on_step: Callable[[int, float], None]
+) -> Any:
     """The callback that tells the recorder of each step, and seals each checkpoint."""
     import transformers
 
@@ -126,6 +131,7 @@ def _watch(scratch: Path, recorder: Recorder, saving: Saving) -> Any:
                 recorder.step(state.global_step, state.max_steps, logs)
 
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            on_step(state.global_step, state.epoch)
             if state.global_step < state.max_steps and saving.is_due():
                 control.should_save = True
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import DatasetError, TrainingError
-from motools.training.local import checkpoints, memory, models, trainers
+from motools.training.local import checkpoints, kept, memory, models, trainers
 from motools.training.local.adapter import write_adapter
 from motools.training.local.checkpoints import Checkpoint
 from motools.training.local.fields import decided
+from motools.training.local.kept import Kept
 from motools.training.local.recorder import Recorder
 from motools.training.local.tokens import tokenise
 from motools.training.local.whole import write_whole
@@ -55,9 +56,14 @@ def _train(request: dict[str, Any], at_once: int, emit: Emit) -> dict[str, Any]:
     start = _start(scratch, emit)
     recorder = Recorder(emit, start.facts["recorder"] if start else None)
     resumed = _resumed(start)
-    saving = trainers.Saving(
-        request["save_seconds"], {"provenance": provenance, "resumed": resumed}
-    )
+
+    def facts() -> dict[str, Any]:
+        return {"provenance": provenance, "resumed": resumed, "kept": kept.facts(scratch)}
+
+    def write(place: Path) -> None:
+        _write(trainer.model, request["base"], config, place)
+
+    keeping = Kept(config.get("keep_checkpoints"), write, scratch, start.step if start else 0)
     trainer = trainers.make(
         model,
         tokenizer,
@@ -67,14 +73,12 @@ def _train(request: dict[str, Any], at_once: int, emit: Emit) -> dict[str, Any]:
         reference=_reference(request["base"], config),
         scratch=scratch,
         recorder=recorder,
-        saving=saving,
+        saving=trainers.Saving(request["save_seconds"], facts),
+        on_step=keeping.step,
     )
     trainer.train(resume_from_checkpoint=str(start.directory) if start else None)
     directory = Path(request["directory"])
-    if config["lora"] is None:
-        write_whole(trainer.model, request["base"], directory)
-    else:
-        write_adapter(trainer.model, directory)
+    write(directory)
     metrics = {
         **recorder.metrics(),
         "rows": len(tokenised.rows),
@@ -83,6 +87,8 @@ def _train(request: dict[str, Any], at_once: int, emit: Emit) -> dict[str, Any]:
     }
     if config.get("truncate"):
         metrics["truncated"] = tokenised.truncated
+    if config.get("keep_checkpoints"):
+        metrics["checkpoints"] = keeping.hand_over(directory, trainer.state.global_step)
     return {"metrics": metrics, "provenance": {**provenance, "resumed": resumed}}
 
 
@@ -107,6 +113,19 @@ def _reference(base: dict[str, Any], config: dict[str, Any]) -> PreTrainedModel 
     return _load(base, config)[0]
 
 
+def _write(
+    model: PreTrainedModel, base: dict[str, Any], config: dict[str, Any], directory: Path
+) -> None:
+    """Write a model, without a trace in the random numbers of a training that goes on."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        if config["lora"] is None:
+            write_whole(model, base, directory)
+        else:
+            write_adapter(model, directory)
+
+
 def _start(scratch: Path, emit: Emit) -> Checkpoint | None:
     """The checkpoint to go on from."""
 
@@ -114,6 +133,9 @@ def _start(scratch: Path, emit: Emit) -> Checkpoint | None:
         emit({"event": f"checkpoint {step} is not used: {why}"})
 
     start = checkpoints.last(scratch, skipped)
+    if start is not None and (why := kept.lost(scratch, start.facts["kept"])):
+        skipped(start.step, why)
+        start = None
     if start is not None:
         emit({"event": f"going on after step {start.step}"})
     return start
