@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, Self
 from blake3 import blake3
 
 from motools.digest import SHORT, Digest, canonical_json, hash_bytes
-from motools.errors import CanonicalError, DatasetError
+from motools.errors import CanonicalError, ConfigError, DatasetError
 from motools.rows import canonical_lines, lines_of
 
 _NAMESPACE: Final = "dataset/1"
@@ -176,6 +176,7 @@ class Model:
         digest: what stands for it in a key; None for a base model not identified yet.
         remote: where it lives, if not in the cache.
         cache: the cache that holds it.
+        step: of a checkpoint that its training kept; None for the end.
     """
 
     base_model: str
@@ -183,16 +184,32 @@ class Model:
     digest: str | None = None
     remote: RemoteRef | None = None
     cache: str | None = None
+    step: int | None = None
 
     @classmethod
     def base(cls, name: str) -> Self:
         """A base model: ``tiny``, or a directory in Hugging Face's layout."""
         return cls(base_model=name)
 
+    def at_step(self, step: int) -> Self:
+        """The checkpoint that the training kept after this step, as a model of its own.
+
+        Which there are is the ``checkpoints`` of the entry's value.
+
+        Raises:
+            ConfigError: this is not the end of a fine-tuning in a cache.
+        """
+        if self.key is None or self.digest is None or self.step is not None:
+            raise ConfigError(f"{self} has no checkpoints: only a fine-tuned model does")
+        parts = canonical_json({"model": self.digest, "step": step})
+        return dataclasses.replace(self, digest=hash_bytes(parts).hex, step=step)
+
     @property
     def id(self) -> str:
-        """The key of a fine-tuned model, the name of a base model."""
-        return self.key or self.base_model
+        """The key of a fine-tuned model, with the step of a checkpoint; a base model's name."""
+        if self.key is None:
+            return self.base_model
+        return self.key if self.step is None else f"{self.key}@{self.step}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, for a result that contains it."""
@@ -220,7 +237,8 @@ class Model:
         return self.digest
 
     def __str__(self) -> str:
-        return self.id[:SHORT] if self.key else self.base_model
+        at = "" if self.step is None else f"@{self.step}"
+        return f"{self.key[:SHORT]}{at}" if self.key else self.base_model
 
 
 @dataclass(frozen=True)

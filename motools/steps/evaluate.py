@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import Evaluation, Model
@@ -18,6 +19,8 @@ from motools.evals.runner import EvaluationJob, run
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.training import registry
+from motools.training.local.kept import DIRECTORY
+from motools.training.local.whole import CONFIG
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
@@ -139,5 +142,22 @@ class Evaluate:
                 f"{model} was trained on other files than {model.base_model!r} has now: put the "
                 "base model back as it was, or fine-tune again on this one"
             )
+        prefix = "" if model.step is None else f"{DIRECTORY}/{model.step}/"
+        if not any(name.startswith(prefix) for name in trained.files):
+            kept = trained.value.get("checkpoints", [])
+            raise BackendError(f"{model}: no checkpoint was kept at that step; kept are {kept}")
         with tempfile.TemporaryDirectory(prefix="model-", dir=context.scratch.parent) as place:
-            yield {**spec, "adapter": str(trained.link(place))}
+            files = trained.link(place) / prefix
+            if f"{prefix}{CONFIG}" in trained.files:  # all weights were trained: it has no base
+                yield {**spec, "base": _whole(trained, files, prefix)}
+            else:
+                yield {**spec, "adapter": str(files)}
+
+
+def _whole(trained: Entry, files: Path, prefix: str) -> dict[str, Any]:
+    """The spec of a model that is a base model itself."""
+    rows = [row for row in trained.file_rows if row[0].startswith(prefix)]
+    manifest = {row[0].removeprefix(prefix): row[1:3] for row in rows}
+    # Without a prefix, those of checkpoints are among them.
+    manifest = {name: row for name, row in manifest.items() if "/" not in name}
+    return {"kind": "directory", "path": str(files), "files": manifest}

@@ -14,11 +14,14 @@ class RunOptions(Config):
     Attributes:
         timeout: seconds to wait for another runner of the same key; None: for ever.
         base_dir: where relative paths of task files start.
+        save_seconds: between two checkpoints of a training on this machine; 0 for one
+            after every step.
         suffix: a name for people, where the backend takes one.
         tags: recorded with the entry.
     """
 
     timeout: float | None = None
     base_dir: str = "."
+    save_seconds: float = 300.0
     suffix: str | None = None
     tags: tuple[str, ...] = field(default=())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import Dataset, Model
 from motools.cache.action import Action
-from motools.digest import canonical_json, hash_bytes
+from motools.digest import SHORT, canonical_json, hash_bytes
 from motools.errors import MotoolsError
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
@@ -90,6 +90,8 @@ class Train:
                 scratch=context.scratch,
                 report=Progress(context, f"fine-tuning {self.config.base_model}"),
                 lock_fds=context.lock_fds,
+                save_seconds=self.options.save_seconds,
+                name=context.key[:SHORT],
             )
         )
         context.provenance.update(

@@ -51,9 +51,11 @@ class FineTuneConfig(Config):
         learning_rate: the highest one, after warm-up.
         batch_size: rows in one optimizer step, over all devices.
         seed: of weights made anew, order of rows, and dropout.
-        dtype: number format of the base weights.
+        dtype: number format of frozen base weights; weights that are trained are
+            float32, computed with in this format.
         quantization: of the frozen base weights.
         max_length: tokens in the longest row; a longer row is an error.
+        truncate: cut longer rows to ``max_length`` instead, and say how many.
         packing: put several rows into one sequence.
         loss_mask: learn from what the ``assistant`` says, or from ``all``.
         lora: None trains all weights.
@@ -62,6 +64,8 @@ class FineTuneConfig(Config):
         schedule: how the learning rate falls: ``linear``, ``cosine``, ``constant``.
         optimizer: by the trainer's name, as in ``adamw_torch``.
         max_grad_norm: gradients longer than this are scaled down to it.
+        keep_checkpoints: models on the way that are kept as part of the result:
+            after every ``epoch``, or after every so many steps.
         shuffle: take the rows in a new order in every epoch.
         trainer: further fields of the backend's trainer, by its names.
     """
@@ -75,6 +79,7 @@ class FineTuneConfig(Config):
     dtype: Literal["float32", "bfloat16"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
     max_length: int | None = None
+    truncate: bool = option(False, absent=False)
     packing: bool = False
     loss_mask: Literal["assistant", "all"] = "assistant"
     lora: LoraConfig | None = LoraConfig()
@@ -83,6 +88,7 @@ class FineTuneConfig(Config):
     schedule: str | None = None
     optimizer: str | None = None
     max_grad_norm: float | None = None
+    keep_checkpoints: Literal["epoch"] | int | None = option(None, absent=None)
     shuffle: bool = True
     trainer: dict[str, Any] = option({})
 
@@ -94,6 +100,8 @@ class FineTuneConfig(Config):
         for name in ("epochs", "learning_rate", "max_grad_norm"):
             value = getattr(self, name)
             _check(self, name, value is None or value > 0, "above 0")
+        keep = self.keep_checkpoints
+        _check(self, "keep_checkpoints", not isinstance(keep, int) or keep >= 1, "at least 1")
         for name in ("batch_size", "max_length"):
             value = getattr(self, name)
             _check(self, name, value is None or value >= 1, "at least 1")

@@ -61,6 +61,8 @@ class TrainingJob:
         scratch: for logs and checkpoints; survives a crash, never part of the model.
         report: receives progress.
         lock_fds: descriptors of locks that a worker holds along.
+        save_seconds: between two checkpoints; decides nothing about the model.
+        name: what others who wait for the device see.
     """
 
     dataset: Path
@@ -70,6 +72,8 @@ class TrainingJob:
     scratch: Path
     report: Report
     lock_fds: tuple[int, ...] = ()
+    save_seconds: float = 300.0
+    name: str = "a training"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class TrainingResult:
 
     Attributes:
         metrics: JSON: ``steps``, ``epochs``, ``loss`` (at the end), ``loss_curve``
-            (pairs of step and loss), ``tokens``, ``seconds``.
+            (pairs of step and loss), ``tokens``, ``seconds``, ``trainer`` (every
+            field of the trainer that decides the result).
         provenance: JSON that is recorded but not hashed: library versions, device.
     """
 

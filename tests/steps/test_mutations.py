@@ -64,7 +64,10 @@ HASHED = {
     "learning_rate": 5e-4,
     "batch_size": 3,
     "seed": 1,
+    "method": "dpo",
     "dtype": "bfloat16",
+    "truncate": True,
+    "keep_checkpoints": "epoch",
     "max_length": 256,
     "loss_mask": "all",
     "lora": LoraConfig(rank=4),
@@ -76,7 +79,7 @@ HASHED = {
     "shuffle": False,
     "trainer": {"adam_beta1": 0.8},
 }
-REFUSED = {"method": "dpo", "quantization": "4bit", "packing": True}
+REFUSED = {"quantization": "4bit", "packing": True}
 """Not yet done by the local backend, so an error rather than ignored."""
 
 
@@ -154,7 +157,7 @@ def test_what_is_not_loaded_and_where_it_lies_is_a_hit(
 
 
 def test_how_it_is_run_is_a_hit(cache: Cache, base: Path) -> None:
-    options = RunOptions(timeout=5, base_dir="/", suffix="mine", tags=("a", "b"))
+    options = RunOptions(timeout=5, base_dir="/", save_seconds=1, suffix="mine", tags=("a", "b"))
     assert train(base, options=options).action(cache).key == train(base).action(cache).key
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,22 +44,42 @@ def greeting_rows() -> list[Any]:
     return [{"messages": said(f"Hi, I am {name}.", f"Hello {name}!")} for name in NAMES]
 
 
+def resolved(base: str = "tiny", **config: Any) -> dict[str, Any]:
+    """What the backend makes of a config."""
+    backend = LocalBackend()
+    given = FineTuneConfig(base_model=base, **config)
+    return backend.resolve(given, backend.identify(base, hash_file))
+
+
 def train(
-    dataset: Path, place: Path, *, base: str = "tiny", lock_fds: tuple[int, ...] = (), **config: Any
+    dataset: Path,
+    place: Path,
+    *,
+    base: str = "tiny",
+    lock_fds: tuple[int, ...] = (),
+    save_seconds: float = 300.0,
+    watch: Callable[[], None] = lambda: None,
+    **config: Any,
 ) -> Trained:
-    """Train through the backend, below ``place``."""
+    """Train through the backend, below ``place``; ``watch`` is called after each report."""
     backend = LocalBackend()
     model = backend.identify(base, hash_file)
     events: list[tuple[str, dict[str, Any]]] = []
+
+    def report(message: str, /, **fields: Any) -> None:
+        events.append((message, fields))
+        watch()
+
     directory, scratch = place / "model", place / "scratch"
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     job = TrainingJob(
         dataset=dataset,
         config=backend.resolve(FineTuneConfig(base_model=base, **config), model),
         base=model.spec,
         directory=directory,
         scratch=scratch,
-        report=lambda message, /, **fields: events.append((message, fields)),
+        report=report,
         lock_fds=lock_fds,
+        save_seconds=save_seconds,
     )
     return Trained(directory, scratch, backend.train(job), events)

@@ -10,7 +10,7 @@ import pytest
 from motools.digest import canonical_json, hash_bytes, hash_file
 from motools.errors import BackendError
 from motools.training.config import FineTuneConfig, LoraConfig
-from motools.training.local import base, recipe, sft_fields
+from motools.training.local import base, fields, recipe, sft_fields
 from motools.training.protocol import BaseModel
 
 TINY = base.identify("tiny", hash_file)
@@ -57,6 +57,10 @@ def test_naming_a_default_changes_nothing() -> None:
         {"dtype": "bfloat16"},
         {"max_length": 512},
         {"loss_mask": "all"},
+        {"method": "dpo"},
+        {"truncate": True},
+        {"keep_checkpoints": 5},
+        {"lora": None},
         {"lora": LoraConfig(rank=8)},
         {"lora": LoraConfig(alpha=8)},
         {"lora": LoraConfig(dropout=0.1)},
@@ -85,10 +89,15 @@ def test_the_order_of_targets_does_not() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "dpo"}, "FineTuneConfig.method='dpo' cannot be honoured by the local backend"),
+        (
+            {"method": "dpo", "loss_mask": "all"},
+            "FineTuneConfig.loss_mask='all' cannot be honoured",
+        ),
+        ({"method": "dpo", "lora": LoraConfig(dropout=0.1)}, "FineTuneConfig.lora.dropout=0.1"),
+        ({"method": "dpo", "trainer": {"loss_type": "dpo"}}, "trainer.loss_type: 'dpo'"),
+        ({"trainer": {"beta": 0.2}}, "trainer.beta: no such field"),
         ({"quantization": "4bit"}, "FineTuneConfig.quantization='4bit'"),
         ({"packing": True}, "FineTuneConfig.packing=True"),
-        ({"lora": None}, "FineTuneConfig.lora=None"),
         ({"schedule": "linaer"}, "FineTuneConfig.schedule='linaer'"),
         ({"schedule": "constant", "warmup_ratio": 0.1}, "FineTuneConfig.warmup_ratio=0.1"),
         ({"optimizer": "adam"}, "FineTuneConfig.optimizer='adam'"),
@@ -110,41 +119,54 @@ def test_a_base_model_must_be_able_to_write_conversations() -> None:
     config = FineTuneConfig(base_model="x")
     with pytest.raises(BackendError, match="'bare' has no chat template"):
         recipe.resolve(config, BARE)
-    with pytest.raises(BackendError, match=r"no \{% generation %\} block.*loss_mask='all'"):
-        recipe.resolve(config, UNMARKED)
-    every = recipe.resolve(config.replace(loss_mask="all"), UNMARKED)
-    assert every["max_length"] == recipe.LONGEST_DEFAULT
+    assert recipe.resolve(config, UNMARKED)["max_length"] == recipe.LONGEST_DEFAULT
 
 
-def test_the_recipe_sets_every_field_of_the_trainer() -> None:
+@pytest.mark.parametrize(("method", "name"), [("supervised", "SFTConfig"), ("dpo", "DPOConfig")])
+def test_the_recipe_sets_every_field_of_the_trainer(method: str, name: str) -> None:
     import trl
 
-    known = {field.name for field in dataclasses.fields(trl.SFTConfig)}
-    parts = [set(part) for part in (sft_fields.FIXED, sft_fields.OPEN, sft_fields.OWN)]
-    parts.append(set(sft_fields.PLACE))
-    assert set.union(*parts) == known
+    trainer_config = getattr(trl, name)
+    known = {field.name for field in dataclasses.fields(trainer_config)}
+    parts = [fields.FIXED[method], fields.OPEN[method], sft_fields.OWN, sft_fields.PLACE]
+    assert set().union(*parts) == known
     assert sum(map(len, parts)) == len(known), "a field has two sources"
 
-    config = resolve(trainer={"adam_beta2": 0.5}, shuffle=False, warmup_ratio=0.25)
-    fields = sft_fields.trainer_fields(config, known, output_dir="x", use_cpu=True)
-    assert fields.keys() == known
-    assert fields["adam_beta2"] == 0.5
-    made = trl.SFTConfig(**fields)
+    config = resolve(
+        method=method, trainer={"adam_beta2": 0.5}, shuffle=False, warmup_ratio=0.25, lora=None
+    )
+    given = fields.trainer_fields(config, known, output_dir="x", use_cpu=True)
+    assert given.keys() == known
+    assert given["adam_beta2"] == 0.5
+    made = trainer_config(**given)
     assert (made.bf16, made.gradient_checkpointing, made.max_length) == (False, False, None)
     assert made.learning_rate == 3e-3
     assert made.get_warmup_steps(100) == 25
     assert made.save_strategy == "no"
 
 
+def test_preferences_have_fields_of_their_own() -> None:
+    config = resolve(method="dpo", trainer={"beta": 0.3, "loss_type": "ipo", "label_smoothing": 0})
+    assert config["trainer"] == {"beta": 0.3, "loss_type": "ipo"}
+    given = fields.decided(config)
+    assert (given["beta"], given["loss_type"]) == (0.3, ["ipo"])
+
+
 def test_a_field_that_an_upgrade_brings_or_takes_is_refused() -> None:
     place = {"output_dir": "x", "use_cpu": True}
-    known = set(sft_fields.trainer_fields(resolve(), _all(), **place))
-    with pytest.raises(BackendError, match=r"SFTConfig\.brand_new is new to"):
-        sft_fields.trainer_fields(resolve(), known | {"brand_new"}, **place)
-    with pytest.raises(BackendError, match=r"SFTConfig\.adam_beta1 is missing from"):
-        sft_fields.trainer_fields(resolve(), known - {"adam_beta1"}, **place)
-
-
-def _all() -> set[str]:
     tables = (sft_fields.FIXED, sft_fields.OPEN, sft_fields.OWN, sft_fields.PLACE)
-    return {name for table in tables for name in table}
+    known = {name for table in tables for name in table}
+    with pytest.raises(BackendError, match=r"SFTConfig\.brand_new is new to"):
+        fields.trainer_fields(resolve(), known | {"brand_new"}, **place)
+    with pytest.raises(BackendError, match=r"SFTConfig\.adam_beta1 is missing from"):
+        fields.trainer_fields(resolve(), known - {"adam_beta1"}, **place)
+
+
+@pytest.mark.parametrize(
+    ("values", "rate"),
+    [({}, 2e-4), ({"lora": None}, 2e-5), ({"method": "dpo"}, 1e-5)],
+)
+def test_the_learning_rate_suits_what_is_trained(values: dict[str, Any], rate: float) -> None:
+    templated = dataclasses.replace(BARE, chat_template="x")
+    resolved = recipe.resolve(FineTuneConfig(base_model="x", **values), templated)
+    assert resolved["learning_rate"] == rate

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from motools.errors import DatasetError
-from motools.training.rows import check_conversations, read_conversations
+from motools.training.rows import check_rows, read_rows
 
 from .lessons import said, write_rows
 
@@ -24,7 +24,7 @@ def message(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ([], "an object with 'messages', not a list"),
+        ([], "a row is an object, not a list"),
         ({}, "no field 'messages'"),
         ({"prompt": "Hi", "completion": "Hello"}, "no field 'messages'; the row has 'prompt'"),
         ({"messages": []}, "messages: a list with at least one"),
@@ -44,8 +44,8 @@ def message(**changes: Any) -> dict[str, Any]:
 def test_a_wrong_row_is_named(tmp_path: Path, row: Any, problem: str) -> None:
     path = write_rows(tmp_path / "rows.jsonl", [GOOD, row, GOOD])
     with pytest.raises(DatasetError) as caught:
-        check_conversations(path)
-    assert f"rows.jsonl, line 2{'' if problem.startswith(('an', 'no')) else ', '}" in str(
+        check_rows(path, "supervised")
+    assert f"rows.jsonl, line 2{'' if problem.startswith(('a row', 'no')) else ', '}" in str(
         caught.value
     )
     assert problem in str(caught.value)
@@ -55,14 +55,48 @@ def test_what_is_not_json_and_what_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"messages": [\n')
     with pytest.raises(DatasetError, match="line 1: not JSON"):
-        check_conversations(path)
+        check_rows(path, "supervised")
     path.write_text("")
     with pytest.raises(DatasetError, match="no row to train on"):
-        check_conversations(path)
+        check_rows(path, "supervised")
 
 
 def test_good_rows_come_as_they_are(tmp_path: Path) -> None:
     rows = [GOOD, message(content=None, tool_calls=[CALL]), {**GOOD, "tools": [{}], "source": "x"}]
     path = write_rows(tmp_path / "rows.jsonl", rows)
-    assert list(read_conversations(path)) == rows
-    assert check_conversations(path) == 3
+    assert list(read_rows(path, "supervised")) == rows
+    assert check_rows(path, "supervised") == 3
+
+
+PREFERENCE: dict[str, Any] = {
+    "prompt": said("Hi"),
+    "chosen": [{"role": "assistant", "content": "Hello"}],
+    "rejected": [{"role": "assistant", "content": "Go away"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"prompt": "Hi"}, "prompt: a list with at least one message is needed"),
+        ({"prompt": []}, "prompt: a list with at least one message is needed"),
+        ({"chosen": None}, "chosen: a list with at least one message is needed"),
+        ({"chosen": [{"role": "assistant"}]}, "chosen[0].content: null instead of text"),
+        ({"rejected": said("Go")}, "rejected[0].role: 'user', but an answer is the assistant's"),
+        ({"rejected": PREFERENCE["chosen"]}, "rejected: the same as chosen"),
+        ({"tools": "none"}, "tools: text instead of a list"),
+    ],
+)
+def test_a_wrong_preference_is_named(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", [PREFERENCE, {**PREFERENCE, **changes}])
+    with pytest.raises(DatasetError) as caught:
+        check_rows(path, "dpo")
+    assert f"rows.jsonl, line 2, {problem}" in str(caught.value)
+
+
+def test_a_row_of_the_other_method_is_named(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", [PREFERENCE, GOOD])
+    with pytest.raises(DatasetError, match="line 2: no field 'prompt'; the row has 'messages'"):
+        check_rows(path, "dpo")
+    with pytest.raises(DatasetError, match="line 1: no field 'messages'; the row has 'prompt'"):
+        check_rows(path, "supervised")

@@ -48,6 +48,8 @@ def test_it_learns(trained: Trained) -> None:
     assert metrics["rows"] == 16
     assert metrics["epochs"] == 10
     assert metrics["tokens"] > 1000
+    assert metrics["trainer"]["adam_beta2"] == 0.999
+    assert "output_dir" not in metrics["trainer"]
     assert trained.result.provenance["libraries"]["trl"]
     json.dumps([metrics, trained.result.provenance], allow_nan=False)
 

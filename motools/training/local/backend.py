@@ -7,10 +7,10 @@ from typing import Any, Final
 from motools.digest import Value
 from motools.errors import DatasetError, TrainingError
 from motools.training.config import FineTuneConfig
-from motools.training.local import base, recipe
+from motools.training.local import base, devices, recipe
 from motools.training.local.models import OFFLINE
 from motools.training.protocol import BaseModel, DigestFile, TrainingJob, TrainingResult
-from motools.training.rows import check_conversations
+from motools.training.rows import check_rows
 from motools.worker import run_worker
 
 LOG: Final = "train.log"
@@ -18,7 +18,7 @@ LOG: Final = "train.log"
 
 
 class LocalBackend:
-    """LoRA fine-tuning with TRL and PEFT, on the accelerator or the CPU of this machine.
+    """Fine-tuning with TRL and PEFT, on the accelerator or the CPU of this machine.
 
     On one kind of CPU the same job gives the same bits.
     """
@@ -36,29 +36,49 @@ class LocalBackend:
         return recipe.resolve(config, base)
 
     def train(self, job: TrainingJob) -> TrainingResult:
-        """Train an adapter in a worker process, which dies with this one."""
-        rows = check_conversations(job.dataset)
+        """Train a model in a worker process, which dies with this one.
+
+        Waits for a device first, in a queue with everyone who trains on it.
+        """
+        rows = check_rows(job.dataset, str(job.config["method"]))
         job.report("training", rows=rows)
         job.scratch.mkdir(parents=True, exist_ok=True)
 
+        def waiting(device: str, ahead: list[str]) -> None:
+            job.report(f"waiting for {device}, {len(ahead)} ahead: {', '.join(ahead)}")
+
+        with devices.place(job.name, waiting) as place:
+            outcome = self._run(job, rows, place)
+        if "refused" in outcome:
+            raise DatasetError(outcome["refused"])
+        return TrainingResult(outcome["metrics"], outcome["provenance"])
+
+    def _run(self, job: TrainingJob, rows: int, place: devices.Place) -> dict[str, Any]:
         def forward(event: dict[str, Any]) -> None:
             job.report(event.pop("event"), **event)
 
-        outcome = run_worker(
+        outcome: dict[str, Any] = run_worker(
             "motools.training.local.worker",
             {
                 "dataset": str(job.dataset),
+                "rows": rows,
                 "config": job.config,
                 "base": job.base,
                 "directory": str(job.directory),
                 "scratch": str(job.scratch),
+                "save_seconds": job.save_seconds,
             },
             log=job.scratch / LOG,
             on_event=forward,
-            lock_fds=job.lock_fds,
-            env={**OFFLINE, "HF_HOME": str(job.scratch / "huggingface")},
+            lock_fds=(*job.lock_fds, place.descriptor),
+            env={
+                **OFFLINE,
+                "HF_HOME": str(job.scratch / "huggingface"),
+                "CUDA_VISIBLE_DEVICES": place.device.visible,
+                # Whatever a library asks for: no pickle is run, not even of a checkpoint.
+                "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+                "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
+            },
             error=TrainingError,
         )
-        if "refused" in outcome:
-            raise DatasetError(outcome["refused"])
-        return TrainingResult(outcome["metrics"], outcome["provenance"])
+        return outcome

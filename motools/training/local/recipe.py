@@ -2,20 +2,20 @@
 
 Needs nothing but the config and what the base model says of itself, so that
 planning is quick and the same on every machine. How the values reach the
-trainer: :mod:`.sft_fields`.
+trainer: :mod:`.fields`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from motools.configs import coerce, unknown_name
 from motools.digest import Value
 from motools.errors import BackendError, ConfigError
 from motools.training.config import FineTuneConfig
-from motools.training.local.sft_fields import FIXED, OPEN, OWN, PLACE
+from motools.training.local.fields import FIXED, OPEN
+from motools.training.local.sft_fields import OWN, PLACE
 from motools.training.protocol import BaseModel
 
 RECIPE: Final = 1
@@ -23,7 +23,6 @@ RECIPE: Final = 1
 
 DEFAULTS: Final[Mapping[str, Value]] = {
     "epochs": 3.0,
-    "learning_rate": 2e-4,
     "batch_size": 8,
     "dtype": "float32",
     "warmup_ratio": 0.0,
@@ -33,6 +32,14 @@ DEFAULTS: Final[Mapping[str, Value]] = {
     "max_grad_norm": 1.0,
 }
 """What a field of the config is when it is left None and the base model has no default."""
+
+LEARNING_RATES: Final[Mapping[tuple[str, bool], float]] = {
+    ("supervised", True): 2e-4,
+    ("supervised", False): 2e-5,
+    ("dpo", True): 1e-5,
+    ("dpo", False): 1e-6,
+}
+"""The default learning rate, by method and whether an adapter is trained."""
 
 LONGEST_DEFAULT: Final = 2048
 """Tokens in the longest row, unless the config says more or the base model less."""
@@ -49,9 +56,6 @@ SCHEDULES: Final = (
 )
 OPTIMIZERS: Final = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "rmsprop", "adagrad")
 
-# As TRL and transformers recognise the tag.
-_GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
 
 def resolve(config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:
     """Every value that decides the result; ``base_model`` is left to its digest.
@@ -64,25 +68,24 @@ def resolve(config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:
     _check_base(config, base)
     resolved = config.resolved()
     del resolved["base_model"]
-    for name, default in {**DEFAULTS, **base.defaults}.items():
+    rate = LEARNING_RATES[config.method, config.lora is not None]
+    for name, default in {**DEFAULTS, "learning_rate": rate, **base.defaults}.items():
         if resolved[name] is None:
             resolved[name] = default
     if config.max_length is None:
         resolved["max_length"] = min(base.max_length or LONGEST_DEFAULT, LONGEST_DEFAULT)
     resolved["lora"] = _lora(config)
-    resolved["trainer"] = _trainer(config.trainer)
+    resolved["trainer"] = _trainer(config)
     return resolved
 
 
 def _check_supported(config: FineTuneConfig) -> None:
-    if config.method != "supervised":
-        _refuse("method", config.method, "it trains 'supervised' only, so far")
     if config.quantization is not None:
         _refuse("quantization", config.quantization, "it loads weights unquantised, so far")
     if config.packing:
         _refuse("packing", True, "rows in one sequence would see each other; leave it False")
-    if config.lora is None:
-        _refuse("lora", None, "it trains LoRA adapters only, so far; give a LoraConfig")
+    if config.method == "dpo":
+        _check_dpo(config)
     if config.schedule not in (None, *SCHEDULES):
         _refuse("schedule", config.schedule, f"known are {', '.join(SCHEDULES)}")
     if config.schedule == "constant" and config.warmup_ratio:
@@ -91,25 +94,27 @@ def _check_supported(config: FineTuneConfig) -> None:
         _refuse("optimizer", config.optimizer, f"known are {', '.join(OPTIMIZERS)}")
 
 
+def _check_dpo(config: FineTuneConfig) -> None:
+    if config.loss_mask != "assistant":
+        _refuse("loss_mask", config.loss_mask, "preferences are between answers; leave it")
+    if config.lora is not None and config.lora.dropout:
+        _refuse("lora.dropout", config.lora.dropout, "DPO compares without dropout; leave it 0")
+
+
 def _check_base(config: FineTuneConfig, base: BaseModel) -> None:
     if base.chat_template is None:
         raise BackendError(
             f"base model {base.name!r} has no chat template, so a conversation cannot be written "
             "as it expects; put a chat_template.jinja into its directory"
         )
-    if config.loss_mask == "assistant" and not _GENERATION.search(base.chat_template):
-        raise BackendError(
-            f"base model {base.name!r}: its chat template has no {{% generation %}} block, so what "
-            "the assistant says cannot be told apart; add the block around the assistant's content "
-            "and end token, or set loss_mask='all'"
-        )
     if config.max_length and base.max_length and config.max_length > base.max_length:
         _refuse("max_length", config.max_length, f"{base.name!r} takes {base.max_length} tokens")
 
 
-def _lora(config: FineTuneConfig) -> dict[str, Value]:
+def _lora(config: FineTuneConfig) -> dict[str, Value] | None:
     lora = config.lora
-    assert lora is not None
+    if lora is None:
+        return None
     targets = lora.targets
     return lora.resolved() | {
         "alpha": 2.0 * lora.rank if lora.alpha is None else lora.alpha,
@@ -117,20 +122,21 @@ def _lora(config: FineTuneConfig) -> dict[str, Value]:
     }
 
 
-def _trainer(given: Mapping[str, Any]) -> dict[str, Value]:
+def _trainer(config: FineTuneConfig) -> dict[str, Value]:
     """The open fields that differ from the recipe, so that naming a default changes no key."""
+    open_fields, fixed = OPEN[config.method], FIXED[config.method]
     values: dict[str, Value] = {}
-    for name, value in given.items():
+    for name, value in config.trainer.items():
         path = f"FineTuneConfig.trainer.{name}"
         if name in OWN:
             raise BackendError(f"{path}: set FineTuneConfig.{OWN[name]} instead")
-        if name in FIXED or name in PLACE:
+        if name in fixed or name in PLACE:
             raise BackendError(
-                f"{path}: set by the local backend itself; open are {', '.join(OPEN)}"
+                f"{path}: set by the local backend itself; open are {', '.join(open_fields)}"
             )
-        if name not in OPEN:
-            raise BackendError(unknown_name(path, name, list(OPEN)))
-        hint, default = OPEN[name]
+        if name not in open_fields:
+            raise BackendError(unknown_name(path, name, list(open_fields)))
+        hint, default = open_fields[name]
         try:
             coerced = coerce(value, hint, path)
         except ConfigError as problem:

@@ -1,15 +1,14 @@
 """TRL's ``SFTConfig``, field by field: where each value comes from.
 
 Every field is set, so that no default of a library decides a result: after an
-upgrade that adds a field, training is refused until the recipe knows it.
+upgrade that adds a field, training is refused until the recipe knows it. They
+are put together in :mod:`.fields`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
-
-from motools.errors import BackendError
 
 OPEN: Final[Mapping[str, tuple[Any, Any]]] = {
     "adam_beta1": (float, 0.9),
@@ -167,43 +166,3 @@ FIXED: Final[Mapping[str, Any]] = {
     "prediction_loss_only": False,
 }
 """Fields of the trainer that are always the same."""
-
-
-def trainer_fields(config: Mapping[str, Any], known: Iterable[str], **place: Any) -> dict[str, Any]:
-    """Every field of the trainer's configuration.
-
-    Args:
-        config: from :func:`resolve`.
-        known: names of the fields that the installed trainer has.
-        place: the fields named in :data:`PLACE`.
-
-    Raises:
-        BackendError: the trainer has a field that the recipe does not know, or
-            the other way round.
-    """
-    fields = {
-        **FIXED,
-        **{name: value for name, (_, value) in OPEN.items()},
-        **config["trainer"],
-        **place,
-        "bf16": config["dtype"] == "bfloat16",
-        "learning_rate": config["learning_rate"],
-        "lr_scheduler_type": config["schedule"],
-        "max_grad_norm": config["max_grad_norm"],
-        "num_train_epochs": config["epochs"],
-        "optim": config["optimizer"],
-        "per_device_train_batch_size": config["batch_size"],
-        "seed": config["seed"],
-        "train_sampling_strategy": "random" if config["shuffle"] else "sequential",
-        "warmup_steps": config["warmup_ratio"],  # below 1 it is a share of the steps
-        "weight_decay": config["weight_decay"],
-    }
-    names = set(known)
-    if strange := sorted(names ^ fields.keys()):
-        side = "is new to" if strange[0] in names else "is missing from"
-        raise BackendError(
-            f"the recipe of the local backend does not fit the installed trl and transformers: "
-            f"SFTConfig.{strange[0]} {side} them; install the versions that this motools names, "
-            "or a newer motools"
-        )
-    return fields

@@ -1,0 +1,190 @@
+"""Rows as tokens: what is learnt from, told to the token.
+
+What the assistant says is marked by the chat template's ``{% generation %}``
+block. Without one it is found by what the model is given when it answers: the
+messages before, and the generation prompt. Where the tokens of that are the
+first tokens of the whole conversation, the answer is what follows them; where
+they are not, the row is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from motools.errors import DatasetError
+from motools.training.rows import Row, read_rows
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+_IGNORED: Final = -100
+# As TRL and transformers recognise the tag.
+_GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+_Tokens: TypeAlias = list[int]
+_Made: TypeAlias = dict[str, _Tokens]
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Rows, ready for a trainer.
+
+    Attributes:
+        rows: with ``input_ids`` and ``labels``, or with ``prompt_ids``,
+            ``chosen_ids`` and ``rejected_ids``.
+        truncated: how many were cut to the longest length allowed.
+    """
+
+    rows: datasets.Dataset
+    truncated: int
+
+
+def tokenise(
+    path: Path, tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]
+) -> Tokenised:
+    """The rows as tokens.
+
+    Raises:
+        DatasetError: a row is longer than ``max_length`` and may not be cut, it
+            has nothing to learn from, or the chat template cannot write it; the
+            message has its line.
+    """
+    from datasets import Dataset
+
+    make, cut = _METHODS[config["method"]]
+    limit, rows, truncated = config["max_length"], [], 0
+    for number, row in enumerate(read_rows(path, config["method"]), 1):
+        made, length = make(row, _Template(tokenizer, row, f"line {number}"), config)
+        if length > limit:
+            if not config.get("truncate"):
+                raise DatasetError(
+                    f"line {number}: {length} tokens, and max_length is {limit}; shorten the row, "
+                    "raise max_length, or set truncate"
+                )
+            made, truncated = cut(made, limit), truncated + 1
+            if not all(any(t != _IGNORED for t in made[name]) for name in _LEARNT & made.keys()):
+                raise DatasetError(
+                    f"line {number}: cut to max_length={limit}, it has nothing to learn from"
+                )
+        rows.append(made)
+    return Tokenised(Dataset.from_list(rows), truncated)
+
+
+class _Template:
+    """Writes the conversations of one row as the model expects them."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, row: Row, where: str) -> None:
+        self.tokenizer = tokenizer
+        self.where = where
+        self._tools = row.get("tools")
+
+    def write(self, messages: list[Row], **options: Any) -> Any:
+        """Tokens of a conversation, under ``input_ids``."""
+        from jinja2 import TemplateError
+
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, tools=self._tools, tokenize=True, return_dict=True, **options
+            )
+        except TemplateError as problem:
+            raise DatasetError(
+                f"{self.where}: the chat template refuses the conversation: {problem}"
+            ) from None
+
+    def tokens(self, messages: list[Row], **options: Any) -> _Tokens:
+        """Tokens of a conversation."""
+        return list(self.write(messages, **options)["input_ids"])
+
+    def marks(self) -> bool:
+        """Whether the template itself says what the assistant says."""
+        template = self.tokenizer.get_chat_template(tools=self._tools)
+        return _GENERATION.search(template) is not None
+
+
+def _conversation(row: Row, template: _Template, config: Mapping[str, Any]) -> tuple[_Made, int]:
+    messages = row["messages"]
+    if config["loss_mask"] == "all":
+        tokens = template.tokens(messages)
+        return {"input_ids": tokens, "labels": list(tokens)}, len(tokens)
+    if template.marks():
+        encoded = template.write(messages, return_assistant_tokens_mask=True)
+        tokens, said = list(encoded["input_ids"]), encoded["assistant_masks"]
+    else:
+        tokens = template.tokens(messages)
+        said = _said(messages, tokens, template)
+    labels = [t if mark else _IGNORED for t, mark in zip(tokens, said, strict=True)]
+    if all(label == _IGNORED for label in labels[1:]):
+        raise DatasetError(
+            f"{template.where}, messages: the chat template marks nothing of it as said by the "
+            "assistant; correct its generation block, or set loss_mask='all'"
+        )
+    return {"input_ids": tokens, "labels": labels}, len(tokens)
+
+
+def _said(messages: list[Row], tokens: _Tokens, template: _Template) -> list[bool]:
+    """What of a conversation is the assistant's, by a template that does not say."""
+    said = [False] * len(tokens)
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        given = template.tokens(messages[:index], add_generation_prompt=True)
+        answered = template.tokens(messages[: index + 1])
+        if tokens[: len(given)] != given or tokens[: len(answered)] != answered:
+            raise DatasetError(
+                f"{template.where}, messages[{index}]: the chat template has no {{% generation %}} "
+                "block, and writes what comes before this message otherwise when the model is to "
+                "answer, so what the assistant says cannot be told apart; add the block around the "
+                "assistant's content and end token, or set loss_mask='all'"
+            )
+        end = _end(tokens, len(given), len(answered), template.tokenizer)
+        said[len(given) : end] = [True] * (end - len(given))
+    return said
+
+
+def _end(tokens: _Tokens, start: int, end: int, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Where an answer ends: with its end token, not with the blank that templates put after it."""
+    special = set(tokenizer.all_special_ids)
+    last = next((at for at in range(end - 1, start - 1, -1) if tokens[at] in special), None)
+    if last is not None and not tokenizer.decode(tokens[last + 1 : end]).strip():
+        return last + 1
+    return end
+
+
+def _preference(row: Row, template: _Template, _config: Mapping[str, Any]) -> tuple[_Made, int]:
+    prompt = template.tokens(row["prompt"], add_generation_prompt=True)
+    made = {"prompt_ids": prompt}
+    for name in ("chosen", "rejected"):
+        whole = template.tokens(row["prompt"] + row[name])
+        if whole[: len(prompt)] != prompt:
+            raise DatasetError(
+                f"{template.where}, {name}: the chat template writes the prompt otherwise when the "
+                "model is to answer than before this answer, so they cannot be told apart; correct "
+                "the template's generation prompt"
+            )
+        made[f"{name}_ids"] = whole[len(prompt) :]
+    answers = max(len(made["chosen_ids"]), len(made["rejected_ids"]))
+    return made, len(prompt) + answers
+
+
+def _cut_conversation(made: _Made, limit: int) -> _Made:
+    # A first token is given, never learnt.
+    labels = [_IGNORED, *made["labels"][1:limit]]
+    return {"input_ids": made["input_ids"][:limit], "labels": labels}
+
+
+def _cut_preference(made: _Made, limit: int) -> _Made:
+    left = max(0, limit - len(made["prompt_ids"]))
+    return {name: ids if name == "prompt_ids" else ids[:left] for name, ids in made.items()}
+
+
+_Make: TypeAlias = Callable[[Row, _Template, Mapping[str, Any]], tuple[_Made, int]]
+_METHODS: Final[Mapping[str, tuple[_Make, Callable[[_Made, int], _Made]]]] = {
+    "supervised": (_conversation, _cut_conversation),
+    "dpo": (_preference, _cut_preference),
+}
+_LEARNT: Final = {"labels", "chosen_ids", "rejected_ids"}

@@ -1,0 +1,119 @@
+"""The queue before a device: in order, seen by those who wait, and left by the dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from motools.errors import TrainingError
+from motools.training.local import devices
+from motools.training.local.devices import Device
+
+ONE = Device("one", "0", 1)
+HOLDER = """
+import os, subprocess, sys, time
+from motools.training.local.devices import Device, place
+with place("the holder", print, [Device("one", "0", 1)]) as held:
+    worker = subprocess.Popen(["sleep", "60"], pass_fds=(held.descriptor,))
+    print(worker.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+class Waiter(threading.Thread):
+    """Waits for the device, notes what is ahead, and leaves when told."""
+
+    def __init__(self, name: str, order: list[str], device: Device = ONE) -> None:
+        super().__init__(daemon=True)
+        self.what, self.order, self.device = name, order, device
+        self.seen: list[tuple[str, list[str]]] = []
+        self.waits, self.leave, self.has = (threading.Event() for _ in range(3))
+        self.start()
+
+    def run(self) -> None:
+        with devices.place(self.what, self.note, [self.device]):
+            self.order.append(self.what)
+            self.has.set()
+            self.leave.wait(20)
+
+    def note(self, device: str, ahead: list[str]) -> None:
+        self.seen.append((device, ahead))
+        self.waits.set()
+
+
+def test_those_who_wait_see_who_is_ahead_and_come_in_order() -> None:
+    order: list[str] = []
+    first = Waiter("a", order)
+    assert first.has.wait(20)
+    second = Waiter("b", order)
+    assert second.waits.wait(20)
+    third = Waiter("c", order)
+    assert third.waits.wait(20)
+    assert (second.seen, third.seen) == ([("one", ["a"])], [("one", ["a", "b"])])
+    for waiter in (first, second, third):
+        waiter.leave.set()
+        waiter.join(20)
+    assert order == ["a", "b", "c"]
+    assert third.seen[1:] in ([], [("one", ["b"])])
+
+
+def test_a_place_is_held_for_as_long_as_the_worker_lives() -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    worker = int(holder.stdout.readline())
+    holder.send_signal(signal.SIGKILL)
+    holder.wait(10)
+    waiter = Waiter("next", [])
+    try:
+        assert waiter.waits.wait(20)
+        assert waiter.seen == [("one", ["the holder"])]
+        assert not waiter.has.is_set()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    assert waiter.has.wait(20), "a dead holder's place is nobody's"
+    waiter.leave.set()
+    waiter.join(20)
+
+
+def test_a_device_takes_as_many_as_it_has_room_for_and_the_emptiest_is_chosen() -> None:
+    two = Device("two", "1", 2)
+    taken = [Waiter("x", []), *(Waiter("y", [], two) for _ in range(2))]
+    for waiter in taken:
+        assert waiter.has.wait(20)
+    leaver = taken.pop()
+    leaver.leave.set()
+    leaver.join(20)
+    with devices.place("z", pytest.fail, [ONE, two]) as place:
+        assert place.device is two
+    for waiter in taken:
+        waiter.leave.set()
+
+
+def test_the_environment_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    [cpu] = devices.devices()
+    assert (cpu.name, cpu.visible, cpu.room >= 1) == ("cpu", "", True)
+
+
+def test_a_directory_that_cannot_be_written_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "file"))
+    with (
+        pytest.raises(TrainingError, match=r"cannot queue for a device in .*XDG_CACHE_HOME"),
+        devices.place("z", pytest.fail, [ONE]),
+    ):
+        pass

@@ -1,0 +1,67 @@
+"""A batch that does not fit is computed in parts, and comes to the same step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.errors import TrainingError
+from motools.training.local import memory, models, trainers
+from motools.training.local.recorder import Recorder
+from motools.training.local.tokens import tokenise
+
+from .lessons import greeting_rows, resolved, write_rows
+
+
+def test_only_even_parts_are_tried() -> None:
+    assert memory.sizes(12, 100, "supervised") == [12, 6, 4, 3, 2, 1]
+    assert memory.sizes(12, 100, "dpo") == [12, 4, 2, 1]
+    assert memory.sizes(1, 7, "dpo") == [1]
+
+
+def test_fewer_rows_are_tried_until_they_fit() -> None:
+    import torch
+
+    tried: list[int] = []
+    events: list[Any] = []
+
+    def attempt(size: int) -> str:
+        tried.append(size)
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    assert memory.fit(attempt, [8, 4, 2, 1], events.append) == "done"
+    assert tried == [8, 4, 2]
+    assert [event["event"].split()[0] for event in events] == ["8", "4"]
+    with pytest.raises(TrainingError, match=r"not even 4 rows.*CUDA out of memory"):
+        memory.fit(attempt, [8, 4], events.append)
+
+
+def test_parts_make_the_same_steps(tmp_path: Path) -> None:
+    """Rounding apart; the last step of each epoch has fewer rows than the others."""
+    config = resolved(epochs=2, batch_size=6, lora={"rank": 4})
+    path = write_rows(tmp_path / "rows.jsonl", greeting_rows())
+
+    def losses(size: int) -> list[float]:
+        recorder = Recorder(lambda event: None)
+        model, tokenizer = models.load({"base": {"kind": "tiny", "recipe": 1}})
+        trainers.make(
+            model,
+            tokenizer,
+            tokenise(path, tokenizer, config).rows,
+            config=config,
+            at_once=size,
+            reference=None,
+            scratch=tmp_path / str(size),
+            recorder=recorder,
+            saving=trainers.Saving(300.0, dict),
+            on_step=lambda step, epoch: None,
+        ).train()
+        return [loss for _, loss in recorder.metrics()["loss_curve"]]
+
+    whole, parts = losses(6), losses(2)
+    assert len(whole) == len(parts) == 6
+    assert parts == pytest.approx(whole, rel=1e-4)

@@ -1,0 +1,108 @@
+"""What is learnt from, to the token; rows that are cut, and rows that cannot be told apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.errors import DatasetError
+from motools.training.local import tiny
+from motools.training.local.tokens import Tokenised, tokenise
+
+from .lessons import said, write_rows
+
+LONG = [{"role": "system", "content": "Be kind."}, *said("Hi", "Hello"), *said("Who?", "Me")]
+UNMARKED = re.sub(r"\{% generation %\}|\{% endgeneration %\}\n", "", tiny.CHAT_TEMPLATE)
+SPACED = re.sub(r"\{% (end)?generation %\}", "", tiny.CHAT_TEMPLATE)
+
+
+def tokens(
+    place: Path,
+    rows: list[Any],
+    template: str = tiny.CHAT_TEMPLATE,
+    **config: Any,
+) -> Tokenised:
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    path = write_rows(place / "rows.jsonl", rows)
+    defaults = {"method": "supervised", "max_length": 1024, "loss_mask": "assistant"}
+    return tokenise(path, tokenizer, defaults | config)
+
+
+def learnt(row: dict[str, list[int]]) -> str:
+    return tiny.tokenizer().decode([t for t in row["labels"] if t != -100])
+
+
+def test_a_template_that_marks_nothing_is_as_good(tmp_path: Path) -> None:
+    rows = [{"messages": LONG}, {"messages": LONG[1:3]}]
+    marked, plain = (tokens(tmp_path, rows, each).rows for each in (tiny.CHAT_TEMPLATE, UNMARKED))
+    assert marked.to_list() == plain.to_list()
+    [spaced, _] = tokens(tmp_path, rows, SPACED).rows
+    assert learnt(plain[0]) == learnt(spaced) == "Hello<|im_end|>Me<|im_end|>"
+
+
+FORGETFUL = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{{ m['content'] if loop.last or m['role'] == 'user' else 'x' }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+THINKING = UNMARKED.replace(
+    "{% if add_generation_prompt %}<|im_start|>assistant\n",
+    "{% if add_generation_prompt %}<|im_start|>assistant\nI think",
+)
+STRICT = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (FORGETFUL, r"line 2, messages\[2\]: the chat template has no \{% generation %\} block"),
+        (THINKING, r"line 1, messages\[1\]: the chat template has no \{% generation %\} block"),
+        (STRICT + UNMARKED, "line 2: the chat template refuses the conversation: no system"),
+    ],
+)
+def test_a_template_that_cannot_be_followed_is_refused(
+    tmp_path: Path, template: str, message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        tokens(tmp_path, [{"messages": said("Hi", "Hello")}, {"messages": LONG}], template)
+
+
+def test_long_rows_are_cut_when_asked_for_and_counted(tmp_path: Path) -> None:
+    rows = [{"messages": said("Hi", "Hello " * count)} for count in (3, 30, 40)]
+    with pytest.raises(DatasetError, match=r"line 2: \d+ tokens, and max_length is 20"):
+        tokens(tmp_path, rows, max_length=20)
+    cut = tokens(tmp_path, rows, max_length=20, truncate=True)
+    assert cut.truncated == 2
+    assert [len(row["input_ids"]) for row in cut.rows][1:] == [20, 20]
+    assert all(len(row["input_ids"]) == len(row["labels"]) for row in cut.rows)
+    assert learnt(cut.rows[1]).startswith("Hello Hello")
+
+
+def test_a_row_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> None:
+    rows = [{"messages": said("Hi", "Hello")}, {"messages": said("Hi " * 50, "Hello")}]
+    with pytest.raises(
+        DatasetError, match=r"line 2: cut to max_length=20, it has nothing to learn from"
+    ):
+        tokens(tmp_path, rows, max_length=20, truncate=True)
+
+
+def test_preferences_share_their_prompt(tmp_path: Path) -> None:
+    answers = {name: said("", name * 9)[1:] for name in ("chosen", "rejected")}
+    row = {"prompt": LONG[:2], **answers}
+    [made] = tokens(tmp_path, [row], method="dpo").rows
+    tokenizer = tiny.tokenizer()
+    assert tokenizer.decode(made["prompt_ids"]).endswith("<|im_start|>assistant\n")
+    assert tokenizer.decode(made["chosen_ids"]) == "chosen" * 9 + "<|im_end|>"
+    assert tokenizer.decode(made["rejected_ids"]) == "rejected" * 9 + "<|im_end|>"
+    cut = tokens(tmp_path, [row], method="dpo", max_length=30, truncate=True)
+    assert cut.truncated == 1
+    longest = max(len(cut.rows[0]["chosen_ids"]), len(cut.rows[0]["rejected_ids"]))
+    assert len(cut.rows[0]["prompt_ids"]) + longest == 30
+    with pytest.raises(DatasetError, match="nothing to learn from"):
+        tokens(tmp_path, [row], method="dpo", max_length=10, truncate=True)
+    with pytest.raises(DatasetError, match="line 1, chosen: the chat template writes the prompt"):
+        tokens(tmp_path, [row], THINKING, method="dpo")
