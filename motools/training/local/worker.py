@@ -150,9 +150,7 @@ def _trainer(  # noqa: PLR0917
     import trl
 
     class Progress(transformers.TrainerCallback):  # type: ignore[misc]
-        def on_log(  # noqa: PLR0913, PLR0917
-            self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any
-        ) -> None:
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
             if "loss" in logs:
                 recorder.step(state.global_step, state.max_steps, logs)
 
