@@ -7,31 +7,15 @@ runner may copy, pickle and walk them for nothing.
 from __future__ import annotations
 
 import dataclasses
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
-from blake3 import blake3
+from motools.datasets import Dataset
+from motools.digest import SHORT, canonical_json, hash_bytes
+from motools.errors import CanonicalError
 
-from motools.digest import SHORT, Digest, canonical_json, hash_bytes
-from motools.errors import CanonicalError, DatasetError
-from motools.rows import canonical_lines, lines_of
-
-_NAMESPACE: Final = "dataset/1"
-_SETTLED_NS: Final = 20_000_000
-
-
-class Memo(Protocol):
-    """Where facts are kept that are cheap to forget."""
-
-    def recall(self, namespace: str, subject: str, signature: str) -> Any:
-        """The value recorded under this signature, or None."""
-
-    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
-        """Remember one fact."""
+__all__ = ["Dataset", "Evaluation", "Model", "RemoteRef"]
 
 
 @dataclass(frozen=True)
@@ -58,112 +42,6 @@ class RemoteRef:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; ``RemoteRef(**…)`` makes it again."""
         return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Rows to train on, in a file or in memory.
-
-    Make one with :meth:`from_jsonl` or :meth:`from_rows`.
-
-    Attributes:
-        path: the JSON Lines file, absolute; None for rows in memory.
-        digest: of the canonical lines; None while nobody has asked.
-        rows: how many; None while nobody has asked.
-        file_id: what the backend calls it, once uploaded.
-        data: the canonical lines of rows in memory.
-    """
-
-    path: str | None = None
-    digest: str | None = None
-    rows: int | None = None
-    file_id: str | None = None
-    data: bytes | None = field(default=None, repr=False)
-
-    @classmethod
-    def from_jsonl(cls, path: str | os.PathLike[str]) -> Self:
-        """The rows of a JSON Lines file. They are read, and checked, when first needed.
-
-        Raises:
-            DatasetError: there is no such file, or nothing in it.
-        """
-        found = Path(path).absolute()
-        if not found.is_file():
-            raise DatasetError(f"{found}: there is no such file")
-        if not found.stat().st_size:
-            raise DatasetError(f"{found}: the file is empty")
-        return cls(path=str(found))
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
-        """Rows in memory; they are copied now.
-
-        Raises:
-            DatasetError: a row is not JSON, with its number; or there is none.
-        """
-        lines = list(lines_of(rows))
-        if not lines:
-            raise DatasetError("a dataset needs at least one row")
-        data = b"".join(lines)
-        return cls(digest=hash_bytes(data).hex, rows=len(lines), data=data)
-
-    def identify(self, memo: Memo | None = None) -> Self:
-        """The same dataset with its digest and number of rows.
-
-        Args:
-            memo: remembers them while the file does not change.
-
-        Raises:
-            DatasetError: a line is wrong, with the file and the line.
-        """
-        if self.digest is not None or self.path is None:
-            return self
-        status = os.stat(self.path)
-        mark = f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
-        known = memo.recall(_NAMESPACE, self.path, mark) if memo is not None else None
-        if known is None:
-            started = time.time_ns()
-            hasher, count = blake3(), 0
-            for line in self.lines():
-                hasher.update(line)
-                count += 1
-            known = [hasher.hexdigest(), count]
-            quiet = max(status.st_mtime_ns, status.st_ctime_ns) < started - _SETTLED_NS
-            if memo is not None and quiet and os.stat(self.path) == status:
-                memo.record(_NAMESPACE, self.path, mark, known)
-        return dataclasses.replace(self, digest=known[0], rows=known[1])
-
-    def lines(self) -> Iterator[bytes]:
-        """The canonical lines, in constant memory."""
-        if self.data is not None:
-            yield from self.data.splitlines(keepends=True)
-        elif self.path is not None:
-            yield from canonical_lines(Path(self.path))
-
-    def write(self, target: Path) -> Digest:
-        """Write the canonical form, which is what is uploaded and trained on."""
-        hasher, size = blake3(), 0
-        with target.open("wb") as stream:
-            for line in self.lines():
-                stream.write(line)
-                hasher.update(line)
-                size += len(line)
-        return Digest(hasher.hexdigest(), size)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON, for a result that contains it."""
-        data = self.data.decode() if self.data is not None else None
-        return {**dataclasses.asdict(self), "data": data}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The dataset that :meth:`to_json` wrote."""
-        data = value["data"].encode() if value["data"] is not None else None
-        return cls(**{**value, "data": data})
-
-    def __motools_digest__(self) -> str:
-        """What stands for it in the key of a cached function."""
-        return str(self.identify().digest)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+KIND: Final = "function"
 RECIPE: Final = 1
 """Changes only if the same call should ever mean other work."""
 
@@ -137,7 +138,7 @@ class _Call(Generic[R]):
             function.function, self.args, dict(self.kwargs), unhashed=function.unhashed
         )
         return Action(
-            kind="function",
+            kind=KIND,
             config={"function": function.name, "source": described.digest, "arguments": bound},
             backend={"name": "python", "recipe": RECIPE},
         )

@@ -27,7 +27,10 @@ class Progress:
 
     def __call__(self, message: str, /, **fields: Any) -> None:
         """Report ``message``, or the sentence that its fields make."""
-        done, total = fields.get("step", fields.get("done")), fields.get("steps", fields.get("total"))
+        done, total = (
+            fields.get("step", fields.get("done")),
+            fields.get("steps", fields.get("total")),
+        )
         now = time.monotonic()
         if done is not None and done != total and now < self._next:
             return

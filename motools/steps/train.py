@@ -64,7 +64,10 @@ class Train:
         """Upload the dataset if it is not there yet, and train."""
         cache, upload = context.cache, Upload(self.dataset)
         dataset = cache.get_or_run(
-            upload.action(cache), upload.run, report=context.send_report, timeout=self.options.timeout
+            upload.action(cache),
+            upload.run,
+            report=context.send_report,
+            timeout=self.options.timeout,
         )
         base = self._base(cache)
         if self.action(cache).key != context.key:

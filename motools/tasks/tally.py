@@ -17,7 +17,6 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
 if TYPE_CHECKING:

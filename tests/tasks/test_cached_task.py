@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.tasks import Task
 
+from motools import Dataset
 from motools.cache import Cache
 from motools.errors import ConfigError, ResultError, SourceError
 from motools.tasks import CachedTask, cached_task, use_cache
@@ -344,3 +345,16 @@ def test_no_server_is_asked_outside_a_flow(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, script], check=True, cwd=tmp_path, timeout=60)
     assert (tmp_path / ".motools" / "cache.db").exists()
+
+
+@cached_task
+def count_rows(dataset: Dataset, times: int) -> int:
+    return len(dataset) * times
+
+
+def test_map_takes_a_dataset_as_one_argument(server: None, cache: Cache) -> None:
+    @flow
+    def counts() -> list[int]:
+        return count_rows.map(Dataset.from_rows([{"a": 1}, {"a": 2}, {"a": 3}]), [1, 2]).result()
+
+    assert counts() == [3, 6]
