@@ -7,13 +7,19 @@ runner may copy, pickle and walk them for nothing.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from motools.datasets import Dataset
 from motools.digest import SHORT, canonical_json, hash_bytes
 from motools.errors import CanonicalError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Dataset", "Evaluation", "Model", "RemoteRef"]
 
@@ -71,6 +77,86 @@ class Model:
     def id(self) -> str:
         """The key of a fine-tuned model, the name of a base model."""
         return self.key or self.base_model
+
+    @property
+    def path(self) -> Path:
+        """A directory with the model's files, to read or to keep.
+
+        The directory of a base model that is one; else a copy, made once in a process,
+        below the system's directory for temporary files. An adapter's config names its base.
+
+        Raises:
+            BackendError: the model lives at a provider.
+        """
+        from motools.steps.models import path_of
+
+        return path_of(self)
+
+    def load(self, dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model and its tokenizer, adapter and base put together; yours alone.
+
+        Every file is hashed first. The model is on the accelerator, if there is one.
+
+        Args:
+            dtype: number format of the base weights: ``float32`` or ``bfloat16``.
+
+        Raises:
+            BackendError: the model lives at a provider, or its base has other files now.
+        """
+        from motools.steps.models import load
+
+        return load(self, dtype)
+
+    def generate(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> str:
+        """What the model answers.
+
+        The model stays loaded, as long as there is memory, until
+        :func:`motools.release_memory`.
+
+        Args:
+            prompt: what the user says, or a conversation: messages with ``role``
+                and ``content``.
+            max_tokens: most tokens in the answer.
+            temperature: 0 takes the likeliest token each time (greedy).
+            top_p: share of probability to sample from.
+            seed: for sampling.
+            stop: texts that end the answer, and are not part of it.
+        """
+        from motools.steps.models import generate
+
+        settings = {"temperature": temperature, "top_p": top_p, "seed": seed, "stop": stop}
+        return generate(self, prompt, max_tokens=max_tokens, **settings)
+
+    @contextmanager
+    def loaded(self) -> Iterator[None]:
+        """Keep the model in memory until the end of the block, whatever else is loaded."""
+        from motools.steps.models import loaded
+
+        with loaded(self):
+            yield
+
+    def merge(self, directory: str | os.PathLike[str], dtype: str = "float32") -> Model:
+        """Write the model without an adapter, and return it as a base model.
+
+        Args:
+            directory: a new or empty one; takes Hugging Face's layout.
+            dtype: number format of the weights: ``float32`` or ``bfloat16``.
+
+        Raises:
+            BackendError: there is something in the directory already.
+        """
+        from motools.steps.models import merge
+
+        return Model.base(str(merge(self, Path(directory), dtype)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, for a result that contains it."""

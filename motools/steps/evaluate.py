@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import Evaluation, Model
 from motools.cache import logs
 from motools.cache.action import Action
-from motools.errors import BackendError
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig
 from motools.evals.identity import TaskIdentity, identify
 from motools.evals.runner import EvaluationJob, run
+from motools.steps.models import loadable
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.training import registry
@@ -66,7 +64,7 @@ class Evaluate:
         def on_event(event: Mapping[str, Any]) -> None:
             progress(event["event"], **{n: v for n, v in event.items() if n != "event"})
 
-        with self._spec(context) as model:
+        with loadable(self.model, context.cache, context.scratch.parent) as model:
             result = run(
                 EvaluationJob(
                     config=self.config,
@@ -116,26 +114,3 @@ class Evaluate:
             return self.model.digest
         local = registry.backend("local")
         return local.identify(self.model.base_model, cache.memo.digest_file).digest
-
-    @contextmanager
-    def _spec(self, context: RunContext) -> Iterator[dict[str, Any]]:
-        """What a worker loads the model from."""
-        model, cache = self.model, context.cache
-        if model.remote is not None:
-            raise BackendError(
-                f"{model} lives at {model.remote.provider}; models at a provider cannot be "
-                "evaluated yet"
-            )
-        base = registry.backend("local").identify(model.base_model, cache.memo.digest_file)
-        spec: dict[str, Any] = {"base": base.spec, "adapter": None, "name": str(model)}
-        if model.key is None:
-            yield spec
-            return
-        trained = cache.entry(model.key)
-        if trained.action["inputs"]["base_model"] != base.digest:
-            raise BackendError(
-                f"{model} was trained on other files than {model.base_model!r} has now: put the "
-                "base model back as it was, or fine-tune again on this one"
-            )
-        with tempfile.TemporaryDirectory(prefix="model-", dir=context.scratch.parent) as place:
-            yield {**spec, "adapter": str(trained.link(place))}
