@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 from motools.datasets import Dataset
 from motools.digest import SHORT, canonical_json, hash_bytes
 from motools.errors import CanonicalError
+from motools.markup import table
 
 if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Dataset", "Evaluation", "Model", "RemoteRef"]
@@ -186,6 +188,15 @@ class Model:
     def __str__(self) -> str:
         return self.id[:SHORT] if self.key else self.base_model
 
+    def _repr_html_(self) -> str:
+        shown = {
+            "base model": self.base_model,
+            "key": self.key,
+            "remote": f"{self.remote.provider}: {self.remote.id}" if self.remote else None,
+            "cache": self.cache,
+        }
+        return table(f"Model {self}", [], [(name, text) for name, text in shown.items() if text])
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -197,8 +208,9 @@ class Evaluation:
         model: the model's id.
         scores: ``scorer/metric`` to its value; None where it is not a number.
         stderr: ``scorer/metric`` to the standard error of that value.
-        samples: how many ran, epochs counted.
+        num_samples: how many ran, epochs counted.
         log_file: Inspect's log.
+        cache: the cache that holds it.
     """
 
     key: str
@@ -206,8 +218,37 @@ class Evaluation:
     model: str
     scores: Mapping[str, float | None]
     stderr: Mapping[str, float | None]
-    samples: int
+    num_samples: int
     log_file: str
+    cache: str | None = None
+
+    def log(self) -> EvalLog:
+        """Inspect's log, read in whole.
+
+        Raises:
+            ReleasedError: its bytes were pruned; the scores are kept.
+            CorruptBlobError: they were altered.
+        """
+        from motools.evals.reading import read_log
+        from motools.steps.evaluate import log_of
+
+        return read_log(log_of(self))
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """What was asked and answered, one sample after the other.
+
+        Each has ``id``, ``epoch``, ``input``, ``target``, ``output`` (what the
+        model said) and ``scores`` (scorer to value), so that
+        ``pandas.DataFrame(evaluation.samples())`` is a table.
+
+        Raises:
+            ReleasedError: the log's bytes were pruned; the scores are kept.
+            CorruptBlobError: they were altered.
+        """
+        from motools.evals.reading import read_samples
+        from motools.steps.evaluate import log_of
+
+        return read_samples(log_of(self))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, for a result that contains it."""
@@ -221,3 +262,16 @@ class Evaluation:
     def __motools_digest__(self) -> str:
         """What stands for it in the key of a cached function."""
         return self.key
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, _with_error(value, self.stderr.get(name))) for name, value in self.scores.items()
+        ]
+        title = f"{self.task} on {self.model[:SHORT]}: {self.num_samples:,} samples"
+        return table(title, ["score", "value"], rows, f"key {self.key[:SHORT]}")
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "not a number"
+    return f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.2g}"

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "source": {"digest", "errors", "tags"},
     "arguments": {"configs", "digest", "errors", "source", "tags"},
     "codecs": {"artifacts", "digest", "errors", "source"},
-    "cache": {"artifacts", "digest", "errors", "settings", "configs", "version"},
+    "cache": {"artifacts", "markup", "digest", "errors", "settings", "configs", "version"},
     "training": {"configs", "digest", "errors", "worker"},
     "evals": {"configs", "digest", "errors", "source", "training", "version", "worker"},
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},

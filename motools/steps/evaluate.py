@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import Evaluation, Model
 from motools.cache import logs
 from motools.cache.action import Action
+from motools.cache.current import cache_at
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig
 from motools.evals.identity import TaskIdentity, identify
-from motools.evals.runner import EvaluationJob, run
+from motools.evals.runner import LOG, EvaluationJob, run
 from motools.steps.models import loadable
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
@@ -88,7 +90,7 @@ class Evaluate:
         return {**result.value, "task": identity.name}
 
     def decode(self, entry: Entry) -> Evaluation:
-        """The scores, with a link to the log that Inspect's viewer finds."""
+        """The scores, with a copy of the log that Inspect's viewer finds."""
         value = entry.value
         return Evaluation(
             key=entry.key,
@@ -96,8 +98,9 @@ class Evaluate:
             model=self.model.id,
             scores=value["scores"],
             stderr=value["stderr"],
-            samples=value["samples"],
-            log_file=str(logs.link(entry) or ""),
+            num_samples=value["samples"],
+            log_file=str(logs.copy(entry) or ""),
+            cache=str(entry.root),
         )
 
     def _identity(self, cache: Cache) -> TaskIdentity:
@@ -114,3 +117,14 @@ class Evaluate:
             return self.model.digest
         local = registry.backend("local")
         return local.identify(self.model.base_model, cache.memo.digest_file).digest
+
+
+def log_of(evaluation: Evaluation) -> Path:
+    """Inspect's log of an evaluation, checked to be as it was kept.
+
+    Raises:
+        KeyNotFoundError: the evaluation was cleared.
+        ReleasedError: the log's bytes were pruned.
+        CorruptBlobError: they were altered.
+    """
+    return cache_at(evaluation.cache).entry(evaluation.key).file(LOG, hashed=True)
