@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from motools.steps.options import RunOptions
     from motools.tasks import cached_task, evaluate, fine_tune, upload_dataset
     from motools.training.config import FineTuneConfig, LoraConfig
+    from motools.training.local.pool import release_memory
     from motools.version import __version__
 
 _HOME: Final = {
@@ -32,6 +33,7 @@ _HOME: Final = {
     "evaluate": "motools.tasks",
     "fine_tune": "motools.tasks",
     "print_cache_info": "motools.overview",
+    "release_memory": "motools.training.local.pool",
     "upload_dataset": "motools.tasks",
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "evaluate",
     "fine_tune",
     "print_cache_info",
+    "release_memory",
     "upload_dataset",
 ]
 

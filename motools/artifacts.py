@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from blake3 import blake3
+from motools.datasets import Dataset
+from motools.digest import SHORT, canonical_json, hash_bytes
+from motools.errors import CanonicalError, ConfigError
+from motools.markup import table
 
-from motools.digest import SHORT, Digest, canonical_json, hash_bytes
-from motools.errors import CanonicalError, ConfigError, DatasetError
-from motools.rows import canonical_lines, lines_of
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_NAMESPACE: Final = "dataset/1"
-_SETTLED_NS: Final = 20_000_000
-
-
-class Memo(Protocol):
-    """Where facts are kept that are cheap to forget."""
-
-    def recall(self, namespace: str, subject: str, signature: str) -> Any:
-        """The value recorded under this signature, or None."""
-
-    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
-        """Remember one fact."""
+__all__ = ["Dataset", "Evaluation", "Model", "RemoteRef"]
 
 
 @dataclass(frozen=True)
@@ -58,112 +50,6 @@ class RemoteRef:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; ``RemoteRef(**…)`` makes it again."""
         return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Rows to train on, in a file or in memory.
-
-    Make one with :meth:`from_jsonl` or :meth:`from_rows`.
-
-    Attributes:
-        path: the JSON Lines file, absolute; None for rows in memory.
-        digest: of the canonical lines; None while nobody has asked.
-        rows: how many; None while nobody has asked.
-        file_id: what the backend calls it, once uploaded.
-        data: the canonical lines of rows in memory.
-    """
-
-    path: str | None = None
-    digest: str | None = None
-    rows: int | None = None
-    file_id: str | None = None
-    data: bytes | None = field(default=None, repr=False)
-
-    @classmethod
-    def from_jsonl(cls, path: str | os.PathLike[str]) -> Self:
-        """The rows of a JSON Lines file. They are read, and checked, when first needed.
-
-        Raises:
-            DatasetError: there is no such file, or nothing in it.
-        """
-        found = Path(path).absolute()
-        if not found.is_file():
-            raise DatasetError(f"{found}: there is no such file")
-        if not found.stat().st_size:
-            raise DatasetError(f"{found}: the file is empty")
-        return cls(path=str(found))
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
-        """Rows in memory; they are copied now.
-
-        Raises:
-            DatasetError: a row is not JSON, with its number; or there is none.
-        """
-        lines = list(lines_of(rows))
-        if not lines:
-            raise DatasetError("a dataset needs at least one row")
-        data = b"".join(lines)
-        return cls(digest=hash_bytes(data).hex, rows=len(lines), data=data)
-
-    def identify(self, memo: Memo | None = None) -> Self:
-        """The same dataset with its digest and number of rows.
-
-        Args:
-            memo: remembers them while the file does not change.
-
-        Raises:
-            DatasetError: a line is wrong, with the file and the line.
-        """
-        if self.digest is not None or self.path is None:
-            return self
-        status = os.stat(self.path)
-        mark = f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
-        known = memo.recall(_NAMESPACE, self.path, mark) if memo is not None else None
-        if known is None:
-            started = time.time_ns()
-            hasher, count = blake3(), 0
-            for line in self.lines():
-                hasher.update(line)
-                count += 1
-            known = [hasher.hexdigest(), count]
-            quiet = max(status.st_mtime_ns, status.st_ctime_ns) < started - _SETTLED_NS
-            if memo is not None and quiet and os.stat(self.path) == status:
-                memo.record(_NAMESPACE, self.path, mark, known)
-        return dataclasses.replace(self, digest=known[0], rows=known[1])
-
-    def lines(self) -> Iterator[bytes]:
-        """The canonical lines, in constant memory."""
-        if self.data is not None:
-            yield from self.data.splitlines(keepends=True)
-        elif self.path is not None:
-            yield from canonical_lines(Path(self.path))
-
-    def write(self, target: Path) -> Digest:
-        """Write the canonical form, which is what is uploaded and trained on."""
-        hasher, size = blake3(), 0
-        with target.open("wb") as stream:
-            for line in self.lines():
-                stream.write(line)
-                hasher.update(line)
-                size += len(line)
-        return Digest(hasher.hexdigest(), size)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON, for a result that contains it."""
-        data = self.data.decode() if self.data is not None else None
-        return {**dataclasses.asdict(self), "data": data}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The dataset that :meth:`to_json` wrote."""
-        data = value["data"].encode() if value["data"] is not None else None
-        return cls(**{**value, "data": data})
-
-    def __motools_digest__(self) -> str:
-        """What stands for it in the key of a cached function."""
-        return str(self.identify().digest)
 
 
 @dataclass(frozen=True)
@@ -211,6 +97,86 @@ class Model:
             return self.base_model
         return self.key if self.step is None else f"{self.key}@{self.step}"
 
+    @property
+    def path(self) -> Path:
+        """A directory with the model's files, to read or to keep.
+
+        The directory of a base model that is one; else a copy, made once in a process,
+        below the system's directory for temporary files. An adapter's config names its base.
+
+        Raises:
+            BackendError: the model lives at a provider.
+        """
+        from motools.steps.models import path_of
+
+        return path_of(self)
+
+    def load(self, dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model and its tokenizer, adapter and base put together; yours alone.
+
+        Every file is hashed first. The model is on the accelerator, if there is one.
+
+        Args:
+            dtype: number format of the base weights: ``float32`` or ``bfloat16``.
+
+        Raises:
+            BackendError: the model lives at a provider, or its base has other files now.
+        """
+        from motools.steps.models import load
+
+        return load(self, dtype)
+
+    def generate(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> str:
+        """What the model answers.
+
+        The model stays loaded, as long as there is memory, until
+        :func:`motools.release_memory`.
+
+        Args:
+            prompt: what the user says, or a conversation: messages with ``role``
+                and ``content``.
+            max_tokens: most tokens in the answer.
+            temperature: 0 takes the likeliest token each time (greedy).
+            top_p: share of probability to sample from.
+            seed: for sampling.
+            stop: texts that end the answer, and are not part of it.
+        """
+        from motools.steps.models import generate
+
+        settings = {"temperature": temperature, "top_p": top_p, "seed": seed, "stop": stop}
+        return generate(self, prompt, max_tokens=max_tokens, **settings)
+
+    @contextmanager
+    def loaded(self) -> Iterator[None]:
+        """Keep the model in memory until the end of the block, whatever else is loaded."""
+        from motools.steps.models import loaded
+
+        with loaded(self):
+            yield
+
+    def merge(self, directory: str | os.PathLike[str], dtype: str = "float32") -> Model:
+        """Write the model without an adapter, and return it as a base model.
+
+        Args:
+            directory: a new or empty one; takes Hugging Face's layout.
+            dtype: number format of the weights: ``float32`` or ``bfloat16``.
+
+        Raises:
+            BackendError: there is something in the directory already.
+        """
+        from motools.steps.models import merge
+
+        return Model.base(str(merge(self, Path(directory), dtype)))
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, for a result that contains it."""
         return dataclasses.asdict(self)
@@ -240,6 +206,15 @@ class Model:
         at = "" if self.step is None else f"@{self.step}"
         return f"{self.key[:SHORT]}{at}" if self.key else self.base_model
 
+    def _repr_html_(self) -> str:
+        shown = {
+            "base model": self.base_model,
+            "key": self.key,
+            "remote": f"{self.remote.provider}: {self.remote.id}" if self.remote else None,
+            "cache": self.cache,
+        }
+        return table(f"Model {self}", [], [(name, text) for name, text in shown.items() if text])
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -251,9 +226,10 @@ class Evaluation:
         model: the model's id.
         scores: ``scorer/metric`` to its value; None where it is not a number.
         stderr: ``scorer/metric`` to the standard error of that value.
-        samples: how many ran, epochs counted.
+        num_samples: how many ran, epochs counted.
         log_file: Inspect's log.
         log_digest: of the log; the scores of a refresh have the same key and another log.
+        cache: the cache that holds it.
     """
 
     key: str
@@ -261,9 +237,38 @@ class Evaluation:
     model: str
     scores: Mapping[str, float | None]
     stderr: Mapping[str, float | None]
-    samples: int
+    num_samples: int
     log_file: str
     log_digest: str | None = None
+    cache: str | None = None
+
+    def log(self) -> EvalLog:
+        """Inspect's log, read in whole.
+
+        Raises:
+            ReleasedError: its bytes were pruned; the scores are kept.
+            CorruptBlobError: they were altered.
+        """
+        from motools.evals.reading import read_log
+        from motools.steps.evaluate import log_of
+
+        return read_log(log_of(self))
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """What was asked and answered, one sample after the other.
+
+        Each has ``id``, ``epoch``, ``input``, ``target``, ``output`` (what the
+        model said) and ``scores`` (scorer to value), so that
+        ``pandas.DataFrame(evaluation.samples())`` is a table.
+
+        Raises:
+            ReleasedError: the log's bytes were pruned; the scores are kept.
+            CorruptBlobError: they were altered.
+        """
+        from motools.evals.reading import read_samples
+        from motools.steps.evaluate import log_of
+
+        return read_samples(log_of(self))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, for a result that contains it."""
@@ -275,6 +280,20 @@ class Evaluation:
         return cls(**value)
 
     def __motools_digest__(self) -> str:
-        """What stands for it in the key of a cached function: all but where the log lies."""
-        parts = {name: part for name, part in self.to_json().items() if name != "log_file"}
+        """What stands for it in the key of a cached function: all but where it lies."""
+        placed = ("log_file", "cache")
+        parts = {name: part for name, part in self.to_json().items() if name not in placed}
         return hash_bytes(canonical_json(parts)).hex
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, _with_error(value, self.stderr.get(name))) for name, value in self.scores.items()
+        ]
+        title = f"{self.task} on {self.model[:SHORT]}: {self.num_samples:,} samples"
+        return table(title, ["score", "value"], rows, f"key {self.key[:SHORT]}")
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "not a number"
+    return f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.2g}"

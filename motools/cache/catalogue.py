@@ -122,7 +122,7 @@ def clear(cache: Cache, plan: RemovalPlan) -> Removed:
     """
     removal.refuse_if_running(cache, plan)
     removed = removal.execute(cache, plan)
-    logs.unlink(cache.root, [entry.key for entry in plan.entries if entry.kind == "eval"])
+    logs.remove(cache.root, [entry.key for entry in plan.entries if entry.kind == "eval"])
     return removed
 
 
@@ -135,7 +135,7 @@ def undelete(cache: Cache, entries: Sequence[Entry]) -> None:
     removal.undelete(cache, [entry.key for entry in entries])
     for entry in entries:
         if entry.kind == "eval":
-            logs.link(cache.entry(entry.key))
+            logs.copy(cache.entry(entry.key))
 
 
 def _of_kind(cache: Cache, name: str, selection: Selection) -> Entry:

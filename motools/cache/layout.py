@@ -8,7 +8,7 @@
     ├── objects/ab/cdef…        blobs, read-only, named by digest
     ├── entries/ab/cdef….json   one document per key, all generations inside
     ├── journal/ab/cdef….json   one document per key with paid jobs, all attempts inside
-    ├── evals/*.eval            links to Inspect logs
+    ├── evals/*.eval            copies of Inspect logs
     ├── jobs/<key>/             a running job: its lock, files/ and scratch/
     ├── tmp/                    what is being written
     ├── trash/                  what was cleared, until the grace period has passed

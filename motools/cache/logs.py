@@ -1,22 +1,27 @@
-"""Links to the logs of evaluations, so that a viewer finds them all below ``evals/``."""
+"""Copies of the logs of evaluations, so that a viewer finds them all below ``evals/``.
+
+Copies, sharing blocks with the blobs where the file system can: Inspect's
+viewer passes over links, and may write to what it shows.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from motools.cache.entry import Entry
-from motools.cache.layout import EVALS, blob_name
+from motools.cache.layout import EVALS, TMP, blob_name
+from motools.cache.store import copy_file
 from motools.digest import SHORT
 
 _SUFFIX: Final = ".eval"
 
 
-def link(entry: Entry) -> Path | None:
-    """The link to an evaluation's log, made if it is not there; None: it has no log here.
+def copy(entry: Entry) -> Path | None:
+    """The copy of an evaluation's log, made if it is not there; None: it has no log here.
 
     Whether the log's bytes are as they were is for its reader to ask (``entry.file``).
     """
@@ -24,18 +29,25 @@ def link(entry: Entry) -> Path | None:
     if not digests or entry.state != "live":
         return None
     place = entry.root / EVALS / _name(entry)
-    if not os.path.lexists(place):
-        target = os.path.relpath(entry.root / blob_name(digests[0]), place.parent)
-        with contextlib.suppress(FileExistsError):  # another process made the same link
-            place.symlink_to(target)
+    if not place.is_file() or place.is_symlink():
+        descriptor, name = tempfile.mkstemp(dir=entry.root / TMP)
+        os.close(descriptor)
+        partial = Path(name)
+        try:
+            copy_file(entry.root / blob_name(digests[0]), partial)
+            partial.replace(place)
+        except FileNotFoundError:
+            return None  # the bytes are elsewhere; a hit needs none
+        finally:
+            partial.unlink(missing_ok=True)
     return place
 
 
-def unlink(root: Path, keys: Iterable[str]) -> None:
-    """Remove the links of some entries, so that no viewer shows what was cleared."""
+def remove(root: Path, keys: Iterable[str]) -> None:
+    """Remove the copies of some entries, so that no viewer shows what was cleared."""
     shorts = {key[:SHORT] for key in keys}
     for place in (root / EVALS).iterdir() if shorts else ():
-        if place.is_symlink() and place.stem.rsplit("-", 2)[-2:][0] in shorts:
+        if place.suffix == _SUFFIX and place.stem.rsplit("-", 2)[-2:][0] in shorts:
             place.unlink(missing_ok=True)
 
 

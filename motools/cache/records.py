@@ -179,7 +179,7 @@ class EvalRecord:
     @classmethod
     def of(cls, entry: Entry) -> Self:
         """The record of an evaluation's entry."""
-        value, log = entry.value, logs.link(entry)
+        value, log = entry.value, logs.copy(entry)
         return cls(
             id=entry.key,
             model_id=entry.labels.get("model_id", ""),

@@ -43,9 +43,12 @@ class Use:
         with unavailable(f"cannot use the cache at {root}"):
             self.descriptor = os.open(root / _USE_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
 
+    # Held here, because at the end of the interpreter the module's names are gone first.
+    _close = staticmethod(os.close)
+
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+            self._close(self.descriptor)
 
 
 _in_use: weakref.WeakValueDictionary[tuple[Path, int], Use] = weakref.WeakValueDictionary()

@@ -74,6 +74,7 @@ def breakdown(cache: Cache) -> SizeBreakdown:
         kind = used.get(layout.key_in(name))
         sizes["unused" if kind is None else _FIELD_OF.get(kind, "functions")] += size
     root = cache.root
+    sizes["evals"] += _bytes_below(root / layout.EVALS)
     sizes["runs"] += _bytes_below(root / layout.JOBS)
     sizes["unused"] += _bytes_below(root / layout.TMP)
     sizes["trash"] += _bytes_below(root / layout.TRASH) + _bytes_below(root / layout.QUARANTINE)

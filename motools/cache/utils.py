@@ -19,6 +19,7 @@ from motools.cache.records import (
 )
 from motools.cache.sizes import Figures, SizeBreakdown
 from motools.errors import KeyNotFoundError
+from motools.markup import table
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,9 @@ class CacheStatistics(Figures):
     seconds_saved: float
     cost: float
     cost_saved: float
+
+    def _repr_html_(self) -> str:
+        return table("Cache", ["", "figure"], [(n.replace("_", " "), v) for n, v in self.items()])
 
 
 class CacheUtils:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from motools.cli import cache, output
+from motools.cli import cache, output, view
 from motools.cli.exits import ExitCode, explained
-from motools.cli.light import LightGroup
+from motools.cli.light import LightCommand, LightGroup
 from motools.errors import KeyNotFoundError, MotoolsError
 from motools.version import __version__
 
@@ -36,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cache.app, name="cache")
+app.command(cls=LightCommand)(view.view)
 
 
 def _print_version(wanted: bool) -> None:

@@ -126,12 +126,13 @@ class _Encoder:
         return {"@artifact": [classes.importable(type(value), path), value.to_json()]}
 
     def dataset(self, value: Dataset, path: str, _depth: int) -> JSON:
-        # A dataset in a file is only as lasting as that file, so the rows are kept.
+        # A dataset in files is only as lasting as those files, so the rows are kept.
         identified = value.identify()
         target = self.names.new(path, ".jsonl")
         if value.write(target).hex != identified.digest:
-            raise ResultError(f"{path}: {value.path} has changed since the dataset was made of it")
-        return {"@dataset": [target.name, {**identified.to_json(), "path": None}]}
+            raise ResultError(f"{path}: its file has changed since the dataset was made of it")
+        kept = dataclasses.replace(identified, path=None, parts=(), choice=None)
+        return {"@dataset": [target.name, kept.to_json()]}
 
     def dataclass(self, value: Any, path: str, depth: int) -> JSON:
         name = classes.importable(type(value), path)
@@ -186,8 +187,8 @@ def _is_in(module: str, name: str, *, subclasses: bool = False) -> Callable[[Any
     return applies
 
 
-def _is_dataset_in_a_file(value: Any) -> bool:
-    return type(value) is Dataset and value.path is not None
+def _is_dataset_in_files(value: Any) -> bool:
+    return type(value) is Dataset and value.data is None
 
 
 def _is_dataclass(value: Any) -> bool:
@@ -205,7 +206,7 @@ _FORMS: Final[list[tuple[Callable[[Any], bool], Callable[[_Encoder, Any, str, in
     (_is_in("numpy", "ndarray"), _Encoder.array),
     (_is_in("numpy", "generic", subclasses=True), _Encoder.scalar),
     (_is_in("pandas", "DataFrame"), _Encoder.frame),
-    (_is_dataset_in_a_file, _Encoder.dataset),
+    (_is_dataset_in_files, _Encoder.dataset),
     (lambda value: classes.is_artifact(type(value)), _Encoder.artifact),
     (lambda value: classes.is_pydantic(type(value)), _Encoder.pydantic),
     (_is_dataclass, _Encoder.dataclass),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,6 +35,9 @@ class EvalConfig(Config):
         top_p: share of probability to sample from.
         seed: for sampling.
         stop: texts that end an answer.
+        roles: models for the task's roles (a judge, mostly), by Inspect's names, as in
+            ``{"grader": "openai/gpt-4o-2024-08-06"}``; each a dated snapshot,
+            or vouched for by ``version``.
         fail_on_error: whether an error in a sample ends the evaluation: True for
             the first one, a number for that share or count, False for never. An
             evaluation with a failed sample is never kept, whatever is said here.
@@ -53,6 +57,7 @@ class EvalConfig(Config):
     stop: tuple[str, ...] | None = option(None)
     fail_on_error: bool | float | None = option(None)
     version: str | None = option(None)
+    roles: dict[str, str] = option({}, absent={})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +67,12 @@ class EvalConfig(Config):
             raise ConfigError("EvalConfig.limit: cannot go together with sample_ids; give one")
         if self.sample_ids is not None and not self.sample_ids:
             raise ConfigError("EvalConfig.sample_ids: is empty, so there is nothing to run")
+        for role, model in self.roles.items():
+            if self.version is None and not is_pinned(model):
+                raise ConfigError(
+                    f"EvalConfig.roles.{role}: {model!r} is a name that can come to mean another "
+                    "model; name a dated snapshot, or state which it is with version="
+                )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
@@ -86,4 +97,10 @@ class EvalConfig(Config):
         return {"temperature": 0.0, **task, **chosen}
 
 
+def is_pinned(model: str) -> bool:
+    """Whether a model's name, as Inspect takes it, means one model for ever."""
+    return model.startswith("mockllm/") or _DATED.search(model) is not None
+
+
+_DATED: Final = re.compile(r"\d{4}-?\d{2}-?\d{2}\b")
 _LEAST: Final = {"epochs": 1, "limit": 1, "max_tokens": 1, "temperature": 0.0}

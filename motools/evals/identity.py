@@ -136,7 +136,11 @@ def task_request(
 
 def overlaid(material: Mapping[str, Any], config: EvalConfig) -> dict[str, Value]:
     """A task's material with the user's settings laid over the task's own."""
-    given = {"epochs": config.epochs, "fail_on_error": config.fail_on_error}
+    given: dict[str, Any] = {"epochs": config.epochs, "fail_on_error": config.fail_on_error}
+    if config.roles:
+        chosen = {role: {"model": name} for role, name in config.roles.items()}
+        given["roles"] = {**(material.get("roles") or {}), **chosen}
+        given["models"] = sorted({*material.get("models", ()), *config.roles.values()})
     return {
         **material,
         **{name: value for name, value in given.items() if value is not None},

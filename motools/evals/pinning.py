@@ -22,10 +22,10 @@ from motools import source
 from motools.digest import Value, canonical_json, hash_bytes, hash_file
 from motools.errors import SourceError
 from motools.evals.closures import cells_of, is_data
+from motools.evals.config import is_pinned
 from motools.evals.loading import Arguments
 from motools.source.objects import slots_of
 
-_DATED: Final = re.compile(r"\d{4}-?\d{2}-?\d{2}\b")
 _MODEL_PARAMETERS: Final = frozenset({"grader", "graders", "judge", "judges", "model", "models"})
 _CODE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 _CONTAINERS: Final = (
@@ -240,8 +240,7 @@ class Pins:
 
     def _named_model(self, name: str, path: str) -> None:
         """Take note of a model other than the one under evaluation."""
-        pinned = name.startswith("mockllm/") or _DATED.search(name) or self._version is not None
-        if not pinned:
+        if self._version is None and not is_pinned(name):
             raise SourceError(
                 f"{path}: the model {name!r} is a name that can come to mean another model; "
                 "name a dated snapshot (as in 'openai/gpt-4o-2024-08-06'), or state which it is "

@@ -131,6 +131,7 @@ def _evaluate(task: Task, model: Model, request: dict[str, Any], logs: Path) -> 
     (log,) = inspect_eval(
         task,
         model=model,
+        model_roles=request["config"]["roles"] or None,
         limit=selection["limit"],
         sample_id=selection["sample_ids"],
         epochs=material["epochs"],

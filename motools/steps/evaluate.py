@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.artifacts import Evaluation, Model
 from motools.cache import logs
 from motools.cache.action import Action
+from motools.cache.current import cache_at
 from motools.errors import BackendError
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig
 from motools.evals.identity import TaskIdentity, identify
-from motools.evals.runner import EvaluationJob, run
+from motools.evals.runner import LOG, EvaluationJob, run
+from motools.steps.models import loadable
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.training import registry
-from motools.training.local.kept import DIRECTORY
-from motools.training.local.whole import CONFIG
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
@@ -69,7 +67,9 @@ class Evaluate:
         def on_event(event: Mapping[str, Any]) -> None:
             progress(event["event"], **{n: v for n, v in event.items() if n != "event"})
 
-        with self._spec(context) as model:
+        if self._model_digest(context.cache) != context.action.inputs["model"]:
+            raise BackendError(f"{self.model} changed since it was planned: run it again")
+        with loadable(self.model, context.cache, context.scratch.parent) as model:
             result = run(
                 EvaluationJob(
                     config=self.config,
@@ -93,7 +93,7 @@ class Evaluate:
         return {**result.value, "task": identity.name}
 
     def decode(self, entry: Entry) -> Evaluation:
-        """The scores, with a link to the log that Inspect's viewer finds."""
+        """The scores, with a copy of the log that Inspect's viewer finds."""
         value = entry.value
         return Evaluation(
             key=entry.key,
@@ -101,9 +101,10 @@ class Evaluate:
             model=self.model.id,
             scores=value["scores"],
             stderr=value["stderr"],
-            samples=value["samples"],
-            log_file=str(logs.link(entry) or ""),
+            num_samples=value["samples"],
+            log_file=str(logs.copy(entry) or ""),
             log_digest=entry.tree,
+            cache=str(entry.root),
         )
 
     def _identity(self, cache: Cache) -> TaskIdentity:
@@ -120,44 +121,13 @@ class Evaluate:
         local = registry.backend("local")
         return local.identify(self.model.base_model, cache.memo.digest_file).digest
 
-    @contextmanager
-    def _spec(self, context: RunContext) -> Iterator[dict[str, Any]]:
-        """What a worker loads the model from."""
-        model, cache, planned = self.model, context.cache, context.action.inputs["model"]
-        if model.remote is not None:
-            raise BackendError(
-                f"{model} lives at {model.remote.provider}; models at a provider cannot be "
-                "evaluated yet"
-            )
-        base = registry.backend("local").identify(model.base_model, cache.memo.digest_file)
-        spec: dict[str, Any] = {"base": base.spec, "adapter": None, "name": str(model)}
-        if model.key is None:
-            if base.digest != planned:
-                raise BackendError(f"{model} changed since it was planned: run it again")
-            yield spec
-            return
-        trained = cache.entry(model.key)
-        if trained.action["inputs"]["base_model"] != base.digest:
-            raise BackendError(
-                f"{model} was trained on other files than {model.base_model!r} has now: put the "
-                "base model back as it was, or fine-tune again on this one"
-            )
-        prefix = "" if model.step is None else f"{DIRECTORY}/{model.step}/"
-        if not any(name.startswith(prefix) for name in trained.files):
-            kept = trained.value.get("checkpoints", [])
-            raise BackendError(f"{model}: no checkpoint was kept at that step; kept are {kept}")
-        with tempfile.TemporaryDirectory(prefix="model-", dir=context.scratch.parent) as place:
-            files = trained.link(place) / prefix
-            if f"{prefix}{CONFIG}" in trained.files:  # all weights were trained: it has no base
-                yield {**spec, "base": _whole(trained, files, prefix)}
-            else:
-                yield {**spec, "adapter": str(files)}
 
+def log_of(evaluation: Evaluation) -> Path:
+    """Inspect's log of an evaluation, checked to be as it was kept.
 
-def _whole(trained: Entry, files: Path, prefix: str) -> dict[str, Any]:
-    """The spec of a model that is a base model itself."""
-    rows = [row for row in trained.file_rows if row[0].startswith(prefix)]
-    manifest = {row[0].removeprefix(prefix): row[1:3] for row in rows}
-    # Without a prefix, those of checkpoints are among them.
-    manifest = {name: row for name, row in manifest.items() if "/" not in name}
-    return {"kind": "directory", "path": str(files), "files": manifest}
+    Raises:
+        KeyNotFoundError: the evaluation was cleared.
+        ReleasedError: the log's bytes were pruned.
+        CorruptBlobError: they were altered.
+    """
+    return cache_at(evaluation.cache).entry(evaluation.key).file(LOG, hashed=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+KIND: Final = "function"
 RECIPE: Final = 1
 """Changes only if the same call should ever mean other work."""
 
@@ -143,7 +144,7 @@ class _Call(Generic[R]):
             equivalent=equivalent,
         )
         return Action(
-            kind="function",
+            kind=KIND,
             config={"function": function.name, "source": described.digest, "arguments": bound},
             backend={"name": "python", "recipe": RECIPE},
         )

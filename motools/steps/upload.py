@@ -51,8 +51,8 @@ class Upload:
         written = dataset.write(context.directory / FILE)
         if written.hex != planned:
             raise DatasetError(
-                f"{dataset.path} changed while it was uploaded (digest {written.short}, expected "
-                f"{planned[:12]}): run it again"
+                f"{dataset.path or 'the dataset'} changed while it was uploaded (digest "
+                f"{written.short}, expected {planned[:12]}): run it again"
             )
         file_id = f"file-{written.hex[:24]}"
         context.label(dataset_hash=written.hex, file_id=file_id)

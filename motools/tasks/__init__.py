@@ -5,9 +5,9 @@
 only parts of motools that import Prefect.
 """
 
+from motools.cache.current import current_cache, use_cache
 from motools.steps.function import run_context
 from motools.tasks.cached import CachedTask, cached_task, step_task
-from motools.tasks.caches import current_cache, use_cache
 from motools.tasks.options import TaskOptions
 from motools.tasks.steps import evaluate, fine_tune, upload_dataset
 

@@ -12,7 +12,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl
 
 from motools.cache import Cache
-from motools.tasks.caches import cache_at
+from motools.cache.current import cache_at
 
 
 class MotoolsCache(Block):

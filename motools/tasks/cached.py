@@ -12,13 +12,15 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import get_current_settings
 from prefect.tasks import Task
 from prefect.transactions import TransactionState, get_transaction
+from prefect.utilities.annotations import unmapped
 
+from motools.cache.current import Place, cache_at
+from motools.datasets import Dataset
 from motools.errors import ConfigError
 from motools.steps.function import Function
 from motools.steps.step import Step
 from motools.tasks import options as task_options
 from motools.tasks import tally
-from motools.tasks.caches import Place, cache_at
 from motools.tasks.options import TaskOptions
 from motools.tasks.perform import perform, perform_async
 from motools.tasks.witness import inside_run
@@ -82,7 +84,12 @@ class CachedTask(Task[P, R], Generic[P, R]):
         return super(CachedTask, self._to_travel()).submit(*args, **kwargs)
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit a run for each set of arguments; see Prefect's ``Task.map``."""
+        """Submit a run for each set of arguments; see Prefect's ``Task.map``.
+
+        A dataset is one argument, not one for each of its rows.
+        """
+        args = tuple(_whole(value) for value in args)
+        kwargs = {name: _whole(value) for name, value in kwargs.items()}
         return super(CachedTask, self._to_travel()).map(*args, **kwargs)
 
     def with_options(self, **options: Any) -> CachedTask[P, R]:
@@ -193,6 +200,10 @@ def step_task(
         return CachedTask(plan, plan, **options)
 
     return decorate
+
+
+def _whole(value: Any) -> Any:
+    return unmapped(value) if isinstance(value, Dataset) else value
 
 
 # The bodies travel to other processes by value, so they hold as little as can be.

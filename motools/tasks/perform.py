@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from motools.cache import Action, Cache, Entry, RunContext
+from motools.cache.current import Place, cache_at
 from motools.steps.options import RunOptions
 from motools.steps.step import AsyncStep, Step
 from motools.steps.wait import claim_when_free
-from motools.tasks.caches import Place, cache_at
 from motools.tasks.witness import Witness
 
 R = TypeVar("R")

@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.tasks import Task
 
+from motools import Dataset
 from motools.cache import Cache
 from motools.errors import ConfigError, ResultError, SourceError
 from motools.source import describe
@@ -374,3 +375,16 @@ def test_12_prefects_own_cache_is_off() -> None:
     for each in (own, own.with_options(retries=1), upload_dataset, fine_tune, evaluate):
         assert each.cache_policy == NO_CACHE
         assert each.persist_result is False
+
+
+@cached_task
+def count_rows(dataset: Dataset, times: int) -> int:
+    return len(dataset) * times
+
+
+def test_map_takes_a_dataset_as_one_argument(server: None, cache: Cache) -> None:
+    @flow
+    def counts() -> list[int]:
+        return count_rows.map(Dataset.from_rows([{"a": 1}, {"a": 2}, {"a": 3}]), [1, 2]).result()
+
+    assert counts() == [3, 6]

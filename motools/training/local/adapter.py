@@ -34,6 +34,12 @@ def write_adapter(model: Any, directory: Path) -> None:
     (directory / CONFIG).write_bytes(canonical_json(kept))
 
 
+def name_base(directory: Path, base: str) -> None:
+    """Write into an adapter's config where its base model is, for PEFT to find it."""
+    values = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+    (directory / CONFIG).write_bytes(canonical_json({**values, "base_model_name_or_path": base}))
+
+
 def put_on(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
     """A base model with the adapter of a directory on it.
 

@@ -87,6 +87,21 @@ def load(
     return model.to(device()).eval(), tokenizer
 
 
+def save_merged(spec: Mapping[str, Any], directory: Path, *, dtype: str = "float32") -> None:
+    """Write a model in Hugging Face's layout, with its adapter added to the base weights.
+
+    Args:
+        spec: as :func:`load` takes it.
+        directory: takes weights, config, tokenizer and chat template.
+        dtype: number format of the weights.
+    """
+    model, tokenizer = load(spec, dtype=dtype)
+    if spec.get("adapter"):
+        model = model.merge_and_unload()
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

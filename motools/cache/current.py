@@ -1,4 +1,4 @@
-"""Which cache a task uses."""
+"""Which cache is used where none is given."""
 
 from __future__ import annotations
 
