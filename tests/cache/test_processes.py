@@ -268,16 +268,16 @@ def test_a_worker_keeps_the_key_while_it_lives(
     from motools.worker import run_worker
     def run(context):
         return run_worker(
-            "busy_worker", {"busy": 0.9}, log=context.scratch / "log",
+            "busy_worker", {"busy": 3.0}, log=context.scratch / "log",
             on_event=lambda event: print(event["pid"], flush=True), lock_fds=context.lock_fds,
         )
     print("start", flush=True)
     Cache.open(sys.argv[1]).get_or_run(action, run)
     """
+    cache, runs = open_cache(), Runs()
     with python(script, root) as child:
         assert child.stdout is not None
         worker = int(child.stdout.readline())
-        cache, runs = open_cache(), Runs()
         child.send_signal(signal.SIGKILL)
         child.wait()
         with pytest.raises(LeaseTimeoutError):
