@@ -167,10 +167,16 @@ def _write_mapping(value: Mapping[Any, object], emit: Callable[[str], None], pat
             raise CanonicalError(path, f"key {key!r} is {type(key).__name__}, not str")
     separator = "{"
     for key in _sorted_keys(value, path):
-        emit(separator)
-        emit(_string("$" + key if key[:1] == "$" else key, path))
-        emit(":")
-        _write(value[key], emit, f"{path}.{key}" if path else key)
+        name = _quote("$" + key if key[:1] == "$" else key)
+        item = value[key]
+        # Every hit makes a key: what most fields hold is written without a call and a path.
+        if type(item) is str and item.isascii():
+            emit(f"{separator}{name}:{_quote(item)}")
+        elif type(item) is int and -EXACT < item < EXACT:
+            emit(f"{separator}{name}:{item}")
+        else:
+            emit(f"{separator}{name}:")
+            _write(item, emit, f"{path}.{key}" if path else key)
         separator = ","
     emit("{}" if separator == "{" else "}")
 
