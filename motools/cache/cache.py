@@ -12,8 +12,9 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache import layout
 from motools.cache.action import Action
@@ -25,7 +26,6 @@ from motools.cache.database import Database
 from motools.cache.documents import Documents
 from motools.cache.entry import Entry
 from motools.cache.index import Index
-from motools.cache.journal import Journal
 from motools.cache.lease import JobLock, Lease, Leases, lock_domain
 from motools.cache.marker import open_directory
 from motools.cache.memo import Memo
@@ -35,6 +35,9 @@ from motools.cache.tree import Tree
 from motools.digest import Digest
 from motools.errors import CacheUnavailableError, LeaseTimeoutError
 from motools.settings import Settings
+
+if TYPE_CHECKING:
+    from motools.cache.journal import Journal
 
 _log: Final = logging.getLogger(__name__)
 
@@ -54,7 +57,6 @@ class Cache:
         memo: facts that are cheap to forget.
         index: entries as recorded.
         documents: durable copies of the records.
-        journal: paid work.
     """
 
     def __init__(self, root: Path, cache_id: str, settings: Settings) -> None:
@@ -68,9 +70,15 @@ class Cache:
         self.index = Index(self.database, self.blobs)
         self.documents = Documents(self.store, self.database)
         self.statistics = Statistics(self.database)
-        self.journal = Journal(self.database, self.documents, lock_domain(root / layout.JOBS))
         self.use: object = None
         self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Paid work; imported when there is some."""
+        from motools.cache.journal import Journal
+
+        return Journal(self.database, self.documents, lock_domain(self.root / layout.JOBS))
 
     @classmethod
     def open(
