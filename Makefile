@@ -9,7 +9,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
 	$(BIN)/python examples/demo.py
