@@ -251,7 +251,7 @@ from motools.worker import serve
 def main(request, emit):
     emit({"event": "started", "pid": os.getpid()})
     # Sleeps without letting go of the interpreter's lock, as native code may.
-    ctypes.PyDLL(None).usleep(int(request["busy"] * 1e6))
+    ctypes.PyDLL(None).system(f"touch '{request['sign']}'; sleep 3".encode())
     time.sleep(60)
 
 serve(main)
@@ -268,16 +268,19 @@ def test_a_worker_keeps_the_key_while_it_lives(
     from motools.worker import run_worker
     def run(context):
         return run_worker(
-            "busy_worker", {"busy": 3.0}, log=context.scratch / "log",
+            "busy_worker", {"sign": sys.argv[2]}, log=context.scratch / "log",
             on_event=lambda event: print(event["pid"], flush=True), lock_fds=context.lock_fds,
         )
     print("start", flush=True)
     Cache.open(sys.argv[1]).get_or_run(action, run)
     """
     cache, runs = open_cache(), Runs()
-    with python(script, root) as child:
+    sign = tmp_path / "busy"
+    with python(script, root, sign) as child:
         assert child.stdout is not None
         worker = int(child.stdout.readline())
+        while not sign.exists():  # until then the worker would leave at once
+            time.sleep(0.01)
         child.send_signal(signal.SIGKILL)
         child.wait()
         with pytest.raises(LeaseTimeoutError):
