@@ -166,11 +166,11 @@ class Cache:
         timeout: float | None = None,
     ) -> Entry | Claim:
         """The first half of :meth:`get_or_run`: the entry, or the right to make it."""
-        check_json(provenance or {}, "provenance")
         entry = self.index.get(action.key)
         if entry is not None and not refresh:
             self.statistics.count(entry.key)
             return entry
+        check_json(provenance or {}, "provenance")  # before a run, not after it was paid for
         seen = entry.generation if entry is not None else 0
         wanted = _Wanted(action, seen, refresh, report, provenance or {})
         deadline = None if timeout is None else time.monotonic() + timeout
