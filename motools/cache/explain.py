@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,9 +10,13 @@ from typing import Any, Final
 from motools.cache.action import Action, material
 from motools.cache.entry import Entry
 from motools.cache.index import Index
+from motools.digest import SHORT
 
 _LOOK_AT: Final = 1_000
 _NOTHING: Final = object()
+_LONGEST: Final = 80
+_AROUND: Final = 20
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Difference:
     found: Any
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.found!r} → {self.wanted!r}"
+        found, wanted = _abridged(self.found, self.wanted)
+        return f"{self.field}: {found} → {wanted}"
 
 
 @dataclass(frozen=True)
@@ -121,3 +127,25 @@ def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[Diff
                 None if here is _NOTHING else here,
                 None if there is _NOTHING else there,
             )
+
+
+def _abridged(found: Any, wanted: Any) -> tuple[str, str]:
+    """Two values for a person: digests by their first characters, long texts where they differ."""
+    if not isinstance(found, str) or not isinstance(wanted, str):
+        return _clipped(found), _clipped(wanted)
+    if max(len(found), len(wanted)) <= _LONGEST:
+        return _clipped(found), _clipped(wanted)
+    pairs = enumerate(zip(found, wanted, strict=False))
+    differ = next((at for at, (a, b) in pairs if a != b), min(len(found), len(wanted)))
+    start = max(0, differ - _AROUND)
+    before = "…" if start else ""
+    shown = (f"{before}{text[start : start + _LONGEST]}" for text in (found, wanted))
+    first, second = (repr(text)[:-1] + "…'" for text in shown)
+    return first, second
+
+
+def _clipped(value: Any) -> str:
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return value[:SHORT]
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -34,6 +35,9 @@ from motools.cli.options import (
 )
 from motools.cli.output import Column, Format, Row
 from motools.errors import KeyNotFoundError, RemovalError
+
+_SHOWN: Final = 40
+"""Most differences in a table."""
 
 app = typer.Typer(
     cls=LightGroup,
@@ -102,12 +106,16 @@ def explain(
 ) -> None:
     """Say what a key was made of.
 
-    And in which fields it differs from the nearest other entry, or from KEY2.
+    And in which fields it differs from the nearest other entry, or from KEY2;
+    where that is a dataset, in which rows.
     """
     cache = _open(cache_dir)
     entry = catalogue.find(cache, key)
     other, differences = _other(cache, entry, key2)
-    rows: list[Row] = [{"field": d.field, "this": d.wanted, "other": d.found} for d in differences]
+    rows: list[Row] = [
+        {"field": d.field, "this": d.wanted, "other": d.found}
+        for d in _with_rows(cache, differences)
+    ]
     if style is Format.JSON:
         found = {"key": entry.key, "canonical": entry.canonical, "action": entry.action}
         other_key = None if other is None else other.key
@@ -128,7 +136,10 @@ def explain(
         Column("this", json.dumps, entry.key[:12]),
         Column("other", json.dumps, other.key[:12]),
     )
-    output.emit(rows, columns, style)
+    shown = rows[:_SHOWN] if style is Format.TABLE else rows
+    output.emit(shown, columns, style)
+    if hidden := len(rows) - len(shown):
+        output.say(f"and {hidden} more: --format json has all")
 
 
 @app.command(cls=LightCommand)
@@ -257,6 +268,15 @@ def _other(
         return nearest(cache.index, entry.action, but=entry.key)
     other = catalogue.find(cache, key)
     return other, compare(entry.action, other.action)
+
+
+def _with_rows(cache: Cache, differences: Sequence[Difference]) -> Iterator[Difference]:
+    """Differences, each that is between two datasets followed by those between their rows."""
+    from motools.steps.differences import in_rows
+
+    for difference in differences:
+        yield difference
+        yield from in_rows(cache, difference)
 
 
 def _described(cache: Cache, plan: RemovalPlan) -> str:

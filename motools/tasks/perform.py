@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from motools.cache import Action, Cache, Entry, RunContext
 from motools.cache.current import Place, cache_at
 from motools.steps.options import RunOptions
+from motools.steps.reasons import reason
 from motools.steps.step import AsyncStep, Step
 from motools.steps.wait import claim_when_free
 from motools.tasks.witness import Witness
@@ -29,7 +30,7 @@ def perform(step: Step[R], cache: Place = None, *, refresh: bool = False) -> tup
         _say_stale(store, action, witness)
 
     def run(context: RunContext) -> Any:
-        witness.miss()
+        witness.miss(reason(step, action, store))
         return step.run(context)
 
     entry = store.get_or_run(
@@ -62,7 +63,7 @@ async def perform_async(
     if isinstance(claim, Entry):
         return _result(step, claim, witness)
     with claim:
-        witness.miss()
+        witness.miss(reason(step, action, store))
         value = await step.run(claim.context)
         # Not awaited: a cancellation half way would lose what was just paid for.
         entry = claim.commit(value)

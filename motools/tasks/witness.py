@@ -67,9 +67,12 @@ class Witness:
         """There is an entry, and it is not used because a refresh was asked for."""
         self._emit("stale", generation=entry.generation)
 
-    def miss(self) -> None:
-        """The work begins."""
-        self._emit("miss")
+    def miss(self, reason: str | None) -> None:
+        """The work begins, and why."""
+        if reason is not None:
+            action = self._action
+            self._logger.info("Running: %s %s: %s", action.kind, action.key[:SHORT], reason)
+        self._emit("miss", reason=reason)
 
     def done(self, entry: Entry) -> None:
         """The result is there."""

@@ -135,7 +135,12 @@ def test_explain(filled: Filled, run: Run, data: Data) -> None:
     assert found["other"] == second.key
     fields = {row["field"]: (row["this"], row["other"]) for row in found["differences"]}
     assert fields["config.learning_rate"] == (1e-4, 2e-4)
-    assert set(fields) == {"config.learning_rate", "inputs.dataset", "backend.name"}
+    assert {field for field in fields if not field.startswith("row ")} == {
+        "config.learning_rate",
+        "inputs.dataset",
+        "backend.name",
+    }
+    assert fields["row 9, prompt"] == ("red", "blue")
     text = run("explain", first.key)
     assert '"schema": "motools.action/1"' in text.stdout
     assert "nearest" in text.stderr

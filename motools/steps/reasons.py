@@ -1,0 +1,61 @@
+"""Why a step has to run: in which fields it differs from the nearest entry."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.cache.explain import Difference
+from motools.digest import SHORT
+from motools.errors import MotoolsError
+from motools.steps import function
+from motools.steps.differences import in_rows
+
+if TYPE_CHECKING:
+    from motools.cache import Action, Cache
+
+_SHOWN: Final = 3
+_MOST_BYTES: Final = 64 * 2**20
+"""Larger datasets are not compared while a step waits to run; ``motools cache explain`` does."""
+
+
+def reason(step: Any, action: Action, cache: Cache) -> str | None:
+    """Why a step's action is a miss, in a sentence.
+
+    None for calls of functions: finding the nearest of many takes longer than
+    most of them; ``motools cache explain`` tells afterwards.
+
+    Args:
+        step: what is about to run.
+        action: its own.
+        cache: where it is a miss.
+    """
+    if action.kind == function.KIND:
+        return None
+    try:
+        explanation = cache.explain(action)
+        if explanation.entry is not None:
+            return "a refresh was asked for"
+        if explanation.nearest is None:
+            return f"the first {action.kind} in this cache"
+        differences = _detailed(cache, explanation.differences, step)
+    except MotoolsError as problem:
+        return f"what differs from other entries cannot be told: {problem}"
+    return f"differs from {explanation.nearest.key[:SHORT]} in {_listed(differences)}"
+
+
+def _detailed(cache: Cache, differences: tuple[Difference, ...], step: Any) -> list[Difference]:
+    given = getattr(step, "dataset", None)
+    if given is not None:
+        given = given.identify(cache.memo)
+    detailed: list[Difference] = []
+    for difference in differences:
+        rows = in_rows(cache, difference, given, _MOST_BYTES)
+        detailed += list(itertools.islice(rows, _SHOWN + 1)) or [difference]
+    return detailed
+
+
+def _listed(differences: list[Difference]) -> str:
+    shown = "; ".join(map(str, differences[:_SHOWN]))
+    more = len(differences) - _SHOWN
+    return f"{shown}; and more" if more > 0 else shown
