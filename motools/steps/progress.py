@@ -34,6 +34,8 @@ class Progress:
             return
         self._next = now + self._every
         said = message if done is None else ", ".join(_parts(done, total, fields))
+        if done is not None:
+            fields |= {"done": done, "total": total}
         self._context.report(f"{self._what}: {said}", **fields)
 
 
@@ -41,6 +43,8 @@ def _parts(done: int, total: int | None, fields: dict[str, Any]) -> list[str]:
     parts = [f"{done} of {total}"]
     if (loss := fields.get("loss")) is not None:
         parts.append(f"loss {loss:.3g}")
+    if (rate := fields.get("learning_rate")) is not None:
+        parts.append(f"learning rate {rate:.2g}")
     if (rate := fields.get("tokens_per_second")) is not None:
         parts.append(f"{rate:,.0f} tokens/s")
     if left := fields.get("seconds_left"):

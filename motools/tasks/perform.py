@@ -25,23 +25,23 @@ def perform(step: Step[R], cache: Place = None, *, refresh: bool = False) -> tup
     """
     store = cache_at(cache)
     action = step.action(store)
-    witness = Witness(action)
-    if refresh:
-        _say_stale(store, action, witness)
+    with Witness(action) as witness:
+        if refresh:
+            _say_stale(store, action, witness)
 
-    def run(context: RunContext) -> Any:
-        witness.miss(reason(step, action, store))
-        return step.run(context)
+        def run(context: RunContext) -> Any:
+            witness.miss(reason(step, action, store))
+            return step.run(context)
 
-    entry = store.get_or_run(
-        action,
-        run,
-        refresh=refresh,
-        report=witness.report,
-        provenance=witness.provenance,
-        timeout=_patience(step),
-    )
-    return _result(step, entry, witness)
+        entry = store.get_or_run(
+            action,
+            run,
+            refresh=refresh,
+            report=witness.report,
+            provenance=witness.provenance,
+            timeout=_patience(step),
+        )
+        return _result(step, entry, witness)
 
 
 async def perform_async(
@@ -50,24 +50,24 @@ async def perform_async(
     """Like :func:`perform`; waits for other runners without blocking the event loop."""
     store = cache_at(cache)
     action = step.action(store)
-    witness = Witness(action)
-    if refresh:
-        _say_stale(store, action, witness)
-    claim = await claim_when_free(
-        store,
-        action,
-        refresh=refresh,
-        report=witness.report,
-        provenance=witness.provenance,
-    )
-    if isinstance(claim, Entry):
-        return _result(step, claim, witness)
-    with claim:
-        witness.miss(reason(step, action, store))
-        value = await step.run(claim.context)
-        # Not awaited: a cancellation half way would lose what was just paid for.
-        entry = claim.commit(value)
-    return _result(step, entry, witness)
+    with Witness(action) as witness:
+        if refresh:
+            _say_stale(store, action, witness)
+        claim = await claim_when_free(
+            store,
+            action,
+            refresh=refresh,
+            report=witness.report,
+            provenance=witness.provenance,
+        )
+        if isinstance(claim, Entry):
+            return _result(step, claim, witness)
+        with claim:
+            witness.miss(reason(step, action, store))
+            value = await step.run(claim.context)
+            # Not awaited: a cancellation half way would lose what was just paid for.
+            entry = claim.commit(value)
+        return _result(step, entry, witness)
 
 
 def _patience(step: object) -> float | None:

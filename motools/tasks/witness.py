@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.utilities import emit_event
@@ -15,8 +16,12 @@ from prefect.logging import get_run_logger
 
 from motools.cache import Action, Entry
 from motools.digest import SHORT
+from motools.steps import function
 from motools.tasks import tally
+from motools.tasks.board import BOARD, SHOWN
+from motools.tasks.percent import Percent
 
+_LOG_EVERY: Final = 10.0
 _UNITS: Final = ((86_400 * 2, 86_400, "d"), (3_600 * 2, 3_600, "h"), (120, 60, "min"))
 
 
@@ -26,13 +31,26 @@ def inside_run() -> bool:
 
 
 class Witness:
-    """Says what happens in one call of one step."""
+    """Says what happens in one call of one step, until the block is left."""
 
     def __init__(self, action: Action) -> None:
         self._action = action
         self._inside = inside_run()
-        self._logger: Any = get_run_logger() if self._inside else logging.getLogger("motools")
+        self._logger: Any = get_run_logger() if self._inside else _logger()
+        self._percent = Percent(f"motools-{action.kind}-{action.key[:SHORT]}", self._logger)
+        self._log_next = 0.0
         self._waiting = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        BOARD.drop(self._action.key)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -53,8 +71,17 @@ class Witness:
         """Progress of the work, or of waiting for another runner of the same key."""
         if "waiting" in fields:
             self.wait(message)
-        else:
+            return
+        done, total = fields.get("done"), fields.get("total")
+        shown = BOARD.show(self._action.key, message, done, total)
+        if done is None or not total:
             self._logger.info("%s", message)
+            return
+        self._percent.update(done / total, message)
+        now = time.monotonic()
+        if now >= self._log_next or done == total:
+            self._log_next = now + _LOG_EVERY
+            self._logger.info("%s", message, extra={SHOWN: shown})
 
     def wait(self, message: str) -> None:
         """Another runner has the key."""
@@ -77,7 +104,11 @@ class Witness:
     def done(self, entry: Entry) -> None:
         """The result is there."""
         if entry.hit:
-            self._logger.info("Cached: %s", described(entry))
+            # A loop may call a function a million times.
+            quiet = not self._inside and entry.kind == function.KIND
+            level = logging.DEBUG if quiet else logging.INFO
+            if self._logger.isEnabledFor(level):
+                self._logger.log(level, "Cached: %s", described(entry))
         self._emit("hit" if entry.hit else "stored", seconds=entry.duration, cost=entry.cost)
         if flow_run_id := _flow_run_id():
             outcome = tally.Outcome(entry.kind, entry.hit, entry.duration, entry.cost)
@@ -96,6 +127,16 @@ class Witness:
             },
             payload={"key": key, "kind": self._action.kind, **payload},
         )
+
+
+def _logger() -> logging.Logger:
+    """The log of calls outside Prefect's runs, on standard error unless it was set up."""
+    logger = logging.getLogger("motools")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+        if not logger.hasHandlers():
+            logger.addHandler(logging.StreamHandler())
+    return logger
 
 
 def described(entry: Entry) -> str:

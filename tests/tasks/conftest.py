@@ -71,7 +71,7 @@ def labels(server: None) -> Callable[[UUID, int], list[str]]:
 
 @pytest.fixture
 def tables(server: None) -> Callable[[UUID], list[Any]]:
-    """The artifacts of a flow run."""
+    """The artifacts of a flow run that motools made."""
     return _tables
 
 
@@ -98,7 +98,7 @@ def _labels(flow_run_id: UUID, count: int) -> list[str]:
 
 
 def _tables(flow_run_id: UUID) -> list[Any]:
-    wanted = {"flow_run_id": {"any_": [str(flow_run_id)]}, "key": {"any_": ["motools-cache"]}}
+    wanted = {"flow_run_id": {"any_": [str(flow_run_id)]}, "key": {"like_": "motools"}}
     return _post("/artifacts/filter", {"artifacts": wanted})
 
 

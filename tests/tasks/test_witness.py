@@ -134,3 +134,31 @@ def test_the_table_counts_other_processes_and_failed_flows(
 def rows(table: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(table["data"])
     return found
+
+
+@cached_task(version="1")
+def counted() -> int:
+    for n in range(5):
+        run_context().report(f"counting: {n} of 4", done=n, total=4)
+    return 4
+
+
+@flow(name="counting")
+def counting() -> UUID:
+    counted()
+    return UUID(flow_run.id)
+
+
+def test_progress_is_an_artifact_and_a_few_lines(
+    cache: Cache, tables: Tables, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        run = counting()
+    [artifact] = [found for found in tables(run) if found["type"] == "progress"]
+    assert artifact["data"] == 100
+    assert artifact["description"] == "counting: 4 of 4"
+    assert artifact["task_run_id"] is not None
+    assert [m for m in caplog.messages if "counting: " in m] == [
+        "counting: 0 of 4",
+        "counting: 4 of 4",
+    ]
