@@ -23,8 +23,9 @@ from blake3 import blake3
 
 from motools.digest import SHORT, Digest, canonical_json, hash_bytes
 from motools.errors import DatasetError
-from motools.lines import Chosen, InFile, InMemory, Joined, Lines, Memo, remembered
+from motools.lines import Chosen, InFile, InMemory, Joined, Lines, remembered
 from motools.markup import table
+from motools.memo import Memo
 from motools.order import Choice
 from motools.rows import lines_of
 

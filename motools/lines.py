@@ -12,24 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from motools.errors import DatasetError
+from motools.memo import Memo, settled, signature
 from motools.order import Choice
 from motools.rows import canonical_line, canonical_lines, row_offsets
-
-_SETTLED_NS: Final = 20_000_000
-"""A file changed this recently may change again without changing its times."""
-
-
-class Memo(Protocol):
-    """Where facts are kept that are cheap to forget."""
-
-    def recall(self, namespace: str, subject: str, signature: str) -> Any:
-        """The value recorded under this signature, or None."""
-
-    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
-        """Remember one fact."""
 
 
 class Lines(Protocol):
@@ -75,8 +63,8 @@ class InFile:
 
     @functools.cached_property
     def _offsets(self) -> array[int]:
-        mark, settled = _signature(self._path)
-        return (_offsets if settled else _offsets.__wrapped__)(self._path, mark)
+        mark, is_settled = _signature(self._path)
+        return (_offsets if is_settled else _offsets.__wrapped__)(self._path, mark)
 
     @functools.cached_property
     def _descriptor(self) -> int:
@@ -173,7 +161,7 @@ def remembered(
     known = Fact(memo.recall(namespace, subject, marks) if memo is not None else None)
     recalled = known.value is not None
     yield known
-    if memo is None or recalled or not all(settled for _, settled in started):
+    if memo is None or recalled or not all(is_settled for _, is_settled in started):
         return
     if marks == " ".join(_signature(Path(path))[0] for path in files):
         memo.record(namespace, subject, marks, known.value)
@@ -190,6 +178,4 @@ def _signature(path: Path) -> tuple[str, bool]:
         status = path.stat()
     except OSError as problem:
         raise DatasetError(f"{path}: {problem.strerror}") from problem
-    mark = f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
-    changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    return mark, changed < time.time_ns() - _SETTLED_NS
+    return signature(status), settled(status, time.time_ns())

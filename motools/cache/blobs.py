@@ -12,11 +12,12 @@ from typing import Final
 
 from motools.cache.database import Database
 from motools.cache.layout import QUARANTINE, TMP, blob_name
-from motools.cache.memo import FILES, Memo, settled, signature
+from motools.cache.memo import FILES, Memos
 from motools.cache.store import Store, copy_file, unavailable
 from motools.cache.tree import Tree, TreeFile, scan
 from motools.digest import Digest, hash_bytes, hash_private_file
 from motools.errors import CacheUnavailableError, CorruptBlobError, MissingBlobError
+from motools.memo import settled, signature
 
 
 class Blobs:
@@ -28,7 +29,7 @@ class Blobs:
         database: what is known of them.
     """
 
-    def __init__(self, root: Path, store: Store, database: Database, memo: Memo) -> None:
+    def __init__(self, root: Path, store: Store, database: Database, memo: Memos) -> None:
         self.root = root
         self._store = store
         self._database = database

@@ -28,7 +28,7 @@ from motools.cache.entry import Entry
 from motools.cache.index import Index
 from motools.cache.lease import JobLock, Lease, Leases, lock_domain
 from motools.cache.marker import open_directory
-from motools.cache.memo import Memo
+from motools.cache.memo import Memos
 from motools.cache.statistics import Statistics
 from motools.cache.store import LocalStore, Store, unavailable
 from motools.cache.tree import Tree
@@ -65,7 +65,7 @@ class Cache:
         self.settings = settings
         self.store: Store = LocalStore(root)
         self.database = Database(root / layout.DATABASE)
-        self.memo = Memo(self.database)
+        self.memo = Memos(self.database)
         self.blobs = Blobs(root, self.store, self.database, self.memo)
         self.index = Index(self.database, self.blobs)
         self.documents = Documents(self.store, self.database)

@@ -1,9 +1,4 @@
-"""Memos: facts that are cheap to forget.
-
-A memo says that a subject had a value while its signature was this one: the
-digest of a file while its status was so, the identity of an evaluation while
-its files were so. Wrong signature, no memo, and the fact is found out again.
-"""
+"""The memos of a cache, in its database; what a memo is: :mod:`motools.memo`."""
 
 from __future__ import annotations
 
@@ -17,6 +12,7 @@ from typing import Any, Final
 from motools.cache.database import Database
 from motools.digest import Digest, hash_file
 from motools.errors import CacheUnavailableError
+from motools.memo import settled, signature
 
 FILES: Final = "blake3"
 BATCH: Final = 500
@@ -27,16 +23,8 @@ _RECORD: Final = (
     "DO UPDATE SET signature = excluded.signature, value = excluded.value"
 )
 
-_SETTLED_NS: Final = 20_000_000
-"""A file changed this recently may change again without changing its times."""
 
-
-def signature(status: os.stat_result) -> str:
-    """What changes when a file does: size, mtime, ctime and inode."""
-    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
-
-
-class Memo:
+class Memos:
     """The memos of one cache.
 
     Args:
@@ -119,8 +107,3 @@ class Memo:
 def _text(subject: str) -> str:
     """Text for the tables. Paths need not be; should two come to the same, signatures differ."""
     return subject.encode(errors="backslashreplace").decode()
-
-
-def settled(status: os.stat_result, now_ns: int) -> bool:
-    """Whether a file's times are old enough to tell the next change from the last one."""
-    return max(status.st_mtime_ns, status.st_ctime_ns) < now_ns - _SETTLED_NS

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from motools.cache.layout import TMP
+from motools.durable import sync
 from motools.errors import CacheUnavailableError
 
 _CHUNK: Final = 8 << 20
@@ -82,7 +83,7 @@ class LocalStore:
             if mode & 0o222:
                 path.chmod(0o444 | (mode & 0o111))
             if target.exists():
-                _sync(path)  # what is there may be durable, and must not give way to less
+                sync(path)  # what is there may be durable, and must not give way to less
             try:
                 path.replace(target)
             except FileNotFoundError:
@@ -100,8 +101,8 @@ class LocalStore:
                     os.fsync(stream.fileno())
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
-                _sync(target.parent)
-                _sync(target.parent.parent)
+                sync(target.parent)
+                sync(target.parent.parent)
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -113,11 +114,11 @@ class LocalStore:
                 return
             for path in paths:
                 with contextlib.suppress(FileNotFoundError):
-                    _sync(path)
+                    sync(path)
             for folder in {path.parent for path in paths}:
                 with contextlib.suppress(FileNotFoundError):
-                    _sync(folder)
-                    _sync(folder.parent)
+                    sync(folder)
+                    sync(folder.parent)
 
     def size(self, name: str) -> int | None:
         # On the path of every hit, so without the context manager and pathlib.
@@ -328,14 +329,6 @@ _HINTS: Final = {
     errno.EPERM: _WRITABLE,
     errno.ENOLCK: "put the cache on a local disk (--cache-dir, MOTOOLS_CACHE_DIR)",
 }
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _raise_unless_missing(problem: OSError) -> None:

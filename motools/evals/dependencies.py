@@ -19,9 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from motools.digest import hash_bytes
-
-_SETTLED_NS: Final = 20_000_000
-"""A file changed this recently may change again without changing its times."""
+from motools.memo import SETTLED_NS
 
 _OPAQUE: Final = frozenset(
     {
@@ -187,7 +185,7 @@ class Recorder:
         if path in seen or is_installed(path):
             return
         seen[path] = signature = signature_of(path, listed=listed)
-        if isinstance(signature, list) and max(signature[1:3]) > time.time_ns() - _SETTLED_NS:
+        if isinstance(signature, list) and max(signature[1:3]) > time.time_ns() - SETTLED_NS:
             self._cannot_follow(f"{path} is changing")
 
     def _cannot_follow(self, what: str) -> None:

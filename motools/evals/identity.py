@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
 from motools.evals.config import EvalConfig
 from motools.evals.dependencies import unchanged
+from motools.memo import Memo
 from motools.version import __version__
 from motools.worker import run_worker
 
@@ -32,16 +33,6 @@ _WORKER: Final = "motools.evals.identify"
 
 Equivalent: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 """Library -> classes of versions that count as one."""
-
-
-class Memo(Protocol):
-    """Where facts are kept that are cheap to forget."""
-
-    def recall(self, namespace: str, subject: str, signature: str) -> Any:
-        """The value recorded under this signature, or None."""
-
-    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
-        """Remember one fact."""
 
 
 @dataclass(frozen=True)

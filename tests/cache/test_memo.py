@@ -10,7 +10,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from motools.cache import Cache
-from motools.cache.memo import settled
+from motools.memo import settled
 
 
 def test_a_memo_holds_while_its_signature_does(cache: Cache) -> None:

@@ -17,7 +17,6 @@ job wrote are ever read.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from motools.digest import canonical_json, hash_file
+from motools.durable import sync
 from motools.errors import TrainingError
 
 MANIFEST: Final = "COMPLETE.json"
@@ -77,17 +77,17 @@ def complete(directory: Path, facts: dict[str, Any]) -> None:
     """Make the files of a directory durable, then write the manifest that holds them together."""
     files = {}
     for name, path in _files(directory).items():
-        _sync(path)
+        sync(path)
         digest = hash_file(path)
         files[name] = [digest.hex, digest.size]
     manifest = {"schema": _SCHEMA, "files": files, "facts": facts}
     draft = directory.with_name(f".{directory.name}")
     draft.write_bytes(canonical_json(manifest))
-    _sync(draft)
-    _sync(directory)
+    sync(draft)
+    sync(directory)
     draft.replace(directory / MANIFEST)
-    _sync(directory)
-    _sync(directory.parent)
+    sync(directory)
+    sync(directory.parent)
 
 
 def last(scratch: Path, skipped: Skipped) -> Checkpoint | None:
@@ -141,11 +141,3 @@ def _files(directory: Path) -> dict[str, Path]:
     files = {path.relative_to(directory).as_posix(): path for path in sorted(paths)}
     files.pop(MANIFEST, None)
     return files
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
