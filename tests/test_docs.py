@@ -65,6 +65,17 @@ def test_demo_trains_once(tmp_path: Path) -> None:
     assert "trained 0, evaluated 0" in said
     assert "10 cached, 0 ran" in said
     assert re.search(r"Hello  lr 0.003 +1\.00", said)
+    loaded = run("-c", AGAIN, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert "10 cached, 0 ran" in loaded
+    assert "loaded: []" in loaded
+
+
+AGAIN = """
+import sys
+from examples import demo
+demo.sweep()
+print("loaded:", sorted({"torch", "transformers", "inspect_ai", "openai"} & set(sys.modules)))
+"""
 
 
 @pytest.mark.slow

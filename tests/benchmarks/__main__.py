@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-from tests.benchmarks import files, hits, starting
+from tests.benchmarks import files, flows, hits, starting, training
 from tests.benchmarks.figures import show
 
 BENCHMARKS = {
@@ -15,6 +15,8 @@ BENCHMARKS = {
     "hash": files.hash_large,
     "add": files.add_small,
     "start": starting.commands,
+    "flow": flows.all_hits,
+    "train": training.one_minute,
 }
 
 

@@ -98,11 +98,10 @@ def test_it_is_what_a_plain_trl_script_makes(
     trained: Trained, tiny_directory: Path, tmp_path: Path
 ) -> None:
     """The same values given to TRL by hand, which makes tokens and labels itself."""
-    script = tmp_path / "script.py"
-    script.write_text(PLAIN)
+    script = Path(__file__).with_name("plain_sft.py")
     rows = write_rows(tmp_path / "rows.jsonl", greeting_rows())
     subprocess.run(
-        [sys.executable, script, tiny_directory, rows, tmp_path / "out"],
+        [sys.executable, script, tiny_directory, rows, tmp_path / "out", "10"],
         env={**os.environ, **models.OFFLINE, "HF_HOME": str(tmp_path)},
         check=True,
     )
@@ -112,33 +111,6 @@ def test_it_is_what_a_plain_trl_script_makes(
     ours = load_file(trained.directory / "adapter_model.safetensors")
     assert plain.keys() == ours.keys()
     assert all(plain[name].equal(ours[name]) for name in ours)
-
-
-PLAIN = """
-import sys, torch
-from datasets import load_dataset
-from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import SFTConfig, SFTTrainer
-torch.set_num_threads(1)
-torch.use_deterministic_algorithms(True)
-base, rows, out = sys.argv[1:]
-trainer = SFTTrainer(
-    model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
-    processing_class=AutoTokenizer.from_pretrained(base),
-    train_dataset=load_dataset("json", data_files=rows, split="train"),
-    args=SFTConfig(
-        output_dir=out, num_train_epochs=10, learning_rate=3e-3, per_device_train_batch_size=8,
-        seed=0, bf16=False, gradient_checkpointing=False, assistant_only_loss=True,
-        optim="adamw_torch", report_to="none", save_strategy="no", use_cpu=True,
-    ),
-    peft_config=LoraConfig(
-        r=8, lora_alpha=16, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-    ),
-)
-trainer.train()
-trainer.save_model(out)
-"""
 
 
 def test_a_directory_trains_as_tiny_does(
