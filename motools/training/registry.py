@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
@@ -22,14 +23,15 @@ def names() -> list[str]:
     return sorted(_known())
 
 
+@functools.cache
 def backend(name: str) -> Backend:
-    """The backend of this name.
+    """The backend of this name; one object in a process, found once.
 
     Raises:
         BackendError: there is none, with the nearest one there is; or the
             package that offers it cannot be imported.
     """
-    known = _known()
+    known = _BUILT_IN if name in _BUILT_IN else _known()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
