@@ -6,6 +6,7 @@ project = "motools"
 version = release = __version__
 html_title = f"motools {__version__}"
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1d5fa8", "color-brand-content": "#1d5fa8"},
     "dark_css_variables": {"color-brand-primary": "#7db4f0", "color-brand-content": "#7db4f0"},
