@@ -9,7 +9,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
 	$(BIN)/python examples/demo.py
@@ -26,8 +26,12 @@ lint: $(VENV)/.test  ## formatting, rules and types
 bench: $(VENV)/.bench  ## figures beside peers, in one run
 	$(BIN)/python -m tests.benchmarks
 
+docs: $(VENV)/.docs  ## the documentation as a site, in site/
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs site
+	@echo "open site/index.html"
+
 clean:  ## what the commands above made
-	rm -rf $(VENV) .venvs .motools .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venvs .motools .mypy_cache .pytest_cache .ruff_cache site
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "motools needs Python 3.11 or later: make PYTHON=python3.12 ...")'
@@ -43,4 +47,8 @@ $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) -e '.[bench]'
+	touch $@
+
+$(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e '.[docs]'
 	touch $@

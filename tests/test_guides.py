@@ -1,0 +1,96 @@
+"""The guides' code runs, top to bottom, and prints what they say it prints.
+
+Of a page, ``python`` blocks whose first line is ``# name.py`` are files; the others are one
+program. ``sh`` blocks run after it. A ``text`` block is the output of the block before it, or a
+part of it; ``…`` stands for anything. ``json`` blocks are one value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+GUIDES = Path(__file__).parents[1] / "docs" / "guides"
+MARK = "--- end of block {} ---"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted(GUIDES.glob("*.md")), ids=lambda page: page.stem)
+def test_code_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert {language for language, _ in blocks} <= {"python", "sh", "text", "json"}
+    printed = {**run_python(blocks, tmp_path), **run_shell(blocks, tmp_path)}
+    assert printed, "the page has no code"
+    for number, (language, text) in enumerate(blocks):
+        if language == "text":
+            said = printed[number - 1]
+            assert re.search(pattern(text), said), said[-3000:]
+        elif language == "json":
+            json.loads(text)
+
+
+def run_python(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
+    """What each block of the page's program printed."""
+    program = ""
+    for number, (language, code) in enumerate(blocks):
+        if language != "python":
+            continue
+        if named := re.match(r"# (\w+\.py)\n", code):
+            (place / named[1]).write_text(code)
+        else:
+            program += f"{code}\nprint({MARK.format(number)!r}, flush=True)\n"
+    (place / "program.py").write_text(program)
+    output = run([sys.executable, "program.py"], place)
+    return dict(split(output))
+
+
+def split(output: str) -> Iterator[tuple[int, str]]:
+    start = 0
+    for mark in re.finditer(MARK.format(r"(\d+)") + "\n", output):
+        yield int(mark[1]), output[start : mark.start()]
+        start = mark.end()
+
+
+def run_shell(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
+    """What each block of shell commands printed."""
+    (place / "bin").mkdir()
+    command = place / "bin" / "motools"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m motools "$@"\n')
+    command.chmod(0o755)
+    scripts = {n: code for n, (language, code) in enumerate(blocks) if language == "sh"}
+    return {n: run(["bash", "-eu", "-c", code], place) for n, code in scripts.items()}
+
+
+def run(command: list[str], place: Path) -> str:
+    done = subprocess.run(
+        command,
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+        check=False,
+        env={
+            **os.environ,
+            "COLUMNS": "200",
+            "MOTOOLS_CACHE_DIR": str(place / ".motools"),
+            "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+            "PREFECT_HOME": str(place / ".prefect"),
+        },
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def pattern(expected: str) -> str:
+    """Lines in this order, whatever stands between them; blanks are as good as one."""
+    lines = [re.escape(" ".join(line.split())) for line in expected.splitlines() if line.strip()]
+    found = [line.replace(re.escape("…"), ".*?").replace("\\ ", " +") for line in lines]
+    return r"(?m)^ *" + r" *$(?s:.*?)^ *".join(found) + " *$"
