@@ -17,7 +17,7 @@
         ├── CacheNotFoundError     there is no cache here (FileNotFoundError)
         ├── CacheVersionError      the cache was written by a newer motools
         ├── CacheUnavailableError  store or database cannot be read or written: unknown
-        ├── CorruptDatabaseError   ``cache.db`` is damaged
+        │   └── CorruptDatabaseError  ``cache.db`` is damaged
         ├── CorruptDocumentError   an entry's document is damaged
         ├── CorruptBlobError       bytes differ from their digest
         ├── MissingBlobError       bytes that a record promises are not there

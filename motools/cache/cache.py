@@ -37,6 +37,7 @@ from motools.errors import CacheUnavailableError, LeaseTimeoutError
 from motools.settings import Settings
 
 if TYPE_CHECKING:
+    from motools.cache.explain import Explanation
     from motools.cache.journal import Journal
 
 _log: Final = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ class Cache:
         """The digest of a file; one that has not changed is not read again."""
         return self.memo.digest_file(path)
 
-    def explain(self, action: Action) -> Any:
+    def explain(self, action: Action) -> Explanation:
         """Why an action is a hit or a miss: the nearest entry and the fields that differ."""
         from motools.cache.explain import explain
 
