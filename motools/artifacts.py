@@ -74,7 +74,7 @@ class Model:
 
     @classmethod
     def base(cls, name: str) -> Self:
-        """A base model: ``tiny``, or a directory in Hugging Face's layout."""
+        """A base model: ``tiny``, a directory, or ``org/name@revision`` of the Hub."""
         return cls(base_model=name)
 
     def at_step(self, step: int) -> Self:

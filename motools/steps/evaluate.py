@@ -119,7 +119,7 @@ class Evaluate:
         if self.model.digest is not None:
             return self.model.digest
         local = registry.backend("local")
-        return local.identify(self.model.base_model, cache.memo.digest_file).digest
+        return local.identify(self.model.base_model, cache.memo).digest
 
 
 def log_of(evaluation: Evaluation) -> Path:

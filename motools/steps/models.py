@@ -13,6 +13,7 @@ from motools.cache.current import cache_at
 from motools.digest import SHORT
 from motools.errors import BackendError
 from motools.training import registry
+from motools.training.local import hub
 from motools.training.local.kept import DIRECTORY
 from motools.training.local.whole import CONFIG
 from motools.training.protocol import BaseModel
@@ -41,9 +42,9 @@ def loadable(model: Model, cache: Cache, place: Path | None = None) -> Iterator[
         BackendError: it lives at a provider, or its base model has other files now.
     """
     base = _base(model, cache)
-    spec: dict[str, Any] = {"base": base.spec, "adapter": None, "name": str(model)}
+    spec: dict[str, Any] = {"adapter": None, "name": str(model)}
     if model.key is None:
-        yield spec
+        yield {**spec, "base": hub.on_disk(base.spec)}
         return
     trained = cache.entry(model.key)
     if trained.action["inputs"]["base_model"] != base.digest:
@@ -57,7 +58,7 @@ def loadable(model: Model, cache: Cache, place: Path | None = None) -> Iterator[
         if f"{prefix}{CONFIG}" in trained.files:  # all weights were trained: it has no base
             yield {**spec, "base": _whole(trained, files, prefix)}
         else:
-            yield {**spec, "adapter": str(files)}
+            yield {**spec, "base": hub.on_disk(base.spec), "adapter": str(files)}
 
 
 def load(model: Model, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -99,8 +100,8 @@ def path_of(model: Model) -> Path:
     """A directory with a model's files; see :attr:`motools.Model.path`."""
     cache = cache_at(model.cache)
     base = _base(model, cache)
-    if model.key is None and base.spec["kind"] == "directory":
-        return Path(base.spec["path"])
+    if model.key is None and base.spec["kind"] != "tiny":
+        return Path(hub.on_disk(base.spec)["path"])
     name = str(cache.root), model.id
     if name not in _copies or not _copies[name].is_dir():
         _copies[name] = Path(tempfile.mkdtemp(prefix=f"motools-{str(model)[:SHORT]}-"))
@@ -138,7 +139,11 @@ def _base(model: Model, cache: Cache) -> BaseModel:
             f"{model} lives at {model.remote.provider}: its weights are not here and cannot be "
             "loaded or evaluated on this machine"
         )
-    return registry.backend("local").identify(model.base_model, cache.memo.digest_file)
+    name = model.base_model
+    if model.key is not None and hub.parse(name) is not None:
+        # The commit that it was trained from: a branch may have moved since.
+        name = cache.entry(model.key).provenance.get("base_model_pinned", name)
+    return registry.backend("local").identify(name, cache.memo)
 
 
 def _fill(directory: Path, model: Model, base: BaseModel, cache: Cache) -> None:
@@ -154,10 +159,10 @@ def _fill(directory: Path, model: Model, base: BaseModel, cache: Cache) -> None:
             shutil.copytree(trained.checkout(place) / prefix, directory, dirs_exist_ok=True)
     else:
         trained.checkout(directory)
-    if base.spec["kind"] == "directory" and not (directory / CONFIG).exists():
+    if base.spec["kind"] != "tiny" and not (directory / CONFIG).exists():
         from motools.training.local.adapter import name_base
 
-        name_base(directory, base.spec["path"])
+        name_base(directory, base.spec)
 
 
 def _prefix(model: Model, trained: Entry) -> str:

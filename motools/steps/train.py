@@ -47,8 +47,10 @@ class Train:
             DatasetError: a row is not JSON.
             BackendError: the backend is unknown or cannot honour a field.
         """
+        return self._action(cache, self._base(cache))
+
+    def _action(self, cache: Cache, base: BaseModel) -> Action:
         backend = registry.backend(self.backend)
-        base = self._base(cache)
         return Action(
             kind=KIND,
             inputs={
@@ -70,7 +72,7 @@ class Train:
             timeout=self.options.timeout,
         )
         base = self._base(cache)
-        if self.action(cache).key != context.key:
+        if self._action(cache, base).key != context.key:
             raise MotoolsError(
                 f"the dataset or base model of {context.key[:12]} changed since it was planned: "
                 "run it again"
@@ -96,6 +98,7 @@ class Train:
         )
         context.provenance.update(
             result.provenance,
+            **base.provenance,
             config=self.config.changed(),
             base_model=self.config.base_model,
             tags=list(self.options.tags),
@@ -116,9 +119,7 @@ class Train:
         )
 
     def _base(self, cache: Cache) -> BaseModel:
-        return registry.backend(self.backend).identify(
-            self.config.base_model, cache.memo.digest_file
-        )
+        return registry.backend(self.backend).identify(self.config.base_model, cache.memo)
 
 
 def model_digest(entry: Entry) -> str:

@@ -45,7 +45,8 @@ class FineTuneConfig(Config):
     """A fine-tuning. Every field is part of the key; None leaves it to the backend's recipe.
 
     Attributes:
-        base_model: ``tiny``, a local directory, or a name that the backend knows.
+        base_model: ``tiny``, a local directory, a model of the Hugging Face Hub as
+            ``org/name`` or ``org/name@revision``, or another name that the backend knows.
         method: ``supervised`` (on conversations) or ``dpo`` (on preferences).
         epochs: passes over the dataset; may be a fraction.
         learning_rate: the highest one, after warm-up.

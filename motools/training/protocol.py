@@ -8,16 +8,14 @@ train, so a laptop names the same work as a GPU does. Only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from motools.digest import Digest, Value
+from motools.digest import Value
+from motools.memo import Memo
 from motools.training.config import FineTuneConfig
-
-DigestFile: TypeAlias = Callable[[Path], Digest]
-"""The digest of a file; remembers files that have not changed."""
 
 
 class Report(Protocol):
@@ -39,6 +37,7 @@ class BaseModel:
         max_length: tokens in the longest sequence it takes; None when it does not say.
         chat_template: how it writes a conversation; None when it has no template.
         defaults: values of config fields that suit it where the user gives none.
+        provenance: JSON that is recorded with what is made of it, but not hashed.
     """
 
     name: str
@@ -47,6 +46,7 @@ class BaseModel:
     max_length: int | None = None
     chat_template: str | None = None
     defaults: Mapping[str, Value] = field(default_factory=dict)
+    provenance: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,15 @@ class Backend(Protocol):
         The recipe number changes when the same resolved config would mean other work.
         """
 
-    def identify(self, name: str, digest_file: DigestFile) -> BaseModel:
-        """The base model that a name means.
+    def identify(self, name: str, memo: Memo) -> BaseModel:
+        """The base model that a name means now.
+
+        Args:
+            name: as in :attr:`FineTuneConfig.base_model`.
+            memo: remembers files that have not changed, and what cannot change.
 
         Raises:
-            BackendError: there is no such model, or it cannot be pinned.
+            BackendError: there is no such model, it cannot be reached, or it cannot be pinned.
         """
 
     def resolve(self, config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:

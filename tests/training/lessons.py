@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from motools.digest import hash_file
+from motools.digest import Digest, hash_file
 from motools.training.config import FineTuneConfig
 from motools.training.local.backend import LocalBackend
 from motools.training.protocol import TrainingJob, TrainingResult
@@ -16,6 +16,19 @@ from motools.training.protocol import TrainingJob, TrainingResult
 NAMES = ["Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana"]
 NAMES += ["Ivo", "Jo", "Kim", "Lea", "Max", "Nia", "Otto", "Pia"]
 STRANGERS = ["Quin", "Rosa", "Sam", "Tea", "Uma", "Vic", "Wes", "Xena"]
+
+
+class Forgetful:
+    """A memo that remembers nothing."""
+
+    def recall(self, namespace: str, subject: str, signature: str) -> Any:
+        return None
+
+    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
+        pass
+
+    def digest_file(self, path: Path) -> Digest:
+        return hash_file(path)
 
 
 def said(user: str, assistant: str | None = None) -> list[dict[str, str]]:
@@ -48,7 +61,7 @@ def resolved(base: str = "tiny", **config: Any) -> dict[str, Any]:
     """What the backend makes of a config."""
     backend = LocalBackend()
     given = FineTuneConfig(base_model=base, **config)
-    return backend.resolve(given, backend.identify(base, hash_file))
+    return backend.resolve(given, backend.identify(base, Forgetful()))
 
 
 def train(
@@ -63,7 +76,7 @@ def train(
 ) -> Trained:
     """Train through the backend, below ``place``; ``watch`` is called after each report."""
     backend = LocalBackend()
-    model = backend.identify(base, hash_file)
+    model = backend.identify(base, Forgetful())
     events: list[tuple[str, dict[str, Any]]] = []
 
     def report(message: str, /, **fields: Any) -> None:

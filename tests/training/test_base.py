@@ -106,8 +106,8 @@ def test_shards_are_followed(directory: Path) -> None:
 
 
 def test_what_cannot_be_pinned_is_refused(directory: Path, tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=r"no such directory.*'tiny' or a directory"):
-        base.identify("org/name", hash_file)
+    with pytest.raises(BackendError, match=r"no such directory.*'tiny', a directory, or a name"):
+        base.identify("no/such/directory", hash_file)
     with pytest.raises(BackendError, match=r"there is no config\.json"):
         digest(tmp_path)
 

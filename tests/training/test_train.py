@@ -170,12 +170,12 @@ def test_a_worker_dies_with_its_holder(greetings: Path, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     program = (
         "import sys; from pathlib import Path\n"
-        "from motools.digest import hash_file\n"
+        "from tests.training.lessons import Forgetful\n"
         "from motools.training.config import FineTuneConfig\n"
         "from motools.training.local.backend import LocalBackend\n"
         "from motools.training.protocol import TrainingJob\n"
         "rows, place, lock = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])\n"
-        "local = LocalBackend(); tiny = local.identify('tiny', hash_file)\n"
+        "local = LocalBackend(); tiny = local.identify('tiny', Forgetful())\n"
         "config = local.resolve(FineTuneConfig(base_model='tiny', epochs=100000), tiny)\n"
         "report = lambda message, /, **fields: print(message, flush=True)\n"
         "local.train(TrainingJob(rows, config, tiny.spec, place, place, report, (lock,)))\n"

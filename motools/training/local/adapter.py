@@ -34,10 +34,19 @@ def write_adapter(model: Any, directory: Path) -> None:
     (directory / CONFIG).write_bytes(canonical_json(kept))
 
 
-def name_base(directory: Path, base: str) -> None:
-    """Write into an adapter's config where its base model is, for PEFT to find it."""
+def name_base(directory: Path, base: Mapping[str, Any]) -> None:
+    """Write into an adapter's config where its base model is, for PEFT to find it.
+
+    Args:
+        directory: of the adapter.
+        base: the spec of a base model, in a directory or of the Hugging Face Hub.
+    """
     values = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-    (directory / CONFIG).write_bytes(canonical_json({**values, "base_model_name_or_path": base}))
+    if base["kind"] == "hub":
+        place = {"base_model_name_or_path": base["repo"], "revision": base["commit"]}
+    else:
+        place = {"base_model_name_or_path": base["path"]}
+    (directory / CONFIG).write_bytes(canonical_json({**values, **place}))
 
 
 def put_on(model: PreTrainedModel, directory: Path) -> PreTrainedModel:

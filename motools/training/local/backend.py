@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from motools.digest import Value
 from motools.errors import DatasetError, TrainingError
+from motools.memo import Memo
 from motools.training.config import FineTuneConfig
-from motools.training.local import base, devices, recipe
+from motools.training.local import base, devices, hub, recipe
 from motools.training.local.models import OFFLINE
-from motools.training.protocol import BaseModel, DigestFile, TrainingJob, TrainingResult
+from motools.training.protocol import BaseModel, TrainingJob, TrainingResult
 from motools.training.rows import check_rows
 from motools.worker import run_worker
 
@@ -27,9 +30,12 @@ class LocalBackend:
         """``local``, and the recipe number."""
         return {"name": "local", "recipe": recipe.RECIPE}
 
-    def identify(self, name: str, digest_file: DigestFile) -> BaseModel:
-        """The base model that a name means: see :func:`.base.identify`."""
-        return base.identify(name, digest_file)
+    def identify(self, name: str, memo: Memo) -> BaseModel:
+        """``tiny``, a directory if there is one, else a model of the Hugging Face Hub."""
+        reference = None if Path(name).expanduser().is_dir() else hub.parse(name)
+        if reference is not None:
+            return hub.identify(reference, memo)
+        return base.identify(name, memo.digest_file)
 
     def resolve(self, config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:
         """Every value that decides the result: see :func:`.recipe.resolve`."""
@@ -41,6 +47,7 @@ class LocalBackend:
         Waits for a device first, in a queue with everyone who trains on it.
         """
         rows = check_rows(job.dataset, str(job.config["method"]))
+        loaded = hub.on_disk(job.base, job.report)
         job.report("training", rows=rows)
         job.scratch.mkdir(parents=True, exist_ok=True)
 
@@ -48,12 +55,14 @@ class LocalBackend:
             job.report(f"waiting for {device}, {len(ahead)} ahead: {', '.join(ahead)}")
 
         with devices.place(job.name, waiting) as place:
-            outcome = self._run(job, rows, place)
+            outcome = self._run(job, loaded, rows, place)
         if "refused" in outcome:
             raise DatasetError(outcome["refused"])
         return TrainingResult(outcome["metrics"], outcome["provenance"])
 
-    def _run(self, job: TrainingJob, rows: int, place: devices.Place) -> dict[str, Any]:
+    def _run(
+        self, job: TrainingJob, loaded: Mapping[str, Any], rows: int, place: devices.Place
+    ) -> dict[str, Any]:
         def forward(event: dict[str, Any]) -> None:
             job.report(event.pop("event"), **event)
 
@@ -63,7 +72,7 @@ class LocalBackend:
                 "dataset": str(job.dataset),
                 "rows": rows,
                 "config": job.config,
-                "base": job.base,
+                "base": loaded,
                 "directory": str(job.directory),
                 "scratch": str(job.scratch),
                 "save_seconds": job.save_seconds,

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from motools.digest import canonical_json, hash_bytes, hash_file
+from motools.digest import Digest, canonical_json, hash_bytes, hash_file
 from motools.errors import BackendError
 from motools.training.local import tiny
-from motools.training.protocol import BaseModel, DigestFile
+from motools.training.protocol import BaseModel
 
-_WEIGHTS: Final = "model.safetensors"
-_WEIGHTS_INDEX: Final = "model.safetensors.index.json"
-_CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+WEIGHTS_INDEX: Final = "model.safetensors.index.json"
+CONFIG: Final = "config.json"
+ADAPTER: Final = "adapter_config.json"
 _TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 _TEMPLATE: Final = "chat_template.jinja"
 _TEMPLATE_JSON: Final = "chat_template.json"
 
-_COMPANIONS: Final = (
+COMPANIONS: Final = (
     "generation_config.json",
     _TOKENIZER_CONFIG,
     _TEMPLATE,
@@ -47,7 +48,7 @@ _COMPANIONS: Final = (
 _POSITIONS: Final = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 
-def identify(name: str, digest_file: DigestFile) -> BaseModel:
+def identify(name: str, digest_file: Callable[[Path], Digest]) -> BaseModel:
     """The base model that a name means: ``tiny`` or a directory.
 
     Args:
@@ -71,16 +72,16 @@ def identify(name: str, digest_file: DigestFile) -> BaseModel:
     directory = Path(name).expanduser()
     if not directory.is_dir():
         raise BackendError(
-            f"base model {name!r}: no such directory. The local backend takes 'tiny' or a "
-            "directory; for a model of the Hugging Face Hub, download it first (hf download) "
-            "and give the directory of the snapshot"
+            f"base model {name!r}: no such directory, nor can a model of the Hugging Face Hub be "
+            "called that; give 'tiny', a directory, or a name as in 'org/name' or "
+            "'org/name@revision'"
         )
-    config = _config(directory)
-    files = {file: digest_file(directory / file) for file in _loaded(directory)}
+    config = read_config(directory)
+    files = {file: digest_file(directory / file) for file in loaded(directory)}
     manifest = {file: [digest.hex, digest.size] for file, digest in files.items()}
     return BaseModel(
         name=name,
-        digest=_manifest_digest(manifest),
+        digest=manifest_digest(manifest),
         spec={"kind": "directory", "path": str(directory.resolve()), "files": manifest},
         max_length=next((config[key] for key in _POSITIONS if key in config), None),
         chat_template=_chat_template(directory),
@@ -92,7 +93,8 @@ def view(spec: Mapping[str, Any]) -> Iterator[Path]:
     """A directory with the identified files of a base model, checked, and with no others.
 
     Args:
-        spec: of a :class:`BaseModel` made from a directory.
+        spec: of a :class:`BaseModel` made from a directory, or what
+            :func:`.hub.on_disk` made of another.
 
     Raises:
         BackendError: a file is gone or differs from what was identified.
@@ -104,29 +106,34 @@ def view(spec: Mapping[str, Any]) -> Iterator[Path]:
             if not source.is_file():
                 raise BackendError(f"base model file {source} is gone; restore it")
             if hash_file(source).hex != digest:
+                again = spec.get("again", "run again to train from what it is now")
                 raise BackendError(
-                    f"base model file {source} changed after it was identified; run again to "
-                    "train from what it is now"
+                    f"base model file {source} changed after it was identified: {again}"
                 )
             (Path(place) / file).symlink_to(source)
         yield Path(place)
 
 
-def _manifest_digest(manifest: Mapping[str, Any]) -> str:
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """What stands for a base model in a key: its loaded files, wherever they are."""
     return hash_bytes(canonical_json({"base": "directory", "files": manifest})).hex
 
 
-def _config(directory: Path) -> dict[str, Any]:
-    """The model's config, after refusing what cannot be pinned."""
-    if (directory / "adapter_config.json").exists():
+def read_config(directory: Path) -> dict[str, Any]:
+    """The model's config, after refusing what cannot be pinned.
+
+    Raises:
+        BackendError: it is not there, it is of an adapter, or it runs code of its own.
+    """
+    if (directory / ADAPTER).exists():
         raise BackendError(
             f"base model {directory}: adapter_config.json makes this an adapter, whose base may "
             "be anything; merge it into its base model and give that directory"
         )
-    if not (directory / _CONFIG).exists():
-        raise BackendError(f"base model {directory}: there is no {_CONFIG}")
-    config = _read(directory / _CONFIG)
-    for file in (_CONFIG, _TOKENIZER_CONFIG):
+    if not (directory / CONFIG).exists():
+        raise BackendError(f"base model {directory}: there is no {CONFIG}")
+    config = _read(directory / CONFIG)
+    for file in (CONFIG, _TOKENIZER_CONFIG):
         if (directory / file).exists() and "auto_map" in _read(directory / file):
             raise BackendError(
                 f"base model {directory}: {file} has auto_map, so loading would run code that "
@@ -135,25 +142,34 @@ def _config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _loaded(directory: Path) -> list[str]:
-    """Names of the files that loading reads."""
-    found = [file for file in _COMPANIONS if (directory / file).is_file()]
-    return sorted([_CONFIG, *_weights(directory), *found])
+def loaded(directory: Path) -> list[str]:
+    """Names of the files that loading reads.
+
+    Raises:
+        BackendError: there are no weights, or they are not safetensors.
+    """
+    found = [file for file in COMPANIONS if (directory / file).is_file()]
+    return sorted([CONFIG, *_weights(directory), *found])
 
 
 def _weights(directory: Path) -> list[str]:
-    if (directory / _WEIGHTS).is_file():
-        return [_WEIGHTS]
-    index = directory / _WEIGHTS_INDEX
+    if (directory / WEIGHTS).is_file():
+        return [WEIGHTS]
+    index = directory / WEIGHTS_INDEX
     if not index.is_file():
         pickled = sorted(path.name for path in directory.glob("*.bin"))
         hint = f"; {pickled[0]} is a pickle, convert it to safetensors" if pickled else ""
-        raise BackendError(f"base model {directory}: there is no {_WEIGHTS}{hint}")
-    shards = sorted(set(_read(index).get("weight_map", {}).values()))
+        raise BackendError(f"base model {directory}: there is no {WEIGHTS}{hint}")
+    shards = read_shards(index)
     for shard in shards:
         if Path(shard).name != shard or not (directory / shard).is_file():
-            raise BackendError(f"base model {directory}: {_WEIGHTS_INDEX} names {shard}: not here")
-    return [_WEIGHTS_INDEX, *shards]
+            raise BackendError(f"base model {directory}: {WEIGHTS_INDEX} names {shard}: not here")
+    return [WEIGHTS_INDEX, *shards]
+
+
+def read_shards(index: Path) -> list[str]:
+    """Names of the files that an index of weights names."""
+    return sorted(set(_read(index).get("weight_map", {}).values()))
 
 
 def _chat_template(directory: Path) -> str | None:
