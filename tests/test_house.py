@@ -135,6 +135,14 @@ def test_every_room_has_a_rule() -> None:
     assert {room for room, _ in modules()} <= MAY_IMPORT.keys()
 
 
+def test_one_place_sleeps() -> None:
+    """Besides the cache, which promises one run to callers that have nothing but it."""
+    allowed = {"steps/wait.py", "cache/cache.py"}
+    for _, path in modules():
+        if path.relative_to(PACKAGE).as_posix() not in allowed:
+            assert "sleep(" not in path.read_text(encoding="utf-8"), f"{path} sleeps"
+
+
 def test_the_core_of_the_cache_knows_no_kind() -> None:
     above = {"utils.py", "catalogue.py", "records.py", "sizes.py"}
     for path in (PACKAGE / "cache").glob("*.py"):

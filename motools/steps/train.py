@@ -12,6 +12,7 @@ from motools.errors import MotoolsError
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.steps.upload import FILE, Upload
+from motools.steps.wait import until
 from motools.training import registry
 from motools.training.config import FineTuneConfig
 from motools.training.protocol import BaseModel, TrainingJob
@@ -91,6 +92,7 @@ class Train:
                 directory=context.directory,
                 scratch=context.scratch,
                 report=Progress(context, f"fine-tuning {self.config.base_model}"),
+                wait=until,
                 lock_fds=context.lock_fds,
                 save_seconds=self.options.save_seconds,
                 name=context.key[:SHORT],

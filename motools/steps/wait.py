@@ -2,8 +2,9 @@
 
 A :class:`Poller` asks after any number of jobs from one thread. A job that has
 not ended is asked after again with a growing pause, or when its provider said.
-For a key that another process runs, see :func:`claim_when_free`; a thread that
-may block waits inside :meth:`motools.cache.Cache.get_or_run` itself.
+A thread that may block asks with :func:`until`. For a key that another process
+runs, see :func:`claim_when_free`; a thread that may block waits inside
+:meth:`motools.cache.Cache.get_or_run` itself.
 """
 
 from __future__ import annotations
@@ -55,6 +56,18 @@ class Done(Generic[T]):
 
 
 Question: TypeAlias = Callable[[], Again | Done[T]]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Block until a question is answered with yes, asking with a growing pause.
+
+    Args:
+        holds: asks, quickly; what it raises ends the waiting.
+    """
+    pause = _FIRST_PAUSE
+    while not holds():
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class Poller:

@@ -8,14 +8,17 @@ train, so a laptop names the same work as a GPU does. Only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from motools.digest import Value
 from motools.memo import Memo
 from motools.training.config import FineTuneConfig
+
+Wait: TypeAlias = Callable[[Callable[[], bool]], None]
+"""Asks a question again and again, and returns once the answer is yes."""
 
 
 class Report(Protocol):
@@ -60,6 +63,7 @@ class TrainingJob:
         directory: empty; what is written here is the model.
         scratch: for logs and checkpoints; survives a crash, never part of the model.
         report: receives progress.
+        wait: waits for what others hold, such as a device.
         lock_fds: descriptors of locks that a worker holds along.
         save_seconds: between two checkpoints; decides nothing about the model.
         name: what others who wait for the device see.
@@ -71,6 +75,7 @@ class TrainingJob:
     directory: Path
     scratch: Path
     report: Report
+    wait: Wait
     lock_fds: tuple[int, ...] = ()
     save_seconds: float = 300.0
     name: str = "a training"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from motools.cache import Action, Cache, Claim, Entry
-from motools.steps.wait import Again, Done, Poller, claim_when_free
+from motools.steps.wait import Again, Done, Poller, claim_when_free, until
 
 
 class Job:
@@ -75,6 +75,14 @@ def test_a_cancelled_watch_ends_and_the_thread_too() -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
+
+
+def test_a_thread_that_may_block_asks_with_growing_pauses_until_it_holds() -> None:
+    job = Job(questions=5)
+    until(lambda: isinstance(job(), Done))
+    assert len(job.asked) == 5
+    pauses = [later - earlier for earlier, later in zip(job.asked, job.asked[1:], strict=False)]
+    assert all(pause >= bound for pause, bound in zip(pauses, [0.004, 0.009, 0.019], strict=False))
 
 
 async def test_async_callers_wait_for_the_runner_without_blocking(tmp_path: Path) -> None:

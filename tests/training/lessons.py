@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from motools.digest import Digest, hash_file
+from motools.steps.wait import until
 from motools.training.config import FineTuneConfig
 from motools.training.local.backend import LocalBackend
 from motools.training.protocol import TrainingJob, TrainingResult
@@ -92,6 +93,7 @@ def train(
         directory=directory,
         scratch=scratch,
         report=report,
+        wait=until,
         lock_fds=lock_fds,
         save_seconds=save_seconds,
     )

@@ -170,6 +170,7 @@ def test_a_worker_dies_with_its_holder(greetings: Path, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     program = (
         "import sys; from pathlib import Path\n"
+        "from motools.steps.wait import until\n"
         "from tests.training.lessons import Forgetful\n"
         "from motools.training.config import FineTuneConfig\n"
         "from motools.training.local.backend import LocalBackend\n"
@@ -178,7 +179,7 @@ def test_a_worker_dies_with_its_holder(greetings: Path, tmp_path: Path) -> None:
         "local = LocalBackend(); tiny = local.identify('tiny', Forgetful())\n"
         "config = local.resolve(FineTuneConfig(base_model='tiny', epochs=100000), tiny)\n"
         "report = lambda message, /, **fields: print(message, flush=True)\n"
-        "local.train(TrainingJob(rows, config, tiny.spec, place, place, report, (lock,)))\n"
+        "local.train(TrainingJob(rows, config, tiny.spec, place, place, report, until, (lock,)))\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", program, greetings, tmp_path, str(writer)],

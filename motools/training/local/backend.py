@@ -54,7 +54,7 @@ class LocalBackend:
         def waiting(device: str, ahead: list[str]) -> None:
             job.report(f"waiting for {device}, {len(ahead)} ahead: {', '.join(ahead)}")
 
-        with devices.place(job.name, waiting) as place:
+        with devices.place(job.name, waiting, job.wait) as place:
             outcome = self._run(job, loaded, rows, place)
         if "refused" in outcome:
             raise DatasetError(outcome["refused"])
@@ -79,11 +79,11 @@ class LocalBackend:
             },
             log=job.scratch / LOG,
             on_event=forward,
-            lock_fds=(*job.lock_fds, place.descriptor),
+            lock_fds=(*job.lock_fds, *place.descriptors),
             env={
                 **OFFLINE,
                 "HF_HOME": str(job.scratch / "huggingface"),
-                "CUDA_VISIBLE_DEVICES": place.device.visible,
+                "CUDA_VISIBLE_DEVICES": place.visible,
                 # Whatever a library asks for: no pickle is run, not even of a checkpoint.
                 "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
                 "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",

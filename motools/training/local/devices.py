@@ -21,22 +21,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import platform
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from motools.errors import TrainingError
+from motools.training.protocol import Wait
 
 Waiting: TypeAlias = Callable[[str, list[str]], None]
 """Told the device and what is ahead in its queue, whenever that has changed."""
 
-_PAUSE: Final = 0.2
 _LOCK: Final = "lock"
 _DIGITS: Final = 20
 _GPU: Final = re.compile(r"nvidia\d+")
@@ -60,15 +60,20 @@ class Device:
 
 @dataclass(frozen=True)
 class Place:
-    """A place at the head of a device's queue.
+    """A place at the head of the queue of one device or several.
 
     Attributes:
-        device: that the training may use.
-        descriptor: of the place's lock; a worker that inherits it holds the place along.
+        devices: that the training may use, one for each of its processes.
+        descriptors: of the place's locks; a worker that inherits them holds the place along.
     """
 
-    device: Device
-    descriptor: int
+    devices: tuple[Device, ...]
+    descriptors: tuple[int, ...]
+
+    @property
+    def visible(self) -> str:
+        """What ``CUDA_VISIBLE_DEVICES`` is for a worker that uses them."""
+        return ",".join(device.visible for device in self.devices if device.visible)
 
 
 def devices() -> list[Device]:
@@ -94,63 +99,115 @@ def _cores() -> int:
 
 
 @contextmanager
-def place(what: str, waiting: Waiting, among: list[Device] | None = None) -> Iterator[Place]:
-    """Wait for a device, the one with the shortest queue, and hold it.
+def place(
+    what: str,
+    waiting: Waiting,
+    wait: Wait,
+    *,
+    count: int = 1,
+    among: Sequence[Device] | None = None,
+) -> Iterator[Place]:
+    """Wait for devices, those with the shortest queues, and hold them.
 
     Args:
         what: shown to those who wait behind.
         waiting: told what is ahead.
+        wait: waits.
+        count: how many devices. A CPU counts as one for each of its cores.
         among: the devices to choose from; those of :func:`devices` by default.
 
     Raises:
-        TrainingError: the queue's directory cannot be written.
+        TrainingError: there are not so many, or the queue's directory cannot be written.
     """
     root = _root()
     try:
-        choice, number, descriptor = _choose(root, among or devices(), what)
+        tickets = _draw(root, devices() if among is None else among, count, what)
     except OSError as problem:
         raise TrainingError(
             f"cannot queue for a device in {root}: {problem.strerror}; point XDG_CACHE_HOME to a "
             "directory that can be written"
         ) from problem
-    queue = root / choice.name
     try:
-        _wait(queue, number, choice, waiting)
-        yield Place(choice, descriptor)
+        for queue, mine in itertools.groupby(tickets, lambda ticket: root / ticket.device.name):
+            _wait(queue, list(mine), waiting, wait)
+        yield Place(
+            tuple(ticket.device for ticket in tickets),
+            tuple(ticket.descriptor for ticket in tickets),
+        )
     finally:
-        (queue / str(number)).unlink(missing_ok=True)
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        for ticket in tickets:
+            (root / ticket.device.name / str(ticket.number)).unlink(missing_ok=True)
+            fcntl.flock(ticket.descriptor, fcntl.LOCK_UN)
+            os.close(ticket.descriptor)
 
 
-def _wait(queue: Path, number: int, device: Device, waiting: Waiting) -> None:
-    said: list[str] | None = None
-    while len(ahead := _ahead(queue, number)) >= device.room:
-        if ahead != said:
+@dataclass(frozen=True)
+class _Ticket:
+    """A number in a device's queue, and the descriptor of its locked file."""
+
+    device: Device
+    number: int
+    descriptor: int
+
+
+def _wait(queue: Path, mine: list[_Ticket], waiting: Waiting, wait: Wait) -> None:
+    """Wait until the device has room for all of these, which were drawn one after the other."""
+    device, said = mine[0].device, list[str]()
+
+    def arrived() -> bool:
+        nonlocal said
+        ahead = _ahead(queue, mine[0].number)
+        here = len(ahead) + len(mine) <= device.room
+        if not here and ahead != said:
             waiting(device.name, ahead)
             said = ahead
-        time.sleep(_PAUSE)
+        return here
+
+    wait(arrived)
 
 
-def _choose(root: Path, among: list[Device], what: str) -> tuple[Device, int, int]:
-    """The device with the shortest queue, a number in it, and its locked file's descriptor.
+def _draw(root: Path, among: Sequence[Device], count: int, what: str) -> list[_Ticket]:
+    """Numbers in the shortest queues.
 
-    One at a time, so that a sweep which starts at once spreads over all devices.
-    Numbers only rise: a file's name never comes to mean another place.
+    One training at a time draws, and draws all of its numbers, so that who is
+    before another in one queue is so in all: nobody waits in a circle, and a
+    sweep which starts at once spreads over all devices. Numbers only rise: a
+    file's name never comes to mean another place.
     """
+    if count > (room := sum(device.room for device in among)):
+        raise TrainingError(
+            f"devices={count}: this machine has {room} ({', '.join(d.name for d in among)}; "
+            "a CPU has one for each core)"
+        )
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root / _LOCK) as lock:
-        number = int(os.pread(lock, _DIGITS, 0) or 0) + 1
-        os.pwrite(lock, f"{number:0{_DIGITS}}".encode(), 0)
-        choice = min(among, key=lambda each: len(_ahead(root / each.name)) - each.room)
-        queue = root / choice.name
-        queue.mkdir(exist_ok=True)
-        draft = queue / f".{number}"
-        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.write(descriptor, what.encode())
-        draft.replace(queue / str(number))  # a place is locked from its first moment
-    return choice, number, descriptor
+        number = int(os.pread(lock, _DIGITS, 0) or 0)
+        os.pwrite(lock, f"{number + count:0{_DIGITS}}".encode(), 0)
+        chosen = _shortest(root, among, count)
+        return [_join(root, device, number + 1 + at, what) for at, device in enumerate(chosen)]
+
+
+def _shortest(root: Path, among: Sequence[Device], count: int) -> list[Device]:
+    """The devices with the least ahead, none more often than it has room."""
+    seats = [
+        (waiting + seat, at, device)
+        for at, device in enumerate(among)
+        for waiting in [len(_ahead(root / device.name)) - device.room]
+        for seat in range(device.room)
+    ]
+    chosen = sorted(seats, key=lambda seat: seat[:2])[:count]
+    return [device for _, _, device in sorted(chosen, key=lambda seat: seat[1])]
+
+
+def _join(root: Path, device: Device, number: int, what: str) -> _Ticket:
+    queue = root / device.name
+    queue.mkdir(exist_ok=True)
+    draft = queue / f".{number}"
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.write(descriptor, what.encode())
+    draft.replace(queue / str(number))  # a place is locked from its first moment
+    return _Ticket(device, number, descriptor)
 
 
 @contextmanager
