@@ -140,7 +140,7 @@ def test_one_place_sleeps() -> None:
     allowed = {"steps/wait.py", "cache/cache.py"}
     for _, path in modules():
         if path.relative_to(PACKAGE).as_posix() not in allowed:
-            assert "sleep(" not in path.read_text(encoding="utf-8"), f"{path} sleeps"
+            assert "time.sleep(" not in path.read_text(encoding="utf-8"), f"{path} sleeps"
 
 
 def test_the_core_of_the_cache_knows_no_kind() -> None:

@@ -16,6 +16,8 @@ class RunOptions(Config):
         base_dir: where relative paths of task files start.
         save_seconds: between two checkpoints of a training on this machine; 0 for one
             after every step.
+        devices: of this machine that compute each step of a training together; it must
+            divide ``batch_size``. On a CPU each is a process on a core of its own.
         suffix: a name for people, where the backend takes one.
         tags: recorded with the entry.
     """
@@ -23,5 +25,6 @@ class RunOptions(Config):
     timeout: float | None = None
     base_dir: str = "."
     save_seconds: float = 300.0
+    devices: int = 1
     suffix: str | None = None
     tags: tuple[str, ...] = field(default=())

@@ -96,6 +96,7 @@ class Train:
                 lock_fds=context.lock_fds,
                 save_seconds=self.options.save_seconds,
                 name=context.key[:SHORT],
+                devices=self.options.devices,
             )
         )
         context.provenance.update(

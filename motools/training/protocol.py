@@ -67,10 +67,12 @@ class TrainingJob:
         lock_fds: descriptors of locks that a worker holds along.
         save_seconds: between two checkpoints; decides nothing about the model.
         name: what others who wait for the device see.
+        devices: how many compute each step together; decides nothing about the model
+            but the rounding of its numbers.
     """
 
     dataset: Path
-    config: Mapping[str, Value]
+    config: Mapping[str, Any]
     base: Mapping[str, Any]
     directory: Path
     scratch: Path
@@ -79,6 +81,7 @@ class TrainingJob:
     lock_fds: tuple[int, ...] = ()
     save_seconds: float = 300.0
     name: str = "a training"
+    devices: int = 1
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def train(
     base: str = "tiny",
     lock_fds: tuple[int, ...] = (),
     save_seconds: float = 300.0,
+    devices: int = 1,
     watch: Callable[[], None] = lambda: None,
     **config: Any,
 ) -> Trained:
@@ -96,5 +97,6 @@ def train(
         wait=until,
         lock_fds=lock_fds,
         save_seconds=save_seconds,
+        devices=devices,
     )
     return Trained(directory, scratch, backend.train(job), events)

@@ -83,6 +83,16 @@ def test_one_without_an_optimizer_is_never_sealed(tmp_path: Path) -> None:
     assert not (directory / MANIFEST).exists()
 
 
+def test_every_device_has_its_random_numbers(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1, seal=False)
+    (directory / "rng_state.pth").rename(directory / "rng_state_0.pth")
+    with pytest.raises(TrainingError, match=r"wrote no rng_state_1\.pth"):
+        checkpoints.seal(directory, {"devices": 2})
+    (directory / "rng_state_1.pth").touch()
+    checkpoints.seal(directory, {"devices": 2})
+    assert last(tmp_path) == (1, [])
+
+
 def test_a_kept_model_that_is_damaged_stops_a_training_from_going_on(tmp_path: Path) -> None:
     keeping = kept.Kept(2, lambda place: (place / "adapter").touch(), tmp_path, 0)
     for step in (1, 2, 3, 4):

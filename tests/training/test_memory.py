@@ -19,25 +19,29 @@ def test_only_even_parts_are_tried() -> None:
     assert memory.sizes(12, 100, "supervised") == [12, 6, 4, 3, 2, 1]
     assert memory.sizes(12, 100, "dpo") == [12, 4, 2, 1]
     assert memory.sizes(1, 7, "dpo") == [1]
+    assert memory.sizes(12, 101, "supervised", 3) == [4, 2, 1]
+    assert memory.sizes(12, 102, "dpo", 2) == [6, 3, 1]
+    for method, rows in (("supervised", 100), ("dpo", 101)):
+        with pytest.raises(TrainingError, match=r"devices=[25]"):
+            memory.sizes(12, rows, method, 5 if method == "supervised" else 2)
 
 
 def test_fewer_rows_are_tried_until_they_fit() -> None:
-    import torch
-
     tried: list[int] = []
-    events: list[Any] = []
+    said: list[str] = []
 
-    def attempt(size: int) -> str:
+    def attempt(size: int) -> dict[str, Any]:
         tried.append(size)
-        if size > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return "done"
+        return {memory.FULL: "CUDA out of memory"} if size > 2 else {"done": size}
 
-    assert memory.fit(attempt, [8, 4, 2, 1], events.append) == "done"
+    def report(message: str, /, **_: Any) -> None:
+        said.append(message)
+
+    assert memory.fit(attempt, [8, 4, 2, 1], report) == {"done": 2}
     assert tried == [8, 4, 2]
-    assert [event["event"].split()[0] for event in events] == ["8", "4"]
+    assert [message.split()[0] for message in said] == ["8", "4"]
     with pytest.raises(TrainingError, match=r"not even 4 rows.*CUDA out of memory"):
-        memory.fit(attempt, [8, 4], events.append)
+        memory.fit(attempt, [8, 4], report)
 
 
 def test_parts_make_the_same_steps(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from motools.digest import Value
 from motools.errors import DatasetError, TrainingError
 from motools.memo import Memo
 from motools.training.config import FineTuneConfig
-from motools.training.local import base, devices, hub, recipe
+from motools.training.local import base, devices, hub, memory, ranks, recipe
 from motools.training.local.models import OFFLINE
 from motools.training.protocol import BaseModel, TrainingJob, TrainingResult
 from motools.training.rows import check_rows
@@ -46,7 +46,8 @@ class LocalBackend:
 
         Waits for a device first, in a queue with everyone who trains on it.
         """
-        rows = check_rows(job.dataset, str(job.config["method"]))
+        method = str(job.config["method"])
+        rows = check_rows(job.dataset, method)
         loaded = hub.on_disk(job.base, job.report)
         job.report("training", rows=rows)
         job.scratch.mkdir(parents=True, exist_ok=True)
@@ -54,23 +55,30 @@ class LocalBackend:
         def waiting(device: str, ahead: list[str]) -> None:
             job.report(f"waiting for {device}, {len(ahead)} ahead: {', '.join(ahead)}")
 
-        with devices.place(job.name, waiting, job.wait) as place:
-            outcome = self._run(job, loaded, rows, place)
+        tried = memory.sizes(job.config["batch_size"], rows, method, job.devices)
+        with devices.place(job.name, waiting, job.wait, count=job.devices) as place:
+            outcome = memory.fit(
+                lambda at_once: self._run(job, loaded, at_once, place), tried, job.report
+            )
         if "refused" in outcome:
             raise DatasetError(outcome["refused"])
         return TrainingResult(outcome["metrics"], outcome["provenance"])
 
     def _run(
-        self, job: TrainingJob, loaded: Mapping[str, Any], rows: int, place: devices.Place
+        self, job: TrainingJob, loaded: Mapping[str, Any], at_once: int, place: devices.Place
     ) -> dict[str, Any]:
         def forward(event: dict[str, Any]) -> None:
             job.report(event.pop("event"), **event)
 
+        locks = [*job.lock_fds, *place.descriptors]
         outcome: dict[str, Any] = run_worker(
-            "motools.training.local.worker",
+            ranks.MODULE,
             {
                 "dataset": str(job.dataset),
-                "rows": rows,
+                "at_once": at_once,
+                "devices": job.devices,
+                "rank": 0,
+                "lock_fds": locks,
                 "config": job.config,
                 "base": loaded,
                 "directory": str(job.directory),
@@ -79,7 +87,7 @@ class LocalBackend:
             },
             log=job.scratch / LOG,
             on_event=forward,
-            lock_fds=(*job.lock_fds, *place.descriptors),
+            lock_fds=tuple(locks),
             env={
                 **OFFLINE,
                 "HF_HOME": str(job.scratch / "huggingface"),

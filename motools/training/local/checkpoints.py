@@ -35,7 +35,7 @@ KEPT: Final = 2
 _SCHEMA: Final = "motools.checkpoint/1"
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
 # Without any of these the trainer would go on in silence, with other numbers.
-_NEEDED: Final = ("optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json")
+_NEEDED: Final = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
 
 Skipped: TypeAlias = Callable[[int, str], None]
 """Told of every checkpoint that is not used: its step, and why."""
@@ -56,17 +56,24 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
+def _random(devices: int) -> list[str]:
+    """Files with the state of the random numbers of each device."""
+    return [f"rng_state_{n}.pth" for n in range(devices)] if devices > 1 else ["rng_state.pth"]
+
+
 def seal(directory: Path, facts: dict[str, Any]) -> None:
     """Make a checkpoint that has just been written one that counts, and drop the oldest.
 
     Args:
         directory: ``checkpoint-<step>``.
-        facts: JSON that whoever goes on from it needs besides the files.
+        facts: JSON that whoever goes on from it needs besides the files, among it
+            ``devices``: how many made it.
 
     Raises:
         TrainingError: a file that resuming needs was not written.
     """
-    if missing := [name for name in _NEEDED if not (directory / name).is_file()]:
+    needed = [*_NEEDED, *_random(facts.get("devices", 1))]
+    if missing := [name for name in needed if not (directory / name).is_file()]:
         raise TrainingError(f"the trainer wrote no {missing[0]} into {directory}")
     complete(directory, facts)
     for _, old in _found(directory.parent)[KEPT:]:

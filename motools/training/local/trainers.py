@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.errors import TrainingError
 from motools.training.local import checkpoints
 from motools.training.local.fields import trainer_fields
+from motools.training.local.ranks import Shares, agreed, wait_for_all
 from motools.training.local.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def make(
     recorder: Recorder,
     saving: Saving,
     on_step: Callable[[int, float], None],
+    rank: int = 0,
+    ranks: int = 1,
 ) -> trl.SFTTrainer | trl.DPOTrainer:
     """The trainer of a config, which reports to the recorder and seals its checkpoints.
 
@@ -69,13 +72,16 @@ def make(
         tokenizer: its own.
         rows: from :func:`.tokens.tokenise`.
         config: from :func:`.recipe.resolve`.
-        at_once: rows that are computed at once; ``batch_size`` is a multiple of it.
+        at_once: rows that a device computes at once; ``batch_size`` is a multiple of what
+            all of them do.
         reference: what ``dpo`` compares with; None where that is the model
             without its adapter.
         scratch: takes the checkpoints.
         recorder: is told of every step.
         saving: decides when a checkpoint is written.
         on_step: called after each step with its number and the epoch.
+        rank: which of the devices that train together this process has.
+        ranks: how many those are.
 
     Raises:
         BackendError: the installed trainer has other fields than the recipe knows.
@@ -83,32 +89,38 @@ def make(
     """
     import trl
 
+    supervised = config["method"] == "supervised"
     place = {
         "output_dir": str(scratch),
         "use_cpu": model.device.type == "cpu",
         "per_device_train_batch_size": at_once,
-        "gradient_accumulation_steps": config["batch_size"] // at_once,
+        "gradient_accumulation_steps": config["batch_size"] // (at_once * ranks),
     }
     common = {
         "model": model,
-        "train_dataset": rows,
+        "train_dataset": _with_nothing(rows, tokenizer) if ranks > 1 and supervised else rows,
         "processing_class": tokenizer,
         "peft_config": _peft(model, config["lora"]),
         "callbacks": [_watch(scratch, recorder, saving, on_step)],
     }
 
-    class Quiet:
+    class Ours:
         def create_model_card(self, *_: Any, **__: Any) -> None:
             """None: a checkpoint is for going on, not for publishing."""
 
-    class Supervised(Quiet, trl.SFTTrainer):  # type: ignore[misc]
+        def get_train_dataloader(self) -> Any:
+            if ranks == 1:
+                return super().get_train_dataloader()  # type: ignore[misc]
+            return _loader(self, config, count=len(rows), at_once=at_once, rank=rank, ranks=ranks)
+
+    class Supervised(Ours, trl.SFTTrainer):  # type: ignore[misc]
         pass
 
-    class Preferences(Quiet, trl.DPOTrainer):  # type: ignore[misc]
+    class Preferences(Ours, trl.DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset  # rows are tokens already, with errors that have their line
 
-    if config["method"] == "dpo":
+    if not supervised:
         args = trl.DPOConfig(**trainer_fields(config, _names(trl.DPOConfig), **place))
         return Preferences(ref_model=reference, args=args, **common)
     args = trl.SFTConfig(**trainer_fields(config, _names(trl.SFTConfig), **place))
@@ -117,6 +129,45 @@ def make(
 
 def _names(trainer_config: type) -> list[str]:
     return [field.name for field in dataclasses.fields(trainer_config)]
+
+
+def _with_nothing(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+    """The rows, and a last one with nothing to learn from, for a device that has none left."""
+    token = tokenizer.eos_token_id
+    return rows.add_item({"input_ids": [token] * 2, "labels": [-100] * 2})
+
+
+def _loader(
+    trainer: Any, config: dict[str, Any], *, count: int, at_once: int, rank: int, ranks: int
+) -> Any:
+    """This rank's share of every batch, of the same batches that one device would see.
+
+    accelerate would fill the last batch of an epoch up with rows of the first,
+    which one device does not see twice.
+    """
+    from accelerate.data_loader import SeedableRandomSampler
+    from torch.utils.data import DataLoader
+
+    order: Any = range(count)
+    if config["shuffle"]:
+        order = SeedableRandomSampler(order, data_seed=trainer.args.data_seed)
+
+    class Loader(DataLoader):  # type: ignore[misc]
+        def set_epoch(self, epoch: int) -> None:
+            self.batch_sampler.set_epoch(epoch)
+
+    return Loader(
+        trainer._remove_unused_columns(trainer.train_dataset, description="Training"),  # noqa: SLF001
+        batch_sampler=Shares(
+            order,
+            batch_size=config["batch_size"],
+            at_once=at_once,
+            rank=rank,
+            ranks=ranks,
+            nothing=count,
+        ),
+        collate_fn=trainer.data_collator,
+    )
 
 
 def _watch(
@@ -130,13 +181,15 @@ def _watch(
             if "loss" in logs:
                 recorder.step(state.global_step, state.max_steps, logs)
 
-        def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             on_step(state.global_step, state.epoch)
-            if state.global_step < state.max_steps and saving.is_due():
+            if state.global_step < state.max_steps and agreed(saving.is_due(), args.device):
                 control.should_save = True
 
-        def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-            saving.seal(scratch / f"checkpoint-{state.global_step}", recorder)
+        def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+            wait_for_all()  # each writes the state of its own random numbers
+            if args.process_index == 0:
+                saving.seal(scratch / f"checkpoint-{state.global_step}", recorder)
 
     return Watch()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import DatasetError, TrainingError
-from motools.training.local import checkpoints, kept, memory, models, trainers
+from motools.training.local import checkpoints, kept, memory, models, ranks, trainers
 from motools.training.local.adapter import write_adapter
 from motools.training.local.checkpoints import Checkpoint
 from motools.training.local.fields import decided
@@ -32,51 +32,78 @@ _RANKS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _LIBRARIES: Final = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets")
 
 
-def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Train as the request says, and write the model into its directory."""
-    _take_one_device()
+def main(request: dict[str, Any], emit: Emit) -> dict[str, Any] | None:
+    """Train as the request says, and write the model into its directory.
+
+    Other ranks than the first are started by it and answer nothing, unless they
+    have to stop.
+    """
+    import torch
+
+    _forget_launcher()
     models.make_deterministic()
     emit({"event": "loading"})
-    config = request["config"]
-    tried = memory.sizes(config["batch_size"], request["rows"], config["method"])
     try:
-        return memory.fit(lambda at_once: _train(request, at_once, emit), tried, emit)
+        if request["rank"]:
+            ranks.join(request)
+            _train(request, emit)
+            return None
+        start = _start(Path(request["scratch"]), request["devices"], emit)
+        request["start"] = start and {"step": start.step, "facts": start.facts}
+        with ranks.others(request, emit):
+            return _train(request, emit)
     except DatasetError as problem:
         return {"refused": str(problem)}
+    except torch.OutOfMemoryError as problem:
+        return {memory.FULL: str(problem)}
 
 
-def _train(request: dict[str, Any], at_once: int, emit: Emit) -> dict[str, Any]:
-    """Train with so many rows at once, from the last checkpoint if there is one."""
-    config, scratch = request["config"], Path(request["scratch"])
+def _train(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Train, from the last checkpoint if there is one."""
+    config, scratch, first = request["config"], Path(request["scratch"]), request["rank"] == 0
     model, tokenizer = _load(request["base"], config)
     tokenised = tokenise(Path(request["dataset"]), tokenizer, config)
     if tokenised.truncated:
         emit({"event": f"{tokenised.truncated} rows were cut to {config['max_length']} tokens"})
-    provenance = {**_provenance(model.device), "rows_at_once": at_once}
-    start = _start(scratch, emit)
+    start = _resumed_from(request)
+    provenance = {**_provenance(model.device), "rows_at_once": request["at_once"]}
+    if request["devices"] > 1:
+        provenance["devices"] = request["devices"]
     recorder = Recorder(emit, start.facts["recorder"] if start else None)
     resumed = _resumed(start)
 
     def facts() -> dict[str, Any]:
-        return {"provenance": provenance, "resumed": resumed, "kept": kept.facts(scratch)}
+        return {
+            "provenance": provenance,
+            "resumed": resumed,
+            "kept": kept.facts(scratch),
+            "devices": request["devices"],
+        }
 
     def write(place: Path) -> None:
         _write(trainer.model, request["base"], config, place)
 
-    keeping = Kept(config.get("keep_checkpoints"), write, scratch, start.step if start else 0)
+    keeping = None
+    if first:
+        after = start.step if start else 0
+        keeping = Kept(config.get("keep_checkpoints"), write, scratch, after)
     trainer = trainers.make(
         model,
         tokenizer,
         tokenised.rows,
         config=config,
-        at_once=at_once,
+        at_once=request["at_once"],
         reference=_reference(request["base"], config),
         scratch=scratch,
         recorder=recorder,
         saving=trainers.Saving(request["save_seconds"], facts),
-        on_step=keeping.step,
+        on_step=keeping.step if keeping else lambda _step, _epoch: None,
+        rank=request["rank"],
+        ranks=request["devices"],
     )
     trainer.train(resume_from_checkpoint=str(start.directory) if start else None)
+    if keeping is None:
+        return {}
     directory = Path(request["directory"])
     write(directory)
     metrics = {
@@ -126,8 +153,12 @@ def _write(
             write_adapter(model, directory)
 
 
-def _start(scratch: Path, emit: Emit) -> Checkpoint | None:
-    """The checkpoint to go on from."""
+def _start(scratch: Path, devices: int, emit: Emit) -> Checkpoint | None:
+    """The checkpoint to go on from.
+
+    Raises:
+        TrainingError: as many devices made it as this training does not have.
+    """
 
     def skipped(step: int, why: str) -> None:
         emit({"event": f"checkpoint {step} is not used: {why}"})
@@ -137,8 +168,22 @@ def _start(scratch: Path, emit: Emit) -> Checkpoint | None:
         skipped(start.step, why)
         start = None
     if start is not None:
+        made_on = start.facts.get("devices", 1)
+        if made_on != devices:
+            raise TrainingError(
+                f"a checkpoint at step {start.step} was made with devices={made_on}: give that to "
+                f"go on from it, or remove {scratch} to begin again"
+            )
         emit({"event": f"going on after step {start.step}"})
     return start
+
+
+def _resumed_from(request: dict[str, Any]) -> Checkpoint | None:
+    """What :func:`_start` found, on any rank."""
+    if request["start"] is None:
+        return None
+    step, facts = request["start"]["step"], request["start"]["facts"]
+    return Checkpoint(Path(request["scratch"], f"checkpoint-{step}"), step, facts)
 
 
 def _resumed(start: Checkpoint | None) -> list[dict[str, Any]]:
@@ -149,8 +194,8 @@ def _resumed(start: Checkpoint | None) -> list[dict[str, Any]]:
     return [*start.facts["resumed"], made]
 
 
-def _take_one_device() -> None:
-    """See one accelerator, and nothing of what launched this process.
+def _forget_launcher() -> None:
+    """See nothing of what launched this process.
 
     accelerate reads its settings from the environment, and would let them
     change what is computed.
@@ -158,8 +203,6 @@ def _take_one_device() -> None:
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name in _RANKS:
             del os.environ[name]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
 
 
 def _can_bfloat16(device: torch.device) -> bool:
