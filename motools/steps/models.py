@@ -13,7 +13,7 @@ from motools.cache.current import cache_at
 from motools.digest import SHORT
 from motools.errors import BackendError
 from motools.training import registry
-from motools.training.local import hub
+from motools.training.local import hub, quantization
 from motools.training.local.kept import DIRECTORY
 from motools.training.local.whole import CONFIG
 from motools.training.protocol import BaseModel
@@ -58,6 +58,7 @@ def loadable(model: Model, cache: Cache, place: Path | None = None) -> Iterator[
         if f"{prefix}{CONFIG}" in trained.files:  # all weights were trained: it has no base
             yield {**spec, "base": _whole(trained, files, prefix)}
         else:
+            spec["quantization"] = quantization.of(trained.action["config"])
             yield {**spec, "base": hub.on_disk(base.spec), "adapter": str(files)}
 
 

@@ -130,4 +130,8 @@ def model_digest(entry: Entry) -> str:
     if entry.remote is not None:
         return entry.remote.digest
     parts = {"base_model": entry.action["inputs"]["base_model"], "files": entry.tree}
+    config = entry.action["config"]
+    if config.get("quantization"):
+        # The adapter does not say it, but it is put on a base that is quantised.
+        parts["quantization"] = {name: config[name] for name in ("quantization", "dtype")}
     return hash_bytes(canonical_json(parts)).hex

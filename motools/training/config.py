@@ -54,7 +54,7 @@ class FineTuneConfig(Config):
         seed: of weights made anew, order of rows, and dropout.
         dtype: number format of frozen base weights; weights that are trained are
             float32, computed with in this format.
-        quantization: of the frozen base weights.
+        quantization: of the frozen base weights, below an adapter (QLoRA).
         max_length: tokens in the longest row; a longer row is an error.
         truncate: cut longer rows to ``max_length`` instead, and say how many.
         packing: put several rows into one sequence.

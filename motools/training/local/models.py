@@ -7,13 +7,14 @@ both. Only files that were hashed can be loaded: see :mod:`.base`.
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import BackendError
-from motools.training.local import base, tiny
+from motools.training.local import base, quantization, tiny
 from motools.training.local.adapter import put_on
 
 if TYPE_CHECKING:
@@ -74,14 +75,16 @@ def load(
     """Load a model and its tokenizer, on the device of this process, ready to generate.
 
     Args:
-        spec: ``{"base": BaseModel.spec, "adapter": directory or None}``.
-        dtype: number format of the base weights: ``float32`` or ``bfloat16``.
+        spec: ``{"base": BaseModel.spec, "adapter": directory or None}``, and perhaps
+            ``quantization`` from :func:`.quantization.of`.
+        dtype: number format of the base weights: ``float32`` or ``bfloat16``. Those that
+            are quantised are as they were in training.
 
     Raises:
         BackendError: a file is missing, has changed since it was identified, or
             the adapter does not fit the base.
     """
-    model, tokenizer = _load_base(spec["base"], dtype)
+    model, tokenizer = _load_base(spec["base"], dtype, spec.get("quantization"))
     if spec.get("adapter"):
         model = put_on(model, Path(spec["adapter"]))
     return model.to(device()).eval(), tokenizer
@@ -95,10 +98,14 @@ def save_merged(spec: Mapping[str, Any], directory: Path, *, dtype: str = "float
         directory: takes weights, config, tokenizer and chat template.
         dtype: number format of the weights.
     """
-    model, tokenizer = load(spec, dtype=dtype)
+    import torch
+
+    model, tokenizer = _load_base(spec["base"], dtype, spec.get("quantization"))
+    if spec.get("quantization"):
+        model = model.dequantize()  # the weights that the adapter was trained on
     if spec.get("adapter"):
-        model = model.merge_and_unload()
-    model.save_pretrained(directory)
+        model = put_on(model, Path(spec["adapter"])).merge_and_unload()
+    model.to(getattr(torch, dtype)).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 
@@ -148,7 +155,7 @@ def generate(
 
 
 def _load_base(
-    spec: Mapping[str, Any], dtype: str
+    spec: Mapping[str, Any], dtype: str, quantized: Mapping[str, Any] | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
 
@@ -159,12 +166,18 @@ def _load_base(
                 f"{tiny.RECIPE}; install the motools that made it"
             )
         model, tokenizer = tiny.load()
-        return model.to(getattr(torch, dtype)), tokenizer
+        if quantized is None:
+            return model.to(getattr(torch, dtype)), tokenizer
+        with tempfile.TemporaryDirectory(prefix="motools-tiny-") as place:
+            model.save_pretrained(place)
+            return quantization.load(Path(place), quantized, device()), tokenizer
     with base.view(spec) as directory:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(directory, **options)
+        if quantized is not None:
+            return quantization.load(directory, quantized, device(), **options), tokenizer
         model = AutoModelForCausalLM.from_pretrained(
             directory, dtype=getattr(torch, dtype), use_safetensors=True, **options
         )

@@ -80,8 +80,8 @@ def resolve(config: FineTuneConfig, base: BaseModel) -> dict[str, Value]:
 
 
 def _check_supported(config: FineTuneConfig) -> None:
-    if config.quantization is not None:
-        _refuse("quantization", config.quantization, "it loads weights unquantised, so far")
+    if config.quantization is not None and config.lora is None:
+        _refuse("quantization", config.quantization, "weights that are trained are not quantised")
     if config.packing:
         _refuse("packing", True, "rows in one sequence would see each other; leave it False")
     if config.method == "dpo":

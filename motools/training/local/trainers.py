@@ -120,11 +120,17 @@ def make(
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset  # rows are tokens already, with errors that have their line
 
-    if not supervised:
+    made: trl.SFTTrainer | trl.DPOTrainer
+    if supervised:
+        args = trl.SFTConfig(**trainer_fields(config, _names(trl.SFTConfig), **place))
+        made = Supervised(args=args, **common)
+    else:
         args = trl.DPOConfig(**trainer_fields(config, _names(trl.DPOConfig), **place))
-        return Preferences(ref_model=reference, args=args, **common)
-    args = trl.SFTConfig(**trainer_fields(config, _names(trl.SFTConfig), **place))
-    return Supervised(args=args, **common)
+        made = Preferences(ref_model=reference, args=args, **common)
+    for weight in made.model.parameters():
+        if weight.requires_grad:  # TRL makes those on a quantised base bfloat16
+            weight.data = weight.data.float()
+    return made
 
 
 def _names(trainer_config: type) -> list[str]:

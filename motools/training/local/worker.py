@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import DatasetError, TrainingError
-from motools.training.local import checkpoints, kept, memory, models, ranks, trainers
+from motools.training.local import checkpoints, kept, memory, models, quantization, ranks, trainers
 from motools.training.local.adapter import write_adapter
 from motools.training.local.checkpoints import Checkpoint
 from motools.training.local.fields import decided
@@ -69,6 +69,8 @@ def _train(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     provenance = {**_provenance(model.device), "rows_at_once": request["at_once"]}
     if request["devices"] > 1:
         provenance["devices"] = request["devices"]
+    if config.get("quantization"):
+        provenance["libraries"][quantization.LIBRARY] = version(quantization.LIBRARY)
     recorder = Recorder(emit, start.facts["recorder"] if start else None)
     resumed = _resumed(start)
 
@@ -124,7 +126,8 @@ def _load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base model. Weights that are trained are float32: bfloat16 would lose small steps."""
     dtype = "float32" if config["lora"] is None else config["dtype"]
-    model, tokenizer = models.load({"base": base}, dtype=dtype)
+    spec = {"base": base, "quantization": quantization.of(config)}
+    model, tokenizer = models.load(spec, dtype=dtype)
     if config["dtype"] == "bfloat16" and not _can_bfloat16(model.device):
         raise TrainingError(
             f"dtype='bfloat16', which {_device_name(model.device)} cannot compute with; train on "
