@@ -7,7 +7,6 @@ both. Only files that were hashed can be loaded: see :mod:`.base`.
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,16 +167,16 @@ def _load_base(
         model, tokenizer = tiny.load()
         if quantized is None:
             return model.to(getattr(torch, dtype)), tokenizer
-        with tempfile.TemporaryDirectory(prefix="motools-tiny-") as place:
-            model.save_pretrained(place)
-            return quantization.load(Path(place), quantized, device()), tokenizer
+        weights = {"config": model.config, "state_dict": model.state_dict()}
+        return quantization.load(type(model), None, quantized, device(), **weights), tokenizer
     with base.view(spec) as directory:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(directory, **options)
         if quantized is not None:
-            return quantization.load(directory, quantized, device(), **options), tokenizer
+            kind = AutoModelForCausalLM
+            return quantization.load(kind, directory, quantized, device(), **options), tokenizer
         model = AutoModelForCausalLM.from_pretrained(
             directory, dtype=getattr(torch, dtype), use_safetensors=True, **options
         )

@@ -55,12 +55,13 @@ def fields(quantization: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(
-    directory: Path, quantization: Mapping[str, Any], device: Any, **options: Any
+    kind: Any, directory: Path | None, quantization: Mapping[str, Any], device: Any, **options: Any
 ) -> PreTrainedModel:
     """Load a model with its weights quantised.
 
     Args:
-        directory: its files.
+        kind: class of the model.
+        directory: its files; None when ``options`` have its weights.
         quantization: from :func:`of`; the dtype is that of weights that stay as they are.
         device: where it is to be.
         options: of ``from_pretrained``.
@@ -70,9 +71,8 @@ def load(
     """
     settings = _settings(quantization)
     import torch
-    from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
+    return kind.from_pretrained(
         directory,
         quantization_config=settings,
         dtype=getattr(torch, quantization["dtype"]),
