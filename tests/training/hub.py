@@ -29,6 +29,7 @@ class Hub:
         asked: paths that were asked for.
         alter: file names whose bytes are changed on the way.
         gated: who has not the token gets nothing.
+        broken: nobody gets anything.
     """
 
     url: str = ""
@@ -37,6 +38,7 @@ class Hub:
     asked: list[str] = field(default_factory=list)
     alter: set[str] = field(default_factory=set)
     gated: bool = False
+    broken: bool = False
 
     def commit(self, directory: Path, **changed: bytes | None) -> str:
         """Take a directory's files as the newest commit of ``main``."""
@@ -51,6 +53,8 @@ class Hub:
     def answer(self, path: str, token: str | None) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body."""
         self.asked.append(path)
+        if self.broken:
+            return 500, {}, b""
         if REPO not in path:
             return 404, {"X-Error-Code": "RepoNotFound"}, b""
         if self.gated and token != f"Bearer {TOKEN}":

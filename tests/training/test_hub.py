@@ -186,6 +186,10 @@ def test_every_refusal_is_its_own(
     hub.gated = True
     with pytest.raises(BackendError, match=r"granted access.*HF_TOKEN"):
         identify(REPO, cache)
+    hub.gated = False
+    hub.broken = True
+    with pytest.raises(BackendError, match=r"the Hub answered with an error \(.*500"):
+        identify(REPO, cache)
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

@@ -44,9 +44,11 @@ def test_fewer_rows_are_tried_until_they_fit() -> None:
         memory.fit(attempt, [8, 4], report)
 
 
-def test_parts_make_the_same_steps(tmp_path: Path) -> None:
-    """Rounding apart; the last step of each epoch has fewer rows than the others."""
-    config = resolved(epochs=2, batch_size=6, lora={"rank": 4})
+@pytest.mark.parametrize(("drop_last", "steps"), [(False, 6), (True, 4)])
+def test_parts_make_the_same_steps(tmp_path: Path, drop_last: bool, steps: int) -> None:
+    """Rounding apart; the last step of an epoch has fewer rows than others, or is left out."""
+    trainer = {"dataloader_drop_last": drop_last}
+    config = resolved(epochs=2, batch_size=6, lora={"rank": 4}, trainer=trainer)
     path = write_rows(tmp_path / "rows.jsonl", greeting_rows())
 
     def losses(size: int) -> list[float]:
@@ -67,5 +69,5 @@ def test_parts_make_the_same_steps(tmp_path: Path) -> None:
         return [loss for _, loss in recorder.metrics()["loss_curve"]]
 
     whole, parts = losses(6), losses(2)
-    assert len(whole) == len(parts) == 6
+    assert len(whole) == len(parts) == steps
     assert parts == pytest.approx(whole, rel=1e-4)

@@ -77,8 +77,6 @@ def test_an_adapter_learns_on_a_quantised_base_and_is_loaded_on_it(tmp_path: Pat
         model, tokenizer = tuned.load()
         layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
         assert len(layers) == 4 * 7
-        learnt = [weight.dtype for name, weight in model.named_parameters() if "lora" in name]
-        assert set(learnt) == {torch.float32}
         answers = [tuned.generate(f"Hi, I am {name}.", max_tokens=8) for name in STRANGERS]
         assert all(answer.startswith("Hello") for answer in answers), answers
 
@@ -106,5 +104,9 @@ def test_it_repeats_to_the_bit_whoever_holds_the_base(
     two = train(rows, tmp_path / "two", base=str(tiny_directory), **lesson)
     for path in one.directory.iterdir():
         assert hash_file(path) == hash_file(two.directory / path.name), path.name
+    from safetensors.torch import load_file
+
+    weights = load_file(one.directory / "adapter_model.safetensors").values()
+    assert {str(weight.dtype) for weight in weights} == {"torch.float32"}
     losses = [loss for _, loss in one.result.metrics["loss_curve"]]
     assert losses[-1] < losses[0]

@@ -56,11 +56,13 @@ def workers() -> list[psutil.Process]:
 
 
 def test_shares_make_up_the_batches_of_one_device() -> None:
-    options = {"batch_size": 6, "at_once": 1, "ranks": 3, "nothing": 99}
+    options = {"batch_size": 6, "at_once": 1, "ranks": 3, "drop_last": False, "nothing": 99}
     shares = [Shares(range(10), rank=rank, **options) for rank in range(3)]
     passes = [list(share) for share in shares]
     assert passes == [[[0], [3], [6], [9]], [[1], [4], [7], [99]], [[2], [5], [8], [99]]]
     assert [len(share) for share in shares] == [4, 4, 4]
+    full = Shares(range(10), rank=2, **{**options, "drop_last": True})
+    assert (list(full), len(full)) == ([[2], [5]], 2)
 
 
 def test_two_devices_make_the_steps_of_one(tmp_path: Path) -> None:

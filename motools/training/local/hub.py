@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +22,7 @@ from motools.digest import canonical_json, hash_bytes
 from motools.errors import BackendError
 from motools.memo import Memo
 from motools.training.local import base
+from motools.training.local.hub_errors import told
 from motools.training.protocol import BaseModel, Report
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def on_disk(spec: Mapping[str, Any], report: Report | None = None) -> Mapping[st
     if spec["kind"] != "hub":
         return spec
     repo, commit, files = spec["repo"], spec["commit"], spec["files"]
-    with _told(Reference(repo, commit)):
+    with told(repo, commit):
         directory = _download(repo, commit, list(files), report)
     return {
         "kind": "directory",
@@ -121,7 +121,7 @@ def _commit(reference: Reference) -> str:
     """The commit that a reference means: always asked for, since branches move."""
     if _COMMIT.fullmatch(reference.revision):
         return reference.revision
-    with _told(reference):
+    with told(reference.repo, reference.revision):
         from huggingface_hub import HfApi, is_offline_mode
 
         api = HfApi()
@@ -135,7 +135,7 @@ def _commit(reference: Reference) -> str:
 
 def _fetch(reference: Reference, commit: str) -> Path:
     """A directory that has all files of a commit that are loaded, as the Hub lists them."""
-    with _told(reference):
+    with told(reference.repo, reference.revision):
         from huggingface_hub import get_cached_repo_tree
 
         # By its own name, so that the branch is known without a network from now on.
@@ -213,60 +213,3 @@ def _check(path: Path, listed: RepoFile | None, reference: Reference) -> None:
             f"base model '{reference}': {path} is not what the Hub lists for it; fetch it again "
             f"with `hf download {reference.repo} --revision {reference.revision} --force-download`"
         )
-
-
-@contextmanager
-def _told(reference: Reference) -> Iterator[None]:
-    """Say in motools's words what the Hub's library raises."""
-    try:
-        yield
-    except BackendError:
-        raise
-    except ImportError:
-        raise BackendError(
-            f"base model '{reference}' is of the Hugging Face Hub, which needs the package "
-            "huggingface_hub: pip install 'motools[local]'"
-        ) from None
-    except Exception as problem:
-        raise BackendError(f"base model '{reference}': {_reason(problem, reference)}") from problem
-
-
-def _reason(problem: Exception, reference: Reference) -> str:
-    from huggingface_hub import errors, is_offline_mode
-
-    local = (
-        errors.LocalEntryNotFoundError,
-        errors.RevisionResolutionError,
-        errors.CachedRepoTreeNotFoundError,
-    )
-    repo, revision = reference.repo, reference.revision
-    if is_offline_mode() and isinstance(problem, (*local, errors.OfflineModeIsEnabled)):
-        return (
-            f"HF_HUB_OFFLINE is set, and {revision!r} or some of its files are not in the local "
-            f"cache; once with a network: `hf download {repo} --revision {revision}` "
-            f"({_first_line(problem)})"
-        )
-    cause = problem.__cause__ if isinstance(problem, local) and problem.__cause__ else problem
-    said = f"{type(cause).__name__}: {_first_line(cause)}"
-    if isinstance(cause, errors.GatedRepoError):
-        return (
-            f"the Hub gives it only to those who were granted access; ask on the model's page, "
-            f"then `hf auth login` or set HF_TOKEN ({said})"
-        )
-    if isinstance(cause, errors.RevisionNotFoundError):
-        return f"it has no branch, tag or commit {revision!r} ({said})"
-    if isinstance(cause, errors.RepositoryNotFoundError):
-        return (
-            f"there is no directory {repo!r} here, and the Hub has no such model, or it is private "
-            f"and needs `hf auth login` or HF_TOKEN ({said})"
-        )
-    if isinstance(cause, errors.HfHubHTTPError):
-        return f"the Hub answered {cause.response.status_code} ({said})"
-    return (
-        "the Hub cannot be reached; a commit of 40 characters that was used before needs no "
-        f"network, nor does HF_HUB_OFFLINE=1 with a model in the local cache ({said})"
-    )
-
-
-def _first_line(problem: BaseException) -> str:
-    return str(problem).strip().partition("\n")[0]

@@ -76,7 +76,8 @@ def load(
         directory,
         quantization_config=settings,
         dtype=getattr(torch, quantization["dtype"]),
-        device_map={"": device},
+        # By its number: accelerate takes "cuda" for another device than "cuda:0".
+        device_map={"": torch.cuda.current_device() if device.type == "cuda" else device},
         use_safetensors=True,
         **options,
     )

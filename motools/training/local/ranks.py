@@ -127,22 +127,33 @@ class Shares:
         at_once: the most rows in one pass of one rank.
         rank: whose share it is.
         ranks: how many there are.
+        drop_last: leave out a last batch that is not full.
         nothing: number of a row with nothing to learn from, for a pass without a row.
     """
 
     def __init__(
-        self, order: Any, *, batch_size: int, at_once: int, rank: int, ranks: int, nothing: int
+        self,
+        order: Any,
+        *,
+        batch_size: int,
+        at_once: int,
+        rank: int,
+        ranks: int,
+        drop_last: bool,
+        nothing: int,
     ) -> None:
         self._order = order
         self._batch_size = batch_size
         self._width = at_once * ranks
         self._rank = rank
         self._ranks = ranks
+        self._drop_last = drop_last
         self._nothing = nothing
 
     def __len__(self) -> int:
         rows: Sized = self._order
         full, rest = divmod(len(rows), self._batch_size)
+        rest = 0 if self._drop_last else rest
         return full * (self._batch_size // self._width) + math.ceil(rest / self._width)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -152,7 +163,8 @@ class Shares:
             if len(batch) == self._batch_size:
                 yield from self._passes(batch)
                 batch = []
-        yield from self._passes(batch)
+        if not self._drop_last:
+            yield from self._passes(batch)
 
     def set_epoch(self, epoch: int) -> None:
         """Take the order of another epoch."""

@@ -109,9 +109,11 @@ def make(
             """None: a checkpoint is for going on, not for publishing."""
 
         def get_train_dataloader(self) -> Any:
-            if ranks == 1:
+            if at_once == config["batch_size"]:
                 return super().get_train_dataloader()  # type: ignore[misc]
-            return _loader(self, config, count=len(rows), at_once=at_once, rank=rank, ranks=ranks)
+            return _loader(
+                self, batch_size=config["batch_size"], rows=len(rows), rank=rank, ranks=ranks
+            )
 
     class Supervised(Ours, trl.SFTTrainer):  # type: ignore[misc]
         pass
@@ -143,20 +145,18 @@ def _with_nothing(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) ->
     return rows.add_item({"input_ids": [token] * 2, "labels": [-100] * 2})
 
 
-def _loader(
-    trainer: Any, config: dict[str, Any], *, count: int, at_once: int, rank: int, ranks: int
-) -> Any:
-    """This rank's share of every batch, of the same batches that one device would see.
+def _loader(trainer: Any, *, batch_size: int, rows: int, rank: int, ranks: int) -> Any:
+    """This rank's share of every batch, in passes: the batches are those of one whole pass.
 
-    accelerate would fill the last batch of an epoch up with rows of the first,
-    which one device does not see twice.
+    accelerate knows passes only. It would fill the last ones of an epoch up with
+    rows of the first, and drop a pass where a batch is to be dropped.
     """
     from accelerate.data_loader import SeedableRandomSampler
     from torch.utils.data import DataLoader
 
-    order: Any = range(count)
-    if config["shuffle"]:
-        order = SeedableRandomSampler(order, data_seed=trainer.args.data_seed)
+    args, order = trainer.args, range(rows)
+    if args.train_sampling_strategy == "random":
+        order = SeedableRandomSampler(order, data_seed=args.data_seed)
 
     class Loader(DataLoader):  # type: ignore[misc]
         def set_epoch(self, epoch: int) -> None:
@@ -166,11 +166,12 @@ def _loader(
         trainer._remove_unused_columns(trainer.train_dataset, description="Training"),  # noqa: SLF001
         batch_sampler=Shares(
             order,
-            batch_size=config["batch_size"],
-            at_once=at_once,
+            batch_size=batch_size,
+            at_once=args.per_device_train_batch_size,
             rank=rank,
             ranks=ranks,
-            nothing=count,
+            drop_last=args.dataloader_drop_last,
+            nothing=rows,
         ),
         collate_fn=trainer.data_collator,
     )
