@@ -61,8 +61,9 @@ def test_shares_make_up_the_batches_of_one_device() -> None:
     passes = [list(share) for share in shares]
     assert passes == [[[0], [3], [6], [9]], [[1], [4], [7], [99]], [[2], [5], [8], [99]]]
     assert [len(share) for share in shares] == [4, 4, 4]
+    assert shares[0].idle == 2
     full = Shares(range(10), rank=2, **{**options, "drop_last": True})
-    assert (list(full), len(full)) == ([[2], [5]], 2)
+    assert (list(full), len(full), full.idle) == ([[2], [5]], 2, 0)
 
 
 def test_two_devices_make_the_steps_of_one(tmp_path: Path) -> None:
@@ -75,6 +76,7 @@ def test_two_devices_make_the_steps_of_one(tmp_path: Path) -> None:
     one, two = (train(rows, tmp_path / str(n), devices=n, **lesson) for n in (1, 2))
     left, right = (made.result.metrics for made in (one, two))
     assert left["steps"] == right["steps"] == 6
+    assert left["tokens"] == right["tokens"]
     losses = [[loss for _, loss in metrics["loss_curve"]] for metrics in (left, right)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     weights = [load_file(made.directory / WEIGHTS) for made in (one, two)]

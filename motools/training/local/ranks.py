@@ -166,6 +166,12 @@ class Shares:
         if not self._drop_last:
             yield from self._passes(batch)
 
+    @property
+    def idle(self) -> int:
+        """How many ranks have no row in the last pass of an epoch."""
+        rest = 0 if self._drop_last else len(self._order) % self._batch_size
+        return max(0, self._ranks - rest % self._width) if rest % self._width else 0
+
     def set_epoch(self, epoch: int) -> None:
         """Take the order of another epoch."""
         if hasattr(self._order, "set_epoch"):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Saving takes no more than one part in so many of the time, however large the model.
 _SHARE: Final = 50
+_NOTHING: Final = {"labels": [-100, -100]}
 
 
 class Saving:
@@ -141,8 +142,7 @@ def _names(trainer_config: type) -> list[str]:
 
 def _with_nothing(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
     """The rows, and a last one with nothing to learn from, for a device that has none left."""
-    token = tokenizer.eos_token_id
-    return rows.add_item({"input_ids": [token] * 2, "labels": [-100] * 2})
+    return rows.add_item({"input_ids": [tokenizer.eos_token_id] * 2, **_NOTHING})
 
 
 def _loader(trainer: Any, *, batch_size: int, rows: int, rank: int, ranks: int) -> Any:
@@ -184,9 +184,18 @@ def _watch(
     import transformers
 
     class Watch(transformers.TrainerCallback):  # type: ignore[misc]
-        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
-            if "loss" in logs:
-                recorder.step(state.global_step, state.max_steps, logs)
+        uncounted = 0  # tokens of rows with nothing to learn from
+
+        def on_log(
+            self, _args: Any, state: Any, _control: Any, logs: Any = None, **of: Any
+        ) -> None:
+            if "loss" not in logs:
+                return
+            if state.epoch.is_integer():
+                batches = of["train_dataloader"].batch_sampler
+                self.uncounted += len(_NOTHING["labels"]) * getattr(batches, "idle", 0)
+            tokens = logs.get("num_tokens", 0) - self.uncounted
+            recorder.step(state.global_step, state.max_steps, {**logs, "num_tokens": tokens})
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             on_step(state.global_step, state.epoch)
