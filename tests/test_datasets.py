@@ -204,17 +204,22 @@ def test_a_dataset_of_the_hub_is_pinned_or_refused(
         Dataset.from_hf("nobody/nothing")
     code = (
         "from motools import Dataset; from motools.errors import DatasetError\n"
-        "for revision in ('main', 'a' * 40):\n"
+        "import sys\n"
+        "for revision in sys.argv[1:]:\n"
         "    try: Dataset.from_hf('nobody/nothing', revision=revision)\n"
         "    except DatasetError as problem: print(problem)\n"
     )
-    # In its own process: the library reads these when it is imported.
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
-    out = subprocess.check_output(
-        [sys.executable, "-c", code], env={**os.environ, **offline}, cwd=tmp_path, text=True
-    )
-    branch, commit = out.splitlines()
-    assert "did not say which commit 'main' is" in branch and "give a commit" in branch
+
+    def said(*revisions: str, **settings: str) -> list[str]:
+        """In a process of its own: the library reads these when it is imported."""
+        env = {**os.environ, **settings, "HF_HOME": str(tmp_path / "hf")}
+        command = [sys.executable, "-c", code, *revisions]
+        return subprocess.check_output(command, env=env, cwd=tmp_path, text=True).splitlines()
+
+    branch, commit = said("main", "a" * 40, HF_HUB_OFFLINE="1")
+    [unreachable] = said("main", HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9")
+    for answer in (branch, unreachable):
+        assert "did not say which commit 'main' is" in answer and "give a commit" in answer
     assert "dataset 'nobody/nothing' at aaaaaaaaaaaa" in commit
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from motools.configs import Config
+from motools.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,9 @@ class RunOptions(Config):
     devices: int = 1
     suffix: str | None = None
     tags: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Coerce the values, then check their ranges."""
+        super().__post_init__()
+        if self.devices < 1:
+            raise ConfigError(f"RunOptions.devices: {self.devices} is not at least 1")

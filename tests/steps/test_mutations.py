@@ -157,7 +157,9 @@ def test_what_is_not_loaded_and_where_it_lies_is_a_hit(
 
 
 def test_how_it_is_run_is_a_hit(cache: Cache, base: Path) -> None:
-    options = RunOptions(timeout=5, base_dir="/", save_seconds=1, suffix="mine", tags=("a", "b"))
+    options = RunOptions(
+        timeout=5, base_dir="/", save_seconds=1, devices=2, suffix="mine", tags=("a", "b")
+    )
     assert train(base, options=options).action(cache).key == train(base).action(cache).key
 
 

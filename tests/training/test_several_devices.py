@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from motools import RunOptions
 from motools.digest import hash_file
-from motools.errors import TrainingError
+from motools.errors import ConfigError, TrainingError
 from motools.training.local.adapter import WEIGHTS
 from motools.training.local.devices import devices
 from motools.training.local.ranks import Shares
@@ -143,6 +144,8 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", greeting_rows())
     with pytest.raises(TrainingError, match="devices=2 does not divide batch_size=3"):
         train(rows, tmp_path, devices=2, batch_size=3)
+    with pytest.raises(ConfigError, match=r"RunOptions\.devices: 0 is not at least 1"):
+        RunOptions(devices=0)
 
 
 def _gpus() -> int:
