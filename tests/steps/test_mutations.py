@@ -77,9 +77,10 @@ HASHED = {
     "optimizer": "sgd",
     "max_grad_norm": 0.5,
     "shuffle": False,
+    "quantization": "4bit",
     "trainer": {"adam_beta1": 0.8},
 }
-REFUSED = {"quantization": "4bit", "packing": True}
+REFUSED = {"packing": True}
 """Not yet done by the local backend, so an error rather than ignored."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from motools.cache.current import use_cache
 from motools.digest import hash_file
 from motools.errors import BackendError
 from motools.steps.models import loadable
-from motools.steps.train import Train
+from motools.steps.train import Train, model_digest
 from motools.training.local import models, quantization
 
 from .lessons import STRANGERS, greeting_rows, resolved, train, write_rows
@@ -41,6 +42,18 @@ def test_the_recipe_sets_every_field() -> None:
     assert (made.load_in_4bit, made.load_in_8bit, made.bnb_4bit_quant_type) == (True, False, "nf4")
     assert made.bnb_4bit_compute_dtype == torch.bfloat16
     assert quantization.of(resolved()) is None
+
+
+def test_equal_adapters_on_other_quantisations_are_other_models() -> None:
+    def digest(kind: str | None, dtype: str = "float32") -> str:
+        config = {"quantization": kind, "dtype": dtype}
+        action = {"inputs": {"base_model": "b"}, "config": config}
+        entry: Any = SimpleNamespace(remote=None, tree="t", action=action)
+        return model_digest(entry)
+
+    digests = [digest(None), digest("4bit"), digest("8bit"), digest("4bit", "bfloat16")]
+    assert len(set(digests)) == 4
+    assert digest(None, "bfloat16") == digests[0]
 
 
 def test_a_process_without_the_library_says_what_to_install(monkeypatch: Any) -> None:
