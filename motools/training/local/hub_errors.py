@@ -19,15 +19,16 @@ def told(repo: str, revision: str) -> Iterator[None]:
     Raises:
         BackendError: whatever was raised in the block.
     """
-    name = f"base model '{repo}@{revision}'"
+    name = (
+        f"base model '{repo}@{revision}', taken for one of the Hugging Face Hub (no directory here)"
+    )
     try:
         yield
     except BackendError:
         raise
     except ImportError:
         raise BackendError(
-            f"{name} is of the Hugging Face Hub, which needs the package huggingface_hub: "
-            "pip install 'motools[local]'"
+            f"{name}: that needs the package huggingface_hub: pip install 'motools[local]'"
         ) from None
     except Exception as problem:
         raise BackendError(f"{name}: {_reason(problem, repo, revision)}") from problem
@@ -62,8 +63,7 @@ def _reason(problem: Exception, repo: str, revision: str) -> str:
         (errors.RevisionNotFoundError, f"it has no branch, tag or commit {revision!r}"),
         (
             errors.RepositoryNotFoundError,
-            f"there is no directory {repo!r} here, and the Hub has no such model, or it is "
-            "private and needs `hf auth login` or HF_TOKEN",
+            "the Hub has no such model, or it is private and needs `hf auth login` or HF_TOKEN",
         ),
         (errors.HfHubHTTPError, "the Hub answered with an error"),
         ((ConnectionError, TimeoutError), unreachable),
