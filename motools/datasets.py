@@ -27,7 +27,7 @@ from motools.lines import Chosen, InFile, InMemory, Joined, Lines, remembered
 from motools.markup import table
 from motools.memo import Memo
 from motools.order import Choice
-from motools.rows import lines_of
+from motools.rows import line_number, lines_of
 
 _NAMESPACE: Final = "dataset/1"
 _SHOWN: Final = 5
@@ -185,6 +185,16 @@ class Dataset:
         """The canonical lines, in constant memory."""
         with ExitStack() as stack:
             yield from self._open(stack)
+
+    def place_of(self, row: int) -> str:
+        """Where a row stands, for people: its file and line, or else its number.
+
+        Args:
+            row: its number, from 1.
+        """
+        if self.path is None:
+            return f"row {row}"
+        return f"{self.path}, line {line_number(Path(self.path), row)}"
 
     def write(self, target: Path) -> Digest:
         """Write the canonical form, which is what is uploaded and trained on."""

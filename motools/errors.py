@@ -62,7 +62,13 @@ class ConfigError(MotoolsError, ValueError):
 
 
 class DatasetError(MotoolsError, ValueError):
-    """A dataset row or file is wrong; the message names the file and the line."""
+    """A dataset row or file is wrong; the message names the file and the line.
+
+    Attributes:
+        row: the number of the row, from 1; None: it is not about one row.
+    """
+
+    row: int | None = None
 
 
 class SourceError(MotoolsError):

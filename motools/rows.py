@@ -81,6 +81,17 @@ def row_offsets(path: Path) -> array[int]:
     return offsets
 
 
+def line_number(path: Path, row: int) -> int:
+    """In which line of a JSON Lines file a row stands; both count from 1, blank lines are no rows.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    start = row_offsets(path)[row - 1]
+    with path.open("rb") as stream:
+        return sum(1 for line in iter(stream.readline, b"") if stream.tell() <= start) + 1
+
+
 def lines_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     """The canonical lines of rows in memory.
 

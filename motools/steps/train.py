@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.artifacts import Dataset, Model
 from motools.cache.action import Action
 from motools.digest import SHORT, canonical_json, hash_bytes
-from motools.errors import MotoolsError
+from motools.errors import DatasetError, MotoolsError
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.steps.upload import FILE, Upload
@@ -84,21 +84,23 @@ class Train:
             base_model=self.config.base_model,
             backend=self.backend,
         )
-        result = registry.backend(self.backend).train(
-            TrainingJob(
-                dataset=dataset.file(FILE, hashed=True),
-                config=dict(context.action.config),
-                base=base.spec,
-                directory=context.directory,
-                scratch=context.scratch,
-                report=Progress(context, f"fine-tuning {self.config.base_model}"),
-                wait=until,
-                lock_fds=context.lock_fds,
-                save_seconds=self.options.save_seconds,
-                name=context.key[:SHORT],
-                devices=self.options.devices,
-            )
+        job = TrainingJob(
+            dataset=dataset.file(FILE, hashed=True),
+            config=dict(context.action.config),
+            base=base.spec,
+            directory=context.directory,
+            scratch=context.scratch,
+            report=Progress(context, f"fine-tuning {self.config.base_model}"),
+            wait=until,
+            lock_fds=context.lock_fds,
+            save_seconds=self.options.save_seconds,
+            name=context.key[:SHORT],
+            devices=self.options.devices,
         )
+        try:
+            result = registry.backend(self.backend).train(job)
+        except DatasetError as problem:
+            raise self._placed(problem) from problem
         context.provenance.update(
             result.provenance,
             **base.provenance,
@@ -120,6 +122,13 @@ class Train:
             remote=entry.remote,
             cache=str(entry.root),
         )
+
+    def _placed(self, problem: DatasetError) -> DatasetError:
+        """An error in a row, with the place of the row in the user's own file."""
+        if problem.row is None:
+            return problem
+        said = str(problem).removeprefix(f"row {problem.row}")
+        return DatasetError(f"{self.dataset.place_of(problem.row)}{said}")
 
     def _base(self, cache: Cache) -> BaseModel:
         return registry.backend(self.backend).identify(self.config.base_model, cache.memo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -24,19 +25,29 @@ def read_rows(path: Path, method: str) -> Iterator[Row]:
     beginning with the assistant. Either may have ``tools``.
 
     Raises:
-        DatasetError: a row is wrong, with its line and field; or there is none.
+        DatasetError: a row is wrong, with its number and field; or there is none.
     """
     check, number = _CHECKS[method], 0
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
-            where = f"{path.name}, line {number}"
-            row = _parse(line, where)
-            check(row, where)
-            if not isinstance(row.get("tools", []), list):
-                raise DatasetError(f"{where}, tools: {_kind(row['tools'])} instead of a list")
+            with in_row(number) as where:
+                row = _parse(line, where)
+                check(row, where)
+                if not isinstance(row.get("tools", []), list):
+                    raise DatasetError(f"{where}, tools: {_kind(row['tools'])} instead of a list")
             yield row
     if number == 0:
-        raise DatasetError(f"{path.name}: there is no row to train on")
+        raise DatasetError("there is no row to train on")
+
+
+@contextmanager
+def in_row(number: int) -> Iterator[str]:
+    """Have errors know their row; they begin with what the block is given."""
+    try:
+        yield f"row {number}"
+    except DatasetError as problem:
+        problem.row = number
+        raise
 
 
 def check_rows(path: Path, method: str) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motools import Dataset, FineTuneConfig
 from motools.cache import Action, Cache
 from motools.cache.explain import Difference
+from motools.errors import DatasetError
 from motools.steps.differences import compare_rows
 from motools.steps.reasons import reason
 from motools.steps.train import Train
@@ -118,3 +121,21 @@ def test_a_dataset_whose_rows_are_gone_is_named_by_its_digest(tmp_path: Path) ->
 def test_functions_are_not_explained_before_they_run(tmp_path: Path) -> None:
     cache = Cache.open(tmp_path / "cache")
     assert reason(None, Action("function", config={"n": 1}), cache) is None
+
+
+def test_a_wrong_row_is_named_by_its_place_in_the_users_own_file(tmp_path: Path) -> None:
+    """Blank lines are no rows, so the line is not the row's number."""
+    path = tmp_path / "talks.jsonl"
+    silent = {"messages": [{"role": "user", "content": "Hi"}]}
+    path.write_text("\n\n".join(json.dumps(row) for row in [*TALKS[:2], silent]))
+    cache, config = Cache.open(tmp_path / "cache"), FineTuneConfig(base_model="tiny")
+    for dataset, place in (
+        (Dataset.from_jsonl(path), f"{path}, line 5"),
+        (Dataset.from_rows(TALKS) + Dataset.from_rows([silent]), "row 41"),
+    ):
+        step = Train(dataset, config)
+        with pytest.raises(DatasetError) as caught:
+            cache.get_or_run(step.action(cache), step.run)
+        assert str(caught.value) == (
+            f"{place}, messages: no message of the assistant to learn from"
+        )

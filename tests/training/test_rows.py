@@ -45,16 +45,14 @@ def test_a_wrong_row_is_named(tmp_path: Path, row: Any, problem: str) -> None:
     path = write_rows(tmp_path / "rows.jsonl", [GOOD, row, GOOD])
     with pytest.raises(DatasetError) as caught:
         check_rows(path, "supervised")
-    assert f"rows.jsonl, line 2{'' if problem.startswith(('a row', 'no')) else ', '}" in str(
-        caught.value
-    )
+    assert f"row 2{'' if problem.startswith(('a row', 'no')) else ', '}" in str(caught.value)
     assert problem in str(caught.value)
 
 
 def test_what_is_not_json_and_what_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"messages": [\n')
-    with pytest.raises(DatasetError, match="line 1: not JSON"):
+    with pytest.raises(DatasetError, match="row 1: not JSON"):
         check_rows(path, "supervised")
     path.write_text("")
     with pytest.raises(DatasetError, match="no row to train on"):
@@ -91,12 +89,12 @@ def test_a_wrong_preference_is_named(tmp_path: Path, changes: dict[str, Any], pr
     path = write_rows(tmp_path / "rows.jsonl", [PREFERENCE, {**PREFERENCE, **changes}])
     with pytest.raises(DatasetError) as caught:
         check_rows(path, "dpo")
-    assert f"rows.jsonl, line 2, {problem}" in str(caught.value)
+    assert f"row 2, {problem}" in str(caught.value)
 
 
 def test_a_row_of_the_other_method_is_named(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.jsonl", [PREFERENCE, GOOD])
-    with pytest.raises(DatasetError, match="line 2: no field 'prompt'; the row has 'messages'"):
+    with pytest.raises(DatasetError, match="row 2: no field 'prompt'; the row has 'messages'"):
         check_rows(path, "dpo")
-    with pytest.raises(DatasetError, match="line 1: no field 'messages'; the row has 'prompt'"):
+    with pytest.raises(DatasetError, match="row 1: no field 'messages'; the row has 'prompt'"):
         check_rows(path, "supervised")

@@ -59,9 +59,9 @@ STRICT = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (FORGETFUL, r"line 2, messages\[2\]: the chat template has no \{% generation %\} block"),
-        (THINKING, r"line 1, messages\[1\]: the chat template has no \{% generation %\} block"),
-        (STRICT + UNMARKED, "line 2: the chat template refuses the conversation: no system"),
+        (FORGETFUL, r"row 2, messages\[2\]: the chat template has no \{% generation %\} block"),
+        (THINKING, r"row 1, messages\[1\]: the chat template has no \{% generation %\} block"),
+        (STRICT + UNMARKED, "row 2: the chat template refuses the conversation: no system"),
     ],
 )
 def test_a_template_that_cannot_be_followed_is_refused(
@@ -73,7 +73,7 @@ def test_a_template_that_cannot_be_followed_is_refused(
 
 def test_long_rows_are_cut_when_asked_for_and_counted(tmp_path: Path) -> None:
     rows = [{"messages": said("Hi", "Hello " * count)} for count in (3, 30, 40)]
-    with pytest.raises(DatasetError, match=r"line 2: \d+ tokens, and max_length is 20"):
+    with pytest.raises(DatasetError, match=r"row 2: \d+ tokens, and max_length is 20"):
         tokens(tmp_path, rows, max_length=20)
     cut = tokens(tmp_path, rows, max_length=20, truncate=True)
     assert cut.truncated == 2
@@ -85,7 +85,7 @@ def test_long_rows_are_cut_when_asked_for_and_counted(tmp_path: Path) -> None:
 def test_a_row_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> None:
     rows = [{"messages": said("Hi", "Hello")}, {"messages": said("Hi " * 50, "Hello")}]
     with pytest.raises(
-        DatasetError, match=r"line 2: cut to max_length=20, it has nothing to learn from"
+        DatasetError, match=r"row 2: cut to max_length=20, it has nothing to learn from"
     ):
         tokens(tmp_path, rows, max_length=20, truncate=True)
 
@@ -104,5 +104,5 @@ def test_preferences_share_their_prompt(tmp_path: Path) -> None:
     assert len(cut.rows[0]["prompt_ids"]) + longest == 30
     with pytest.raises(DatasetError, match="nothing to learn from"):
         tokens(tmp_path, [row], method="dpo", max_length=10, truncate=True)
-    with pytest.raises(DatasetError, match="line 1, chosen: the chat template writes the prompt"):
+    with pytest.raises(DatasetError, match="row 1, chosen: the chat template writes the prompt"):
         tokens(tmp_path, [row], THINKING, method="dpo")

@@ -124,7 +124,7 @@ def test_a_directory_trains_as_tiny_does(
 
 def test_a_wrong_row_stops_it_before_a_worker_starts(tmp_path: Path) -> None:
     rows = [*greeting_rows(), {"messages": said("Hi")}]
-    with pytest.raises(DatasetError, match="line 17, messages"):
+    with pytest.raises(DatasetError, match="row 17, messages"):
         train(write_rows(tmp_path / "rows.jsonl", rows), tmp_path)
     assert not (tmp_path / "scratch").exists()
 
@@ -132,7 +132,7 @@ def test_a_wrong_row_stops_it_before_a_worker_starts(tmp_path: Path) -> None:
 def test_a_row_that_is_too_long_is_never_cut(tmp_path: Path) -> None:
     rows = [*greeting_rows(), {"messages": said("Hi " * 50, "Hello")}]
     path = write_rows(tmp_path / "rows.jsonl", rows)
-    with pytest.raises(DatasetError, match=r"line 17: \d+ tokens, and max_length is 40"):
+    with pytest.raises(DatasetError, match=r"row 17: \d+ tokens, and max_length is 40"):
         train(path, tmp_path, max_length=40)
     assert list((tmp_path / "model").iterdir()) == []
 

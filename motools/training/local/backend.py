@@ -61,7 +61,9 @@ class LocalBackend:
                 lambda at_once: self._run(job, loaded, at_once, place), tried, job.report
             )
         if "refused" in outcome:
-            raise DatasetError(outcome["refused"])
+            problem = DatasetError(outcome["refused"])
+            problem.row = outcome["row"]
+            raise problem
         return TrainingResult(outcome["metrics"], outcome["provenance"])
 
     def _run(

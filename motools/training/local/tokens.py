@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from motools.errors import DatasetError
-from motools.training.rows import Row, read_rows
+from motools.training.rows import Row, in_row, read_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -52,27 +52,32 @@ def tokenise(
     Raises:
         DatasetError: a row is longer than ``max_length`` and may not be cut, it
             has nothing to learn from, or the chat template cannot write it; the
-            message has its line.
+            message has its row.
     """
     from datasets import Dataset
 
     make, cut = _METHODS[config["method"]]
     limit, rows, truncated = config["max_length"], [], 0
     for number, row in enumerate(read_rows(path, config["method"]), 1):
-        made, length = make(row, _Template(tokenizer, row, f"line {number}"), config)
-        if length > limit:
-            if not config.get("truncate"):
-                raise DatasetError(
-                    f"line {number}: {length} tokens, and max_length is {limit}; shorten the row, "
-                    "raise max_length, or set truncate"
-                )
-            made, truncated = cut(made, limit), truncated + 1
-            if not all(any(t != _IGNORED for t in made[name]) for name in _LEARNT & made.keys()):
-                raise DatasetError(
-                    f"line {number}: cut to max_length={limit}, it has nothing to learn from"
-                )
+        with in_row(number) as where:
+            made, length = make(row, _Template(tokenizer, row, where), config)
+            if length > limit:
+                if not config.get("truncate"):
+                    raise DatasetError(
+                        f"{where}: {length} tokens, and max_length is {limit}; shorten the row, "
+                        "raise max_length, or set truncate"
+                    )
+                made, truncated = cut(made, limit), truncated + 1
+                if not _learns(made):
+                    raise DatasetError(
+                        f"{where}: cut to max_length={limit}, it has nothing to learn from"
+                    )
         rows.append(made)
     return Tokenised(Dataset.from_list(rows), truncated)
+
+
+def _learns(made: Mapping[str, Any]) -> bool:
+    return all(any(t != _IGNORED for t in made[name]) for name in _LEARNT & made.keys())
 
 
 class _Template:

@@ -1,6 +1,6 @@
 """The process that trains one model.
 
-What it answers is ``{"metrics": …, "provenance": …}``, or ``{"refused": …}``
+What it answers is ``{"metrics": …, "provenance": …}``, or ``{"refused": …, "row": …}``
 when a row cannot be trained on.
 """
 
@@ -53,7 +53,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any] | None:
         with ranks.others(request, emit):
             return _train(request, emit)
     except DatasetError as problem:
-        return {"refused": str(problem)}
+        return {"refused": str(problem), "row": problem.row}
     except torch.OutOfMemoryError as problem:
         return {memory.FULL: str(problem)}
 
