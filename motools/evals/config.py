@@ -11,7 +11,7 @@ from motools.configs import Config, option
 from motools.digest import Value
 from motools.errors import ConfigError
 
-PROVIDER_RECIPE: Final = 1
+PROVIDER_RECIPE: Final = 2
 """Changes when the local model provider would answer the same request otherwise."""
 
 

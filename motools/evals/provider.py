@@ -7,10 +7,8 @@ are answered as one batch.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -24,9 +22,11 @@ from inspect_ai.model import (
     ModelUsage,
     modelapi,
 )
+from inspect_ai.solver._task_state import sample_state
 
 from motools.digest import canonical_json, hash_bytes
 from motools.errors import EvaluationError
+from motools.training.local.sampling import Sampling
 
 if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 BATCH: Final = 64
 """Most conversations in one batch."""
 
-MAX_TOKENS: Final = 256
-"""Most tokens in an answer where nothing is said. Part of the recipe."""
+MAX_TOKENS: Final = 2048
+"""Most tokens in an answer where nothing is said, as with ``hf/``. Part of the recipe."""
 
 GATHER_SECONDS: Final = 0.01
 """How long a request waits for others to join it."""
@@ -57,19 +57,17 @@ _IRRELEVANT: Final = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Settings:
-    max_tokens: int
-    temperature: float
-    top_p: float | None
-    seed: int
-    stop: tuple[str, ...]
-
-
 class _Request:
-    def __init__(self, conversation: list[dict[str, str]], settings: _Settings) -> None:
+    def __init__(
+        self,
+        conversation: list[dict[str, str]],
+        max_tokens: int,
+        sampling: Sampling | None,
+        stop: tuple[str, ...],
+    ) -> None:
         self.conversation = conversation
-        self.settings = settings
+        self.sampling = sampling
+        self.limits = max_tokens, stop
         self.answer: Completion | None = None
 
 
@@ -100,7 +98,7 @@ class LocalModel(ModelAPI):
         models.make_deterministic()
         self._model, self._tokenizer = models.load(spec)
         self._waiting: list[_Request] = []
-        self._asked: Counter[str] = Counter()
+        self._asked: Counter[bytes] = Counter()
         self._free = anyio.Lock()
 
     async def generate(
@@ -119,7 +117,7 @@ class LocalModel(ModelAPI):
         if tools:
             raise EvaluationError("local models cannot call tools; the task gives them some")
         conversation = [_plain(message) for message in input]
-        request = _Request(conversation, self._settings(conversation, config))
+        request = self._request(conversation, config)
         self._waiting.append(request)
         await anyio.sleep(GATHER_SECONDS)
         async with self._free:
@@ -136,30 +134,34 @@ class LocalModel(ModelAPI):
         """How many requests Inspect sends at once: a batch and the next one."""
         return 2 * BATCH
 
-    def _settings(self, conversation: list[dict[str, str]], config: GenerateConfig) -> _Settings:
+    def collapse_user_messages(self) -> bool:
+        """Whether what the user says in a row is one message, as with ``hf/``."""
+        return True
+
+    def _request(self, conversation: list[dict[str, str]], config: GenerateConfig) -> _Request:
         given = config.model_dump(exclude_none=True)
         if unknown := sorted(given.keys() - _HONOURED - _IRRELEVANT):
             raise EvaluationError(f"local models cannot honour the setting {unknown[0]}")
-        temperature = config.temperature or 0.0
-        return _Settings(
-            max_tokens=config.max_tokens or MAX_TOKENS,
-            temperature=temperature,
-            top_p=config.top_p if temperature else None,
-            seed=self._seed(conversation, config.seed or 0) if temperature else 0,
-            stop=tuple(config.stop_seqs or ()),
-        )
+        sampling = None
+        if config.temperature:
+            seed = self._seed(conversation, config.seed or 0)
+            sampling = Sampling(config.temperature, seed, config.top_p)
+        stop = tuple(config.stop_seqs or ())
+        return _Request(conversation, config.max_tokens or MAX_TOKENS, sampling, stop)
 
     def _seed(self, conversation: list[dict[str, str]], seed: int) -> int:
-        """A seed of its own for each request, whatever else is in flight.
+        """A seed of its own for each request, whatever else is or was asked.
 
-        Equal conversations (epochs, mostly) are told apart by how many came before.
+        Equal conversations of one sample in one epoch are told apart by how many came before.
         """
-        name = canonical_json([conversation, seed]).decode()
+        state = sample_state()
+        sample = None if state is None else [state.sample_id, state.epoch]
+        name = canonical_json([conversation, seed, sample])
         self._asked[name] += 1
-        return int(hash_bytes(json.dumps([name, self._asked[name]]).encode()).hex[:15], 16)
+        return int(hash_bytes(canonical_json([name.decode(), self._asked[name]])).hex[:15], 16)
 
     def _batch_with(self, first: _Request) -> list[_Request]:
-        alike = [one for one in self._waiting if one.settings == first.settings]
+        alike = [one for one in self._waiting if one.limits == first.limits]
         batch = [first, *(one for one in alike if one is not first)][:BATCH]
         self._waiting = [one for one in self._waiting if one not in batch]
         return batch
@@ -167,18 +169,17 @@ class LocalModel(ModelAPI):
     async def _answer(self, batch: Sequence[_Request]) -> None:
         from motools.training.local import models
 
-        settings = batch[0].settings
+        max_tokens, stop = batch[0].limits
 
         def work() -> list[Completion]:
             return models.generate(
                 self._model,
                 self._tokenizer,
                 [one.conversation for one in batch],
-                max_tokens=settings.max_tokens,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                seed=settings.seed,
-                stop=settings.stop,
+                max_tokens=max_tokens,
+                sampling=[one.sampling for one in batch],
+                stop=stop,
+                keep_stop=True,
             )
 
         try:

@@ -31,17 +31,22 @@ def ask(model: Model, prompts: list[str], **settings: Any) -> list[str]:
     return asyncio.run(all_at_once())
 
 
+def counting(sizes: list[int]) -> Any:
+    """The real :func:`models.generate`, which notes how many conversations it was given."""
+    generate = models.generate
+
+    def counted(model: Any, tokenizer: Any, conversations: Any, **settings: Any) -> Any:
+        sizes.append(len(conversations))
+        return generate(model, tokenizer, conversations, **settings)
+
+    return counted
+
+
 def test_requests_that_wait_are_answered_together(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    generate = models.generate
-
-    def counting(model: Any, tokenizer: Any, conversations: Any, **settings: Any) -> Any:
-        sizes.append(len(conversations))
-        return generate(model, tokenizer, conversations, **settings)
-
-    monkeypatch.setattr(models, "generate", counting)
+    monkeypatch.setattr(models, "generate", counting(sizes))
     together = ask(model, PROMPTS, temperature=0.0)
     assert sum(sizes) == len(PROMPTS)
     assert len(sizes) <= 2
@@ -50,13 +55,19 @@ def test_requests_that_wait_are_answered_together(
     assert len(set(together)) > 1
 
 
-def test_samples_do_not_depend_on_what_else_is_asked(model: Model) -> None:
+def test_samples_do_not_depend_on_what_else_is_asked(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fresh() -> Model:
         model.api._asked.clear()  # type: ignore[attr-defined]
         return model
 
     settings = {"temperature": 1.0, "seed": 3}
-    together = ask(fresh(), PROMPTS, **settings)
+    sizes: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "generate", counting(sizes))
+        together = ask(fresh(), PROMPTS, **settings)
+    assert len(sizes) <= 2 < sum(sizes)
     backwards = ask(fresh(), PROMPTS[::-1], **settings)
     assert together == backwards[::-1]
     assert ask(fresh(), PROMPTS, temperature=1.0, seed=4) != together
@@ -80,5 +91,5 @@ def test_an_error_reaches_every_request_and_the_next_one_is_answered(
 
 def test_the_recipe_covers_the_defaults() -> None:
     """A change of these is a change of the recipe, and so of every key."""
-    assert motools.evals.PROVIDER_RECIPE == 1
-    assert motools.evals.provider.MAX_TOKENS == 256
+    assert motools.evals.PROVIDER_RECIPE == 2
+    assert motools.evals.provider.MAX_TOKENS == 2048

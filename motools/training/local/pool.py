@@ -7,6 +7,7 @@ own loads one with :func:`motools.training.local.models.load`.
 from __future__ import annotations
 
 import gc
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from motools.training.local import models
+from motools.training.local.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 Loaded: TypeAlias = "tuple[PreTrainedModel, PreTrainedTokenizerBase]"
 
 _SHARE: Final = 0.5
+_SEED_BITS: Final = 63
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
@@ -125,19 +128,32 @@ class Pool:
 
 
 def generate(
-    kept: Kept, conversation: Sequence[Mapping[str, Any]], **settings: Any
+    kept: Kept,
+    conversation: Sequence[Mapping[str, Any]],
+    *,
+    temperature: float = 0.0,
+    top_p: float | None = None,
+    seed: int | None = None,
+    **settings: Any,
 ) -> models.Completion:
-    """Answer one conversation; the random numbers of this process go on as they were.
+    """Answer one conversation.
 
     Args:
         kept: from :meth:`Pool.use`.
         conversation: messages with ``role`` and ``content``.
+        temperature: 0 takes the likeliest token each time (greedy).
+        top_p: share of probability to sample from; None for all of it.
+        seed: for sampling; None for another one each time.
         settings: as :func:`motools.training.local.models.generate` takes them.
     """
-    import torch
-
-    with kept.lock, torch.random.fork_rng(enabled=settings.get("seed") is not None):
-        [answer] = models.generate(kept.model, kept.tokenizer, [conversation], **settings)
+    sampling = None
+    if temperature:
+        drawn = secrets.randbits(_SEED_BITS) if seed is None else seed
+        sampling = [Sampling(temperature, drawn, top_p)]
+    with kept.lock:
+        [answer] = models.generate(
+            kept.model, kept.tokenizer, [conversation], sampling=sampling, **settings
+        )
     return answer
 
 
