@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from motools.digest import Value
+from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
-from motools.evals.config import EvalConfig
+from motools.evals.config import PROVIDER_RECIPE, EvalConfig
 from motools.evals.identity import TaskIdentity, task_request
 from motools.worker import Emit, Event, run_worker
 
@@ -33,7 +34,8 @@ class EvaluationJob:
         config: as it was given to :func:`motools.evals.identity.identify`.
         identity: what that returned; the worker requires the same.
         model: ``{"base": {...}, "adapter": directory or None, "name": ...}`` for a
-            local model (see :func:`motools.training.local.models.load`), or
+            local model (see :func:`motools.training.local.models.load`), with its
+            ``digest`` where models of other directories are the same, or
             ``{"provider": "openai-api/service/model", "base_url": ..., "args": {...}}``
             for one that Inspect reaches by itself. Keys come from the environment.
         directory: takes Inspect's log, as ``log.eval``.
@@ -82,37 +84,52 @@ class EvaluationResult:
 
 
 def run(job: EvaluationJob) -> EvaluationResult:
-    """Run an evaluation to its end.
+    """Run an evaluation to its end, from where an attempt in the same scratch came to.
 
     Raises:
         EvaluationError: the task changed since it was identified, a sample
             failed, or samples are missing. A part of an evaluation is no result.
     """
     job.scratch.mkdir(parents=True, exist_ok=True)
-    request = {
-        "task": task_request(job.config, job.base_dir, job.equivalent),
-        "material": job.identity.material,
-        "config": dataclasses.asdict(job.config),
-        "model": job.model,
-        "directory": str(job.directory.absolute()),
-        "scratch": str(job.scratch.absolute()),
-    }
-    found = run_worker(
-        _WORKER,
-        request,
-        log=job.scratch / "worker.log",
-        on_event=job.on_event,
-        lock_fds=job.lock_fds,
-        env=_environment(job.model),
-        error=EvaluationError,
-    )
+    with _connected(job.model) as (model, sockets):
+        request = {
+            "task": task_request(job.config, job.base_dir, job.equivalent),
+            "material": job.identity.material,
+            "identity": _identity(job.identity, model),
+            "config": dataclasses.asdict(job.config),
+            "model": model,
+            "directory": str(job.directory.absolute()),
+            "scratch": str(job.scratch.absolute()),
+        }
+        found = run_worker(
+            _WORKER,
+            request,
+            log=job.scratch / "worker.log",
+            on_event=job.on_event,
+            lock_fds=job.lock_fds,
+            sockets=sockets,
+            error=EvaluationError,
+        )
     return EvaluationResult(log=job.directory / LOG, **found)
 
 
-def _environment(model: Mapping[str, Any]) -> dict[str, str]:
-    if "provider" in model:
-        return {}
-    from motools.training.local.models import OFFLINE
+def _identity(task: TaskIdentity, model: Mapping[str, Any]) -> str:
+    """Stands for all that decides the result: what a part of an evaluation has to be of."""
+    which = model["spec"]["digest"] if "spec" in model else model
+    return hash_bytes(canonical_json([task.digest, which, PROVIDER_RECIPE])).hex
 
-    # The task may read a dataset from the Hub; the model may not.
-    return {name: value for name, value in OFFLINE.items() if name != "HF_HUB_OFFLINE"}
+
+@contextmanager
+def _connected(model: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
+    """How the worker reaches a model, and the sockets that it needs for that."""
+    if "provider" in model:
+        yield dict(model), ()
+        return
+    from motools.training.local import host
+
+    parts = {"base": model["base"], "adapter": model.get("adapter")}
+    digest = model.get("digest") or hash_bytes(canonical_json(parts)).hex
+    with host.connection() as end:
+        name = model.get("name", "local")
+        spec = {**parts, "digest": digest}
+        yield {"name": name, "spec": spec, "connection": end.fileno()}, (end.fileno(),)

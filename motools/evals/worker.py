@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import EvaluationError
+from motools.evals.resuming import IDENTITY, earlier
 from motools.evals.runner import LOG
 from motools.worker import Emit, serve
 
 if TYPE_CHECKING:
     from inspect_ai import Task
+    from inspect_ai._eval.task import PreviousTask
     from inspect_ai.log import EvalLog
     from inspect_ai.model import Model
 
@@ -32,7 +34,8 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     Args:
         request: ``task`` (what made the identity), ``material`` (the identity
-            as planned), ``config``, ``model``, ``directory`` and ``scratch``.
+            as planned), ``identity`` (of the whole evaluation, the model included),
+            ``config``, ``model``, ``directory`` and ``scratch``.
         emit: receives ``progress`` events: ``done`` of ``total`` samples.
 
     Raises:
@@ -52,13 +55,16 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     _require_same(task, request)
     model = _model(request["model"])
     total = material["samples"]["count"] * material["epochs"]
-    _report_progress(emit, total)
+    logs = scratch / "logs"
+    previous, finished = earlier(task, logs, request["identity"], emit)
+    _report_progress(emit, total, finished)
     started = time.monotonic()
-    log = _evaluate(task, model, request, scratch / "logs")
+    log = _evaluate(previous or task, model, request, logs)
     seconds = time.monotonic() - started
     _require_complete(log, total)
     _require_pinned_models(log, {str(model), *material.get("models", [])})
     shutil.move(_location(log), Path(request["directory"]) / LOG)
+    shutil.rmtree(logs)
     scores, stderr = _scores(log)
     return {
         "scores": scores,
@@ -99,28 +105,32 @@ def _model(spec: dict[str, Any]) -> Model:
             memoize=False,
             **spec.get("args", {}),
         )
-    import motools.evals.provider  # noqa: F401  (registers itself)
+    from motools.evals.connection import Connection
+    from motools.evals.provider import offer
 
-    name = spec.get("name", "local")
-    parts = {"base": spec["base"], "adapter": spec.get("adapter")}
-    return get_model(f"motools/{name}", memoize=False, spec=parts)
+    connection = Connection(spec["connection"])
+    connection.load(spec["spec"])
+    offer(connection, {spec["name"]: spec["spec"]["digest"]})
+    return get_model(f"motools/{spec['name']}", memoize=False)
 
 
-def _report_progress(emit: Emit, total: int) -> None:
+def _report_progress(emit: Emit, total: int, finished: int) -> None:
     from inspect_ai.hooks import Hooks, SampleEnd, hooks
 
     @hooks(name="motools_progress", description="Tells the holder how far the evaluation is.")
     class Progress(Hooks):
-        done = 0
+        done = finished
 
         async def on_sample_end(self, _: SampleEnd) -> None:
             self.done += 1
             emit({"event": "progress", "done": self.done, "total": total})
 
-    emit({"event": "progress", "done": 0, "total": total})
+    emit({"event": "progress", "done": finished, "total": total})
 
 
-def _evaluate(task: Task, model: Model, request: dict[str, Any], logs: Path) -> EvalLog:
+def _evaluate(
+    task: Task | PreviousTask, model: Model, request: dict[str, Any], logs: Path
+) -> EvalLog:
     from inspect_ai import eval as inspect_eval
 
     selection, material = request["task"], request["material"]
@@ -144,6 +154,7 @@ def _evaluate(task: Task, model: Model, request: dict[str, Any], logs: Path) -> 
         log_dir=str(logs),
         log_format="eval",
         log_level="warning",
+        metadata={IDENTITY: request["identity"]},
         **options,
     )
     return log

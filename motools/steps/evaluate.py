@@ -67,14 +67,15 @@ class Evaluate:
         def on_event(event: Mapping[str, Any]) -> None:
             progress(event["event"], **{n: v for n, v in event.items() if n != "event"})
 
-        if self._model_digest(context.cache) != context.action.inputs["model"]:
+        digest = context.action.inputs["model"]
+        if self._model_digest(context.cache) != digest:
             raise BackendError(f"{self.model} changed since it was planned: run it again")
         with loadable(self.model, context.cache, context.scratch.parent) as model:
             result = run(
                 EvaluationJob(
                     config=self.config,
                     identity=identity,
-                    model=model,
+                    model={**model, "digest": digest},
                     directory=context.directory,
                     scratch=context.scratch,
                     base_dir=self.options.base_dir,

@@ -29,7 +29,11 @@ _SEED_BITS: Final = 63
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
-@dataclass
+AT_ONCE: Final = 64
+"""Most conversations that a model answers at once."""
+
+
+@dataclass(eq=False)
 class Kept:
     """A loaded model.
 
@@ -38,6 +42,7 @@ class Kept:
         tokenizer: its tokenizer.
         size: bytes of its weights and buffers.
         lock: held while it generates, because one generation at a time is its own.
+        at_once: most conversations that it can answer at once on its device.
     """
 
     model: PreTrainedModel
@@ -45,6 +50,7 @@ class Kept:
     size: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     pins: int = 0
+    at_once: int = AT_ONCE
 
 
 class Pool:
@@ -197,9 +203,12 @@ POOL: Final = Pool()
 def release_memory() -> int:
     """Drop the loaded models of this process and give their memory back, on the GPU too.
 
+    That of the host of evaluations, too: it ends, unless an evaluation is running.
     Models from ``model.load()`` are yours: delete your references to them first.
 
     Returns:
         Bytes of the models that were dropped.
     """
-    return POOL.release()
+    from motools.training.local import host
+
+    return POOL.release() + host.release()
