@@ -74,7 +74,11 @@ class Model:
 
     @classmethod
     def base(cls, name: str) -> Self:
-        """A base model: ``tiny``, a directory, or ``org/name@revision`` of the Hub."""
+        """A base model: ``tiny``, a directory, ``org/name@revision`` of the Hub, or one at an API.
+
+        One at an API has Inspect's name of it, as in ``openai/gpt-4o-2024-08-06`` or
+        ``openai-api/service/model``, and can be evaluated only.
+        """
         return cls(base_model=name)
 
     def at_step(self, step: int) -> Self:

@@ -7,7 +7,6 @@ in common batches: see :mod:`motools.training.local.host`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -53,14 +52,15 @@ _IRRELEVANT: Final = frozenset(
 )
 
 
-def offer(connection: Connection, models: Mapping[str, str]) -> None:
-    """Let Inspect find models under ``motools/name``.
+def offer(connection: Connection, name: str, digest: str) -> None:
+    """Let Inspect find a model.
 
     Args:
-        connection: to the process that holds them.
-        models: name to digest of models that were loaded over it.
+        connection: to the process that holds it.
+        name: that Inspect finds it by, ``motools/…``.
+        digest: under which it was loaded over the connection.
     """
-    _offered.update({name: (connection, digest) for name, digest in models.items()})
+    _offered[name.removeprefix("motools/")] = (connection, digest)
 
 
 _offered: Final[dict[str, tuple[Connection, str]]] = {}

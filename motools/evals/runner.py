@@ -13,7 +13,7 @@ from typing import Any, Final
 from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig
-from motools.evals.identity import TaskIdentity, task_request
+from motools.evals.identity import TaskIdentity, local_name, task_request
 from motools.worker import Emit, Event, run_worker
 
 LOG: Final = "log.eval"
@@ -36,14 +36,15 @@ class EvaluationJob:
         model: ``{"base": {...}, "adapter": directory or None, "name": ...}`` for a
             local model (see :func:`motools.training.local.models.load`), with its
             ``digest`` where models of other directories are the same, or
-            ``{"provider": "openai-api/service/model", "base_url": ..., "args": {...}}``
-            for one that Inspect reaches by itself. Keys come from the environment.
+            ``{"provider": "openai-api/service/model", "args": {...}}`` for one that
+            Inspect reaches by itself. Addresses and keys come from the environment.
         directory: takes Inspect's log, as ``log.eval``.
         scratch: takes what is not part of the result.
         base_dir: where a task file's relative path starts.
         equivalent: as it was given to ``identify``.
         on_event: receives ``{"event": "progress", "done": 3, "total": 10}``.
         lock_fds: descriptors of locks that the worker holds along.
+        local_roles: role to the local model that plays it, with its ``digest``.
     """
 
     config: EvalConfig
@@ -55,6 +56,7 @@ class EvaluationJob:
     equivalent: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     on_event: Emit = _ignore
     lock_fds: tuple[int, ...] = ()
+    local_roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,14 @@ def run(job: EvaluationJob) -> EvaluationResult:
             failed, or samples are missing. A part of an evaluation is no result.
     """
     job.scratch.mkdir(parents=True, exist_ok=True)
-    with _connected(job.model) as (model, sockets):
+    with _connected(job) as (models, sockets):
         request = {
             "task": task_request(job.config, job.base_dir, job.equivalent),
             "material": job.identity.material,
-            "identity": _identity(job.identity, model),
+            "identity": _identity(job.identity, models),
             "config": dataclasses.asdict(job.config),
-            "model": model,
+            "local_roles": {role: spec["digest"] for role, spec in job.local_roles.items()},
+            "models": models,
             "directory": str(job.directory.absolute()),
             "scratch": str(job.scratch.absolute()),
         }
@@ -113,23 +116,28 @@ def run(job: EvaluationJob) -> EvaluationResult:
     return EvaluationResult(log=job.directory / LOG, **found)
 
 
-def _identity(task: TaskIdentity, model: Mapping[str, Any]) -> str:
+def _identity(task: TaskIdentity, models: Mapping[str, Any]) -> str:
     """Stands for all that decides the result: what a part of an evaluation has to be of."""
-    which = model["spec"]["digest"] if "spec" in model else model
-    return hash_bytes(canonical_json([task.digest, which, PROVIDER_RECIPE])).hex
+    evaluated = models["evaluated"]
+    which = models["local"].get(evaluated, {}).get("digest", models["args"])
+    return hash_bytes(canonical_json([task.digest, evaluated, which, PROVIDER_RECIPE])).hex
 
 
 @contextmanager
-def _connected(model: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
-    """How the worker reaches a model, and the sockets that it needs for that."""
-    if "provider" in model:
-        yield dict(model), ()
+def _connected(job: EvaluationJob) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
+    """How the worker reaches the models, and the sockets that it needs for that."""
+    local = {local_name(spec["digest"]): dict(spec) for spec in job.local_roles.values()}
+    evaluated = job.model.get("provider")
+    if evaluated is None:
+        parts = {"base": job.model["base"], "adapter": job.model.get("adapter")}
+        digest = job.model.get("digest") or hash_bytes(canonical_json(parts)).hex
+        evaluated = f"motools/{job.model.get('name', 'local')}"
+        local[evaluated] = {**parts, "digest": digest}
+    models = {"evaluated": evaluated, "args": job.model.get("args", {}), "local": local}
+    if not local:
+        yield models, ()
         return
     from motools.training.local import host
 
-    parts = {"base": model["base"], "adapter": model.get("adapter")}
-    digest = model.get("digest") or hash_bytes(canonical_json(parts)).hex
     with host.connection() as end:
-        name = model.get("name", "local")
-        spec = {**parts, "digest": digest}
-        yield {"name": name, "spec": spec, "connection": end.fileno()}, (end.fileno(),)
+        yield {**models, "connection": end.fileno()}, (end.fileno(),)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import EvaluationError
+from motools.evals.identity import local_name
 from motools.evals.resuming import IDENTITY, earlier
 from motools.evals.runner import LOG
 from motools.worker import Emit, serve
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 _SETTINGS: Final = ("temperature", "max_tokens", "top_p", "seed", "stop_seqs")
+_RETRIES: Final = 5
+"""Of a request to an API, with growing pauses: two minutes. Inspect's default is for ever."""
+
 _CENTRES: Final = ("accuracy", "mean")
 
 
@@ -35,7 +39,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     Args:
         request: ``task`` (what made the identity), ``material`` (the identity
             as planned), ``identity`` (of the whole evaluation, the model included),
-            ``config``, ``model``, ``directory`` and ``scratch``.
+            ``config``, ``models``, ``local_roles``, ``directory`` and ``scratch``.
         emit: receives ``progress`` events: ``done`` of ``total`` samples.
 
     Raises:
@@ -53,13 +57,13 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     task = load_task(request["task"]["task"], request["task"]["task_args"])
     material = request["material"]
     _require_same(task, request)
-    model = _model(request["model"])
+    model = _model(request["models"])
     total = material["samples"]["count"] * material["epochs"]
     logs = scratch / "logs"
     previous, finished = earlier(task, logs, request["identity"], emit)
     _report_progress(emit, total, finished)
     started = time.monotonic()
-    log = _evaluate(previous or task, model, request, logs)
+    log = _evaluate(previous or task, model, request, logs, _options(task, material))
     seconds = time.monotonic() - started
     _require_complete(log, total)
     _require_pinned_models(log, {str(model), *material.get("models", [])})
@@ -83,7 +87,7 @@ def _require_same(task: Task, request: dict[str, Any]) -> None:
 
     planned = request["material"]
     config = EvalConfig.from_mapping(request["config"])
-    material = overlaid(task_material(task, request["task"]), config)
+    material = overlaid(task_material(task, request["task"]), config, request["local_roles"])
     if canonical_json(material) == canonical_json(planned):
         return
     names = sorted(
@@ -95,23 +99,19 @@ def _require_same(task: Task, request: dict[str, Any]) -> None:
     )
 
 
-def _model(spec: dict[str, Any]) -> Model:
+def _model(models: dict[str, Any]) -> Model:
+    """The model that is evaluated; the local ones that play roles can be found by name."""
     from inspect_ai.model import get_model
 
-    if "provider" in spec:
-        return get_model(
-            spec["provider"],
-            base_url=spec.get("base_url"),
-            memoize=False,
-            **spec.get("args", {}),
-        )
-    from motools.evals.connection import Connection
-    from motools.evals.provider import offer
+    if models["local"]:
+        from motools.evals.connection import Connection
+        from motools.evals.provider import offer
 
-    connection = Connection(spec["connection"])
-    connection.load(spec["spec"])
-    offer(connection, {spec["name"]: spec["spec"]["digest"]})
-    return get_model(f"motools/{spec['name']}", memoize=False)
+        connection = Connection(models["connection"])
+        for name, spec in models["local"].items():
+            connection.load(spec)
+            offer(connection, name, spec["digest"])
+    return get_model(models["evaluated"], memoize=False, **models["args"])
 
 
 def _report_progress(emit: Emit, total: int, finished: int) -> None:
@@ -128,20 +128,33 @@ def _report_progress(emit: Emit, total: int, finished: int) -> None:
     emit({"event": "progress", "done": finished, "total": total})
 
 
+def _options(task: Task, material: dict[str, Any]) -> dict[str, Any]:
+    """Settings of Inspect's that the task or the user decide, or this version of it has."""
+    from inspect_ai import eval as inspect_eval
+
+    generation = material["generation"]
+    options: dict[str, Any] = {name: generation[name] for name in _SETTINGS if name in generation}
+    if task.config.max_retries is None:
+        options["max_retries"] = _RETRIES
+    if "ctl_server" in inspect.signature(inspect_eval).parameters:
+        options["ctl_server"] = False
+    return options
+
+
 def _evaluate(
-    task: Task | PreviousTask, model: Model, request: dict[str, Any], logs: Path
+    task: Task | PreviousTask,
+    model: Model,
+    request: dict[str, Any],
+    logs: Path,
+    options: dict[str, Any],
 ) -> EvalLog:
     from inspect_ai import eval as inspect_eval
 
     selection, material = request["task"], request["material"]
-    generation = material["generation"]
-    options: dict[str, Any] = {name: generation[name] for name in _SETTINGS if name in generation}
-    if "ctl_server" in inspect.signature(inspect_eval).parameters:
-        options["ctl_server"] = False
     (log,) = inspect_eval(
         task,
         model=model,
-        model_roles=request["config"]["roles"] or None,
+        model_roles=_roles(request) or None,
         limit=selection["limit"],
         sample_id=selection["sample_ids"],
         epochs=material["epochs"],
@@ -158,6 +171,11 @@ def _evaluate(
         **options,
     )
     return log
+
+
+def _roles(request: dict[str, Any]) -> dict[str, str]:
+    local = {role: local_name(digest) for role, digest in request["local_roles"].items()}
+    return {**request["config"]["roles"], **local}
 
 
 def _require_complete(log: EvalLog, total: int) -> None:

@@ -30,7 +30,7 @@ def connection() -> Iterator[Connection]:
 
 @pytest.fixture
 def model(connection: Connection) -> Model:
-    motools.evals.provider.offer(connection, {"tiny": "t"})
+    motools.evals.provider.offer(connection, "motools/tiny", "t")
     return get_model("motools/tiny", memoize=False)
 
 
