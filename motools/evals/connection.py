@@ -8,7 +8,7 @@ import itertools
 import json
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -33,16 +33,19 @@ class Connection:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def load(self, spec: Mapping[str, Any]) -> None:
-        """Have a model loaded, if it is not, and kept while this connection lasts.
+    def load(self, spec: Mapping[str, Any]) -> Callable[[], object]:
+        """Begin to have a model loaded, if it is not, and kept while this connection lasts.
 
         Args:
             spec: as :func:`motools.training.local.models.load` takes it, with its ``digest``.
 
+        Returns:
+            Waits until it is loaded; raises EvaluationError if it cannot be.
+
         Raises:
-            EvaluationError: it cannot be loaded, or the host has ended.
+            EvaluationError: the host has ended.
         """
-        self._ask({"load": spec})
+        return self._ask({"load": spec})
 
     def answer(
         self,
@@ -72,7 +75,7 @@ class Connection:
             "sampling": sampling and dataclasses.asdict(sampling),
             "stop": list(stop),
         }
-        return Completion(**self._ask(question)["answer"])
+        return Completion(**self._ask(question)()["answer"])
 
     def close(self) -> None:
         """End the connection: the models that were loaded over it are no longer needed."""
@@ -81,7 +84,8 @@ class Connection:
         self._reader.join()
         self._socket.close()
 
-    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, question: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+        """Ask, and return what waits for the answer."""
         future: Future[dict[str, Any]] = Future()
         with self._lock:
             number = next(self._numbers)
@@ -92,10 +96,14 @@ class Connection:
                 self._socket.sendall(json.dumps({"id": number, **question}).encode() + b"\n")
             except ConnectionError:
                 raise _gone() from None
-        answer = future.result()
-        if "error" in answer:
-            raise EvaluationError(answer["error"])
-        return answer
+
+        def wait() -> dict[str, Any]:
+            answer = future.result()
+            if "error" in answer:
+                raise EvaluationError(answer["error"])
+            return answer
+
+        return wait
 
     def _read(self) -> None:
         try:

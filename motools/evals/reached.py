@@ -66,9 +66,9 @@ def identity(name: str, version: str | None) -> str:
     """
     if version is None and not is_pinned(name):
         raise EvaluationError(
-            f"{name!r} is a name that can come to mean another model; name a dated snapshot (as in "
-            "'openai/gpt-4o-2024-08-06'), or state which it is with EvalConfig(version=...); a model "
-            f"of the Hugging Face Hub is told by its revision, as in {name + '@main'!r}"
+            f"{name!r} is a name that can come to mean another model; name a dated snapshot (as "
+            "in 'openai/gpt-4o-2024-08-06'), or state which it is with EvalConfig(version=...); "
+            f"a model of the Hugging Face Hub is told by its revision, as in {name + '@main'!r}"
         )
     service = name.split("/")[1]
     if service in _CLOUDS:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import EvaluationError
+from motools.evals.connection import Connection
 from motools.evals.identity import local_name
 from motools.evals.resuming import IDENTITY, earlier
 from motools.evals.runner import LOG
@@ -51,13 +52,18 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     os.environ["INSPECT_CACHE_DIR"] = str(scratch / "cache")
     sys.dont_write_bytecode = True
 
+    models = request["models"]
+    local = _Local(models)
     from motools.evals.loading import load_task, prepare
 
     prepare()
+    from inspect_ai.model import get_model
+
     task = load_task(request["task"]["task"], request["task"]["task_args"])
     material = request["material"]
     _require_same(task, request)
-    model = _model(request["models"])
+    local.offer()
+    model = get_model(models["evaluated"], memoize=False, **models["args"])
     total = material["samples"]["count"] * material["epochs"]
     logs = scratch / "logs"
     previous, finished = earlier(task, logs, request["identity"], emit)
@@ -99,19 +105,24 @@ def _require_same(task: Task, request: dict[str, Any]) -> None:
     )
 
 
-def _model(models: dict[str, Any]) -> Model:
-    """The model that is evaluated; the local ones that play roles can be found by name."""
-    from inspect_ai.model import get_model
+class _Local:
+    """The models of this machine. They are loaded while this process imports Inspect."""
 
-    if models["local"]:
-        from motools.evals.connection import Connection
-        from motools.evals.provider import offer
+    def __init__(self, models: dict[str, Any]) -> None:
+        self._specs = models["local"]
+        if self._specs:
+            self._connection = Connection(models["connection"])
+            self._loading = [self._connection.load(spec) for spec in self._specs.values()]
 
-        connection = Connection(models["connection"])
-        for name, spec in models["local"].items():
-            connection.load(spec)
-            offer(connection, name, spec["digest"])
-    return get_model(models["evaluated"], memoize=False, **models["args"])
+    def offer(self) -> None:
+        """Let Inspect find them by their names."""
+        if self._specs:
+            from motools.evals.provider import offer
+
+            for loaded in self._loading:
+                loaded()
+            for name, spec in self._specs.items():
+                offer(self._connection, name, spec["digest"])
 
 
 def _report_progress(emit: Emit, total: int, finished: int) -> None:

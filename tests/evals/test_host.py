@@ -88,7 +88,7 @@ def test_ten_evaluations_of_one_model_load_it_once(project: Project, tmp_path: P
 
 def test_memory_comes_back_when_nobody_needs_the_model() -> None:
     with connected() as connection:
-        connection.load(SPEC)
+        connection.load(SPEC)()
         log = host._hosts[0].log
         assert release_memory() == 0
         assert answer(connection).output_tokens == 3
@@ -108,10 +108,11 @@ def test_an_idle_host_ends_and_the_next_evaluation_starts_another(
         assert is_there(first)
     assert gone(first)
     with connected() as connection:
-        connection.load(SPEC)
+        connection.load(SPEC)()
         assert pid() != first
 
 
+@pytest.mark.slow
 def test_a_host_that_is_killed_fails_those_connected_and_the_next_has_another(
     project: Project,
 ) -> None:
@@ -122,15 +123,15 @@ def test_a_host_that_is_killed_fails_those_connected_and_the_next_has_another(
     with pytest.raises(EvaluationError, match="the process that holds the models ended"):
         project.run(model=MODEL, max_tokens=60, on_event=kill, epochs=40)
     with connected() as connection:
-        connection.load(SPEC)
+        connection.load(SPEC)()
         assert answer(connection).text
 
 
 def test_what_a_model_cannot_do_is_an_error_of_the_asker_alone() -> None:
     with connected() as one, connected() as other:
-        other.load(SPEC)
+        other.load(SPEC)()
         with pytest.raises(EvaluationError, match="tiny of recipe 99"):
-            one.load({"base": {"kind": "tiny", "recipe": 99}, "digest": "99"})
+            one.load({"base": {"kind": "tiny", "recipe": 99}, "digest": "99"})()
         with pytest.raises(EvaluationError, match="KeyError"):
             one.answer("never loaded", HI, max_tokens=1, sampling=None, stop=())
         assert answer(other).text

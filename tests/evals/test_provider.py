@@ -22,7 +22,7 @@ SPEC = {"base": {"kind": "tiny", "recipe": tiny.RECIPE}, "adapter": None, "diges
 def connection() -> Iterator[Connection]:
     with host.connection() as end:
         connection = Connection(os.dup(end.fileno()))
-        connection.load(SPEC)
+        connection.load(SPEC)()
         yield connection
         connection.close()
     host.release()
