@@ -74,7 +74,11 @@ class Model:
 
     @classmethod
     def base(cls, name: str) -> Self:
-        """A base model: ``tiny``, a directory, or ``org/name@revision`` of the Hub."""
+        """A base model: ``tiny``, a directory, ``org/name@revision`` of the Hub, or one at an API.
+
+        One at an API has Inspect's name of it, as in ``openai/gpt-4o-2024-08-06`` or
+        ``openai-api/service/model``, and can be evaluated only.
+        """
         return cls(base_model=name)
 
     def at_step(self, step: int) -> Self:
@@ -111,13 +115,14 @@ class Model:
 
         return path_of(self)
 
-    def load(self, dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def load(self, dtype: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The model and its tokenizer, adapter and base put together; yours alone.
 
         Every file is hashed first. The model is on the accelerator, if there is one.
 
         Args:
-            dtype: number format of the base weights: ``float32`` or ``bfloat16``.
+            dtype: number format of the base weights: ``float32``, ``bfloat16``, or ``auto``
+                for the one that they are kept in.
 
         Raises:
             BackendError: the model lives at a provider, or its base has other files now.
@@ -147,7 +152,7 @@ class Model:
             max_tokens: most tokens in the answer.
             temperature: 0 takes the likeliest token each time (greedy).
             top_p: share of probability to sample from.
-            seed: for sampling.
+            seed: for sampling; None for another one each time.
             stop: texts that end the answer, and are not part of it.
         """
         from motools.steps.models import generate
@@ -163,12 +168,13 @@ class Model:
         with loaded(self):
             yield
 
-    def merge(self, directory: str | os.PathLike[str], dtype: str = "float32") -> Model:
+    def merge(self, directory: str | os.PathLike[str], dtype: str = "auto") -> Model:
         """Write the model without an adapter, and return it as a base model.
 
         Args:
             directory: a new or empty one; takes Hugging Face's layout.
-            dtype: number format of the weights: ``float32`` or ``bfloat16``.
+            dtype: number format of the weights: ``float32``, ``bfloat16``, or ``auto`` for
+                the base model's own.
 
         Raises:
             BackendError: there is something in the directory already.

@@ -41,6 +41,7 @@ def run_worker(
     log: Path,
     on_event: Emit,
     lock_fds: tuple[int, ...] = (),
+    sockets: tuple[int, ...] = (),
     env: Mapping[str, str] | None = None,
     directory: Path | None = None,
     error: type[WorkerError] = WorkerError,
@@ -53,6 +54,7 @@ def run_worker(
         log: file that takes the worker's standard output and error.
         on_event: called in this thread with every event the worker emits.
         lock_fds: descriptors of locks that the worker holds along.
+        sockets: descriptors of sockets that the worker inherits, under their numbers.
         env: environment variables to set besides the inherited ones.
         directory: the worker's working directory; the holder's by default.
         error: what to raise when the worker fails.
@@ -68,7 +70,7 @@ def run_worker(
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(writer, *lock_fds),
+            pass_fds=(writer, *lock_fds, *sockets),
             cwd=directory,
             env={**os.environ, **(env or {}), _EVENTS_FD: str(writer)},
             start_new_session=True,

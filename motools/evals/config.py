@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from motools.configs import Config, option
 from motools.digest import Value
 from motools.errors import ConfigError
 
-PROVIDER_RECIPE: Final = 1
+PROVIDER_RECIPE: Final = 2
 """Changes when the local model provider would answer the same request otherwise."""
 
 
@@ -36,8 +37,9 @@ class EvalConfig(Config):
         seed: for sampling.
         stop: texts that end an answer.
         roles: models for the task's roles (a judge, mostly), by Inspect's names, as in
-            ``{"grader": "openai/gpt-4o-2024-08-06"}``; each a dated snapshot,
-            or vouched for by ``version``.
+            ``{"grader": "openai/gpt-4o-2024-08-06"}``; each a dated snapshot, or
+            vouched for by ``version``, or a base model of this machine: ``tiny``, a
+            directory, or ``org/name@revision`` of the Hub.
         fail_on_error: whether an error in a sample ends the evaluation: True for
             the first one, a number for that share or count, False for never. An
             evaluation with a failed sample is never kept, whatever is said here.
@@ -68,7 +70,7 @@ class EvalConfig(Config):
         if self.sample_ids is not None and not self.sample_ids:
             raise ConfigError("EvalConfig.sample_ids: is empty, so there is nothing to run")
         for role, model in self.roles.items():
-            if self.version is None and not is_pinned(model):
+            if self.version is None and not is_pinned(model) and not is_local(model):
                 raise ConfigError(
                     f"EvalConfig.roles.{role}: {model!r} is a name that can come to mean another "
                     "model; name a dated snapshot, or state which it is with version="
@@ -100,6 +102,11 @@ class EvalConfig(Config):
 def is_pinned(model: str) -> bool:
     """Whether a model's name, as Inspect takes it, means one model for ever."""
     return model.startswith("mockllm/") or _DATED.search(model) is not None
+
+
+def is_local(model: str) -> bool:
+    """Whether a model's name means a base model that runs on this machine."""
+    return model == "tiny" or "@" in model or Path(model).expanduser().is_dir()
 
 
 _DATED: Final = re.compile(r"\d{4}-?\d{2}-?\d{2}\b")

@@ -17,8 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from motools.digest import Value, canonical_json, hash_bytes
+from motools.digest import SHORT, Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
+from motools.evals import reached
 from motools.evals.config import EvalConfig
 from motools.evals.dependencies import unchanged
 from motools.memo import Memo
@@ -30,6 +31,8 @@ _NAMESPACE: Final = "evaluation/1"
 
 _WORKER: Final = "motools.evals.identify"
 
+
+NO_ROLES: Final[Mapping[str, str]] = {}
 
 Equivalent: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 """Library -> classes of versions that count as one."""
@@ -73,6 +76,7 @@ def identify(
     base_dir: str | os.PathLike[str] = ".",
     *,
     equivalent: Equivalent | None = None,
+    local_roles: Mapping[str, str] = NO_ROLES,
 ) -> TaskIdentity:
     """Say what an evaluation is.
 
@@ -82,6 +86,7 @@ def identify(
         base_dir: where a task file's relative path starts.
         equivalent: library -> classes of its versions that count as one, the one
             that stands for the class first.
+        local_roles: role -> digest of the model of this machine that plays it.
 
     Raises:
         EvaluationError: the task does not exist, cannot be made or cannot be
@@ -98,7 +103,7 @@ def identify(
         known = _load(request)
         if not known["dependencies"]["opaque"]:
             memo.record(_NAMESPACE, subject, signature, known)
-    return TaskIdentity(overlaid(known["material"], config))
+    return TaskIdentity(overlaid(known["material"], config, local_roles))
 
 
 def task_request(
@@ -125,18 +130,30 @@ def task_request(
     }
 
 
-def overlaid(material: Mapping[str, Any], config: EvalConfig) -> dict[str, Value]:
+def overlaid(
+    material: Mapping[str, Any], config: EvalConfig, local_roles: Mapping[str, str] = NO_ROLES
+) -> dict[str, Value]:
     """A task's material with the user's settings laid over the task's own."""
     given: dict[str, Any] = {"epochs": config.epochs, "fail_on_error": config.fail_on_error}
+    models = set(material.get("models", ()))
     if config.roles:
-        chosen = {role: {"model": name} for role, name in config.roles.items()}
+        chosen: dict[str, Any] = {role: {"model": name} for role, name in config.roles.items()}
+        for role, digest in local_roles.items():
+            chosen[role] = {"model": local_name(digest), "digest": digest}
         given["roles"] = {**(material.get("roles") or {}), **chosen}
-        given["models"] = sorted({*material.get("models", ()), *config.roles.values()})
+        models |= {one["model"] for one in chosen.values()}
+        given["models"] = sorted(models)
+    given["services"] = reached.addresses(models) or None
     return {
         **material,
         **{name: value for name, value in given.items() if value is not None},
         "generation": config.generation(material.get("generation", {})),
     }
+
+
+def local_name(digest: str) -> str:
+    """What Inspect calls a model of this machine that plays a role."""
+    return f"motools/{digest[:SHORT]}"
 
 
 def _load(request: Mapping[str, Value]) -> dict[str, Any]:

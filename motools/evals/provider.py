@@ -1,17 +1,14 @@
-"""The model provider that Inspect uses for models that motools trained.
+"""The model provider that Inspect uses for local models.
 
-Inspect asks for one answer at a time; a model answers many at once for little
-more. Requests that are waiting when the model is free, with equal settings,
-are answered as one batch.
+The models are in another process, which answers the requests of all evaluations
+in common batches: see :mod:`motools.training.local.host`.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from inspect_ai.model import (
@@ -24,23 +21,21 @@ from inspect_ai.model import (
     ModelUsage,
     modelapi,
 )
+from inspect_ai.solver._task_state import sample_state
 
 from motools.digest import canonical_json, hash_bytes
 from motools.errors import EvaluationError
+from motools.evals.connection import Connection
+from motools.training.local.pool import AT_ONCE
+from motools.training.local.sampling import Sampling
 
 if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
 
     from motools.training.local.models import Completion
 
-BATCH: Final = 64
-"""Most conversations in one batch."""
-
-MAX_TOKENS: Final = 256
-"""Most tokens in an answer where nothing is said. Part of the recipe."""
-
-GATHER_SECONDS: Final = 0.01
-"""How long a request waits for others to join it."""
+MAX_TOKENS: Final = 2048
+"""Most tokens in an answer where nothing is said, as with ``hf/``. Part of the recipe."""
 
 _HONOURED: Final = frozenset({"temperature", "max_tokens", "top_p", "seed", "stop_seqs"})
 _IRRELEVANT: Final = frozenset(
@@ -57,32 +52,32 @@ _IRRELEVANT: Final = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Settings:
-    max_tokens: int
-    temperature: float
-    top_p: float | None
-    seed: int
-    stop: tuple[str, ...]
+def offer(connection: Connection, name: str, digest: str) -> None:
+    """Let Inspect find a model.
+
+    Args:
+        connection: to the process that holds it.
+        name: that Inspect finds it by, ``motools/…``.
+        digest: under which it was loaded over the connection.
+    """
+    _offered[name.removeprefix("motools/")] = (connection, digest)
 
 
-class _Request:
-    def __init__(self, conversation: list[dict[str, str]], settings: _Settings) -> None:
-        self.conversation = conversation
-        self.settings = settings
-        self.answer: Completion | None = None
+_offered: Final[dict[str, tuple[Connection, str]]] = {}
 
 
 @modelapi(name="motools")
 class LocalModel(ModelAPI):
-    """A base model with or without an adapter, in this process.
+    """A model that was offered: a base model with or without an adapter.
 
     Args:
-        model_name: what logs call it.
+        model_name: under which it was offered.
         base_url: not used.
         api_key: not used.
         config: Inspect's own.
-        spec: what :func:`motools.training.local.models.load` takes.
+
+    Raises:
+        EvaluationError: no model of this name was offered.
     """
 
     def __init__(
@@ -91,17 +86,15 @@ class LocalModel(ModelAPI):
         base_url: str | None = None,
         api_key: str | None = None,
         config: GenerateConfig = GenerateConfig(),  # noqa: B008  (Inspect's signature)
-        *,
-        spec: dict[str, Any],
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
-        from motools.training.local import models
-
-        models.make_deterministic()
-        self._model, self._tokenizer = models.load(spec)
-        self._waiting: list[_Request] = []
-        self._asked: Counter[str] = Counter()
-        self._free = anyio.Lock()
+        if model_name not in _offered:
+            raise EvaluationError(
+                f"motools/{model_name} is there only in evaluations that motools runs"
+            )
+        self._connection, self._digest = _offered[model_name]
+        self._asked: Counter[bytes] = Counter()
+        self._threads = anyio.CapacityLimiter(self.max_connections())
 
     async def generate(
         self,
@@ -119,14 +112,18 @@ class LocalModel(ModelAPI):
         if tools:
             raise EvaluationError("local models cannot call tools; the task gives them some")
         conversation = [_plain(message) for message in input]
-        request = _Request(conversation, self._settings(conversation, config))
-        self._waiting.append(request)
-        await anyio.sleep(GATHER_SECONDS)
-        async with self._free:
-            if request.answer is None:
-                await self._answer(self._batch_with(request))
-        assert request.answer is not None
-        return _output(self.model_name, request.answer)
+        answer = partial(
+            self._connection.answer,
+            self._digest,
+            conversation,
+            max_tokens=config.max_tokens or MAX_TOKENS,
+            sampling=self._sampling(conversation, config),
+            stop=config.stop_seqs or (),
+        )
+        return _output(
+            self.model_name,
+            await anyio.to_thread.run_sync(answer, abandon_on_cancel=True, limiter=self._threads),
+        )
 
     def max_tokens(self) -> int | None:
         """Most tokens in an answer where nothing is said."""
@@ -134,61 +131,33 @@ class LocalModel(ModelAPI):
 
     def max_connections(self) -> int:
         """How many requests Inspect sends at once: a batch and the next one."""
-        return 2 * BATCH
+        return 2 * AT_ONCE
 
-    def _settings(self, conversation: list[dict[str, str]], config: GenerateConfig) -> _Settings:
+    def collapse_user_messages(self) -> bool:
+        """Whether what the user says in a row is one message, as with ``hf/``."""
+        return True
+
+    def _sampling(
+        self, conversation: list[dict[str, str]], config: GenerateConfig
+    ) -> Sampling | None:
         given = config.model_dump(exclude_none=True)
         if unknown := sorted(given.keys() - _HONOURED - _IRRELEVANT):
             raise EvaluationError(f"local models cannot honour the setting {unknown[0]}")
-        temperature = config.temperature or 0.0
-        return _Settings(
-            max_tokens=config.max_tokens or MAX_TOKENS,
-            temperature=temperature,
-            top_p=config.top_p if temperature else None,
-            seed=self._seed(conversation, config.seed or 0) if temperature else 0,
-            stop=tuple(config.stop_seqs or ()),
-        )
+        if not config.temperature:
+            return None
+        seed = self._seed(conversation, config.seed or 0)
+        return Sampling(config.temperature, seed, config.top_p)
 
     def _seed(self, conversation: list[dict[str, str]], seed: int) -> int:
-        """A seed of its own for each request, whatever else is in flight.
+        """A seed of its own for each request, whatever else is or was asked.
 
-        Equal conversations (epochs, mostly) are told apart by how many came before.
+        Equal conversations of one sample in one epoch are told apart by how many came before.
         """
-        name = canonical_json([conversation, seed]).decode()
+        state = sample_state()
+        sample = None if state is None else [state.sample_id, state.epoch]
+        name = canonical_json([conversation, seed, sample])
         self._asked[name] += 1
-        return int(hash_bytes(json.dumps([name, self._asked[name]]).encode()).hex[:15], 16)
-
-    def _batch_with(self, first: _Request) -> list[_Request]:
-        alike = [one for one in self._waiting if one.settings == first.settings]
-        batch = [first, *(one for one in alike if one is not first)][:BATCH]
-        self._waiting = [one for one in self._waiting if one not in batch]
-        return batch
-
-    async def _answer(self, batch: Sequence[_Request]) -> None:
-        from motools.training.local import models
-
-        settings = batch[0].settings
-
-        def work() -> list[Completion]:
-            return models.generate(
-                self._model,
-                self._tokenizer,
-                [one.conversation for one in batch],
-                max_tokens=settings.max_tokens,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                seed=settings.seed,
-                stop=settings.stop,
-            )
-
-        try:
-            answers = await anyio.to_thread.run_sync(work)
-        except BaseException:
-            # Each of the others tries again, and meets the error itself.
-            self._waiting.extend(batch[1:])
-            raise
-        for one, answer in zip(batch, answers, strict=True):
-            one.answer = answer
+        return int(hash_bytes(canonical_json([name.decode(), self._asked[name]])).hex[:15], 16)
 
 
 def _plain(message: ChatMessage) -> dict[str, str]:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from motools.digest import Value
+from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
-from motools.evals.config import EvalConfig
-from motools.evals.identity import TaskIdentity, task_request
+from motools.evals.config import PROVIDER_RECIPE, EvalConfig
+from motools.evals.identity import TaskIdentity, local_name, task_request
 from motools.worker import Emit, Event, run_worker
 
 LOG: Final = "log.eval"
 """The name of Inspect's log in the job's directory."""
 
 _WORKER: Final = "motools.evals.worker"
+_CALLED: Final = ("name", "digest")
+"""What of a local model's description is not what it is loaded from."""
 
 
 def _ignore(event: Event) -> None:
@@ -33,15 +36,17 @@ class EvaluationJob:
         config: as it was given to :func:`motools.evals.identity.identify`.
         identity: what that returned; the worker requires the same.
         model: ``{"base": {...}, "adapter": directory or None, "name": ...}`` for a
-            local model (see :func:`motools.training.local.models.load`), or
-            ``{"provider": "openai-api/service/model", "base_url": ..., "args": {...}}``
-            for one that Inspect reaches by itself. Keys come from the environment.
+            local model, or more (see :func:`motools.training.local.models.load`), with
+            its ``digest`` where models of other directories are the same, or
+            ``{"provider": "openai-api/service/model", "args": {...}}`` for one that
+            Inspect reaches by itself. Addresses and keys come from the environment.
         directory: takes Inspect's log, as ``log.eval``.
         scratch: takes what is not part of the result.
         base_dir: where a task file's relative path starts.
         equivalent: as it was given to ``identify``.
         on_event: receives ``{"event": "progress", "done": 3, "total": 10}``.
         lock_fds: descriptors of locks that the worker holds along.
+        local_roles: role to the local model that plays it, with its ``digest``.
     """
 
     config: EvalConfig
@@ -53,6 +58,7 @@ class EvaluationJob:
     equivalent: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     on_event: Emit = _ignore
     lock_fds: tuple[int, ...] = ()
+    local_roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,37 +88,58 @@ class EvaluationResult:
 
 
 def run(job: EvaluationJob) -> EvaluationResult:
-    """Run an evaluation to its end.
+    """Run an evaluation to its end, from where an attempt in the same scratch came to.
 
     Raises:
         EvaluationError: the task changed since it was identified, a sample
             failed, or samples are missing. A part of an evaluation is no result.
     """
     job.scratch.mkdir(parents=True, exist_ok=True)
-    request = {
-        "task": task_request(job.config, job.base_dir, job.equivalent),
-        "material": job.identity.material,
-        "config": dataclasses.asdict(job.config),
-        "model": job.model,
-        "directory": str(job.directory.absolute()),
-        "scratch": str(job.scratch.absolute()),
-    }
-    found = run_worker(
-        _WORKER,
-        request,
-        log=job.scratch / "worker.log",
-        on_event=job.on_event,
-        lock_fds=job.lock_fds,
-        env=_environment(job.model),
-        error=EvaluationError,
-    )
+    with _connected(job) as (models, sockets):
+        request = {
+            "task": task_request(job.config, job.base_dir, job.equivalent),
+            "material": job.identity.material,
+            "identity": _identity(job.identity, models),
+            "config": dataclasses.asdict(job.config),
+            "local_roles": {role: spec["digest"] for role, spec in job.local_roles.items()},
+            "models": models,
+            "directory": str(job.directory.absolute()),
+            "scratch": str(job.scratch.absolute()),
+        }
+        found = run_worker(
+            _WORKER,
+            request,
+            log=job.scratch / "worker.log",
+            on_event=job.on_event,
+            lock_fds=job.lock_fds,
+            sockets=sockets,
+            error=EvaluationError,
+        )
     return EvaluationResult(log=job.directory / LOG, **found)
 
 
-def _environment(model: Mapping[str, Any]) -> dict[str, str]:
-    if "provider" in model:
-        return {}
-    from motools.training.local.models import OFFLINE
+def _identity(task: TaskIdentity, models: Mapping[str, Any]) -> str:
+    """Stands for all that decides the result: what a part of an evaluation has to be of."""
+    evaluated = models["evaluated"]
+    which = models["local"].get(evaluated, {}).get("digest", models["args"])
+    return hash_bytes(canonical_json([task.digest, evaluated, which, PROVIDER_RECIPE])).hex
 
-    # The task may read a dataset from the Hub; the model may not.
-    return {name: value for name, value in OFFLINE.items() if name != "HF_HUB_OFFLINE"}
+
+@contextmanager
+def _connected(job: EvaluationJob) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
+    """How the worker reaches the models, and the sockets that it needs for that."""
+    local = {local_name(spec["digest"]): dict(spec) for spec in job.local_roles.values()}
+    evaluated = job.model.get("provider")
+    if evaluated is None:
+        parts = {name: part for name, part in job.model.items() if name not in _CALLED}
+        digest = job.model.get("digest") or hash_bytes(canonical_json(parts)).hex
+        evaluated = f"motools/{job.model.get('name', 'local')}"
+        local[evaluated] = {**parts, "digest": digest}
+    models = {"evaluated": evaluated, "args": job.model.get("args", {}), "local": local}
+    if not local:
+        yield models, ()
+        return
+    from motools.training.local import host
+
+    with host.connection() as end:
+        yield {**models, "connection": end.fileno()}, (end.fileno(),)

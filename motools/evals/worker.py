@@ -15,15 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import EvaluationError
+from motools.evals.connection import Connection
+from motools.evals.identity import local_name
+from motools.evals.resuming import IDENTITY, earlier
 from motools.evals.runner import LOG
 from motools.worker import Emit, serve
 
 if TYPE_CHECKING:
     from inspect_ai import Task
+    from inspect_ai._eval.task import PreviousTask
     from inspect_ai.log import EvalLog
     from inspect_ai.model import Model
 
 _SETTINGS: Final = ("temperature", "max_tokens", "top_p", "seed", "stop_seqs")
+_RETRIES: Final = 5
+"""Of a request to an API, with growing pauses: two minutes. Inspect's default is for ever."""
+
 _CENTRES: Final = ("accuracy", "mean")
 
 
@@ -32,7 +39,8 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     Args:
         request: ``task`` (what made the identity), ``material`` (the identity
-            as planned), ``config``, ``model``, ``directory`` and ``scratch``.
+            as planned), ``identity`` (of the whole evaluation, the model included),
+            ``config``, ``models``, ``local_roles``, ``directory`` and ``scratch``.
         emit: receives ``progress`` events: ``done`` of ``total`` samples.
 
     Raises:
@@ -44,21 +52,29 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     os.environ["INSPECT_CACHE_DIR"] = str(scratch / "cache")
     sys.dont_write_bytecode = True
 
+    models = request["models"]
+    local = _Local(models)
     from motools.evals.loading import load_task, prepare
 
     prepare()
+    from inspect_ai.model import get_model
+
     task = load_task(request["task"]["task"], request["task"]["task_args"])
     material = request["material"]
     _require_same(task, request)
-    model = _model(request["model"])
+    local.offer()
+    model = get_model(models["evaluated"], memoize=False, **models["args"])
     total = material["samples"]["count"] * material["epochs"]
-    _report_progress(emit, total)
+    logs = scratch / "logs"
+    previous, finished = earlier(task, logs, request["identity"], emit)
+    _report_progress(emit, total, finished)
     started = time.monotonic()
-    log = _evaluate(task, model, request, scratch / "logs")
+    log = _evaluate(previous or task, model, request, logs, _options(task, material))
     seconds = time.monotonic() - started
     _require_complete(log, total)
     _require_pinned_models(log, {str(model), *material.get("models", [])})
     shutil.move(_location(log), Path(request["directory"]) / LOG)
+    shutil.rmtree(logs)
     scores, stderr = _scores(log)
     return {
         "scores": scores,
@@ -77,7 +93,7 @@ def _require_same(task: Task, request: dict[str, Any]) -> None:
 
     planned = request["material"]
     config = EvalConfig.from_mapping(request["config"])
-    material = overlaid(task_material(task, request["task"]), config)
+    material = overlaid(task_material(task, request["task"]), config, request["local_roles"])
     if canonical_json(material) == canonical_json(planned):
         return
     names = sorted(
@@ -89,49 +105,67 @@ def _require_same(task: Task, request: dict[str, Any]) -> None:
     )
 
 
-def _model(spec: dict[str, Any]) -> Model:
-    from inspect_ai.model import get_model
+class _Local:
+    """The models of this machine. They are loaded while this process imports Inspect."""
 
-    if "provider" in spec:
-        return get_model(
-            spec["provider"],
-            base_url=spec.get("base_url"),
-            memoize=False,
-            **spec.get("args", {}),
-        )
-    import motools.evals.provider  # noqa: F401  (registers itself)
+    def __init__(self, models: dict[str, Any]) -> None:
+        self._specs = models["local"]
+        if self._specs:
+            self._connection = Connection(models["connection"])
+            self._loading = [self._connection.load(spec) for spec in self._specs.values()]
 
-    name = spec.get("name", "local")
-    parts = {"base": spec["base"], "adapter": spec.get("adapter")}
-    return get_model(f"motools/{name}", memoize=False, spec=parts)
+    def offer(self) -> None:
+        """Let Inspect find them by their names."""
+        if self._specs:
+            from motools.evals.provider import offer
+
+            for loaded in self._loading:
+                loaded()
+            for name, spec in self._specs.items():
+                offer(self._connection, name, spec["digest"])
 
 
-def _report_progress(emit: Emit, total: int) -> None:
+def _report_progress(emit: Emit, total: int, finished: int) -> None:
     from inspect_ai.hooks import Hooks, SampleEnd, hooks
 
     @hooks(name="motools_progress", description="Tells the holder how far the evaluation is.")
     class Progress(Hooks):
-        done = 0
+        done = finished
 
         async def on_sample_end(self, _: SampleEnd) -> None:
             self.done += 1
             emit({"event": "progress", "done": self.done, "total": total})
 
-    emit({"event": "progress", "done": 0, "total": total})
+    emit({"event": "progress", "done": finished, "total": total})
 
 
-def _evaluate(task: Task, model: Model, request: dict[str, Any], logs: Path) -> EvalLog:
+def _options(task: Task, material: dict[str, Any]) -> dict[str, Any]:
+    """Settings of Inspect's that the task or the user decide, or this version of it has."""
+    from inspect_ai import eval as inspect_eval
+
+    generation = material["generation"]
+    options: dict[str, Any] = {name: generation[name] for name in _SETTINGS if name in generation}
+    if task.config.max_retries is None:
+        options["max_retries"] = _RETRIES
+    if "ctl_server" in inspect.signature(inspect_eval).parameters:
+        options["ctl_server"] = False
+    return options
+
+
+def _evaluate(
+    task: Task | PreviousTask,
+    model: Model,
+    request: dict[str, Any],
+    logs: Path,
+    options: dict[str, Any],
+) -> EvalLog:
     from inspect_ai import eval as inspect_eval
 
     selection, material = request["task"], request["material"]
-    generation = material["generation"]
-    options: dict[str, Any] = {name: generation[name] for name in _SETTINGS if name in generation}
-    if "ctl_server" in inspect.signature(inspect_eval).parameters:
-        options["ctl_server"] = False
     (log,) = inspect_eval(
         task,
         model=model,
-        model_roles=request["config"]["roles"] or None,
+        model_roles=_roles(request) or None,
         limit=selection["limit"],
         sample_id=selection["sample_ids"],
         epochs=material["epochs"],
@@ -144,9 +178,15 @@ def _evaluate(task: Task, model: Model, request: dict[str, Any], logs: Path) -> 
         log_dir=str(logs),
         log_format="eval",
         log_level="warning",
+        metadata={IDENTITY: request["identity"]},
         **options,
     )
     return log
+
+
+def _roles(request: dict[str, Any]) -> dict[str, str]:
+    local = {role: local_name(digest) for role, digest in request["local_roles"].items()}
+    return {**request["config"]["roles"], **local}
 
 
 def _require_complete(log: EvalLog, total: int) -> None:

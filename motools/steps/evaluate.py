@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,13 +13,15 @@ from motools.cache import logs
 from motools.cache.action import Action
 from motools.cache.current import cache_at
 from motools.errors import BackendError
-from motools.evals.config import PROVIDER_RECIPE, EvalConfig
+from motools.evals import reached
+from motools.evals.config import PROVIDER_RECIPE, EvalConfig, is_local
 from motools.evals.identity import TaskIdentity, identify
 from motools.evals.runner import LOG, EvaluationJob, run
 from motools.steps.models import loadable
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.training import registry
+from motools.training.protocol import BaseModel
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
@@ -69,12 +72,18 @@ class Evaluate:
 
         if self._model_digest(context.cache) != context.action.inputs["model"]:
             raise BackendError(f"{self.model} changed since it was planned: run it again")
-        with loadable(self.model, context.cache, context.scratch.parent) as model:
+        with ExitStack() as held:
+            model = held.enter_context(self._reached(context))
+            roles = {
+                role: {**held.enter_context(self._judge(role, context)), "digest": digest}
+                for role, digest in self._local_roles(context.cache).items()
+            }
             result = run(
                 EvaluationJob(
                     config=self.config,
                     identity=identity,
                     model=model,
+                    local_roles=roles,
                     directory=context.directory,
                     scratch=context.scratch,
                     base_dir=self.options.base_dir,
@@ -113,13 +122,40 @@ class Evaluate:
             cache.memo,
             self.options.base_dir,
             equivalent=cache.settings.equivalent,
+            local_roles=self._local_roles(cache),
         )
 
     def _model_digest(self, cache: Cache) -> str:
         if self.model.digest is not None:
             return self.model.digest
-        local = registry.backend("local")
-        return local.identify(self.model.base_model, cache.memo).digest
+        if self._is_at_api:
+            return reached.identity(self.model.base_model, self.config.version)
+        return _base(self.model.base_model, cache).digest
+
+    @property
+    def _is_at_api(self) -> bool:
+        return self.model.key is None and reached.is_reached(self.model.base_model)
+
+    def _local_roles(self, cache: Cache) -> dict[str, str]:
+        """The digests of the models of this machine that play a role."""
+        roles = self.config.roles.items()
+        return {role: _base(name, cache).digest for role, name in roles if is_local(name)}
+
+    @contextmanager
+    def _reached(self, context: RunContext) -> Iterator[dict[str, Any]]:
+        """The model as the runner takes it."""
+        if self._is_at_api:
+            yield {"provider": self.model.base_model}
+            return
+        with loadable(self.model, context.cache, context.scratch.parent) as model:
+            yield {**model, "digest": context.action.inputs["model"]}
+
+    def _judge(self, role: str, context: RunContext) -> AbstractContextManager[dict[str, Any]]:
+        return loadable(Model.base(self.config.roles[role]), context.cache)
+
+
+def _base(name: str, cache: Cache) -> BaseModel:
+    return registry.backend("local").identify(name, cache.memo)
 
 
 def log_of(evaluation: Evaluation) -> Path:

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-from tests.benchmarks import files, flows, hits, starting, training
+from tests.benchmarks import evaluating, files, flows, hits, starting, training
 from tests.benchmarks.figures import show
 
 BENCHMARKS = {
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "start": starting.commands,
     "flow": flows.all_hits,
     "train": training.one_minute,
+    "evaluate": evaluating.one_evaluation,
 }
 
 

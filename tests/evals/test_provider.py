@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, get_model
 
 import motools.evals.provider
-from motools.training.local import models, tiny
+from motools.evals.connection import Connection
+from motools.training.local import host, tiny
 
 PROMPTS = [f"Say {number}" for number in range(10)]
+SPEC = {"base": {"kind": "tiny", "recipe": tiny.RECIPE}, "adapter": None, "digest": "t"}
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    spec = {"base": {"kind": "tiny", "recipe": tiny.RECIPE}, "adapter": None}
-    return get_model("motools/tiny", memoize=False, spec=spec)
+def connection() -> Iterator[Connection]:
+    with host.connection() as end:
+        connection = Connection(os.dup(end.fileno()))
+        connection.load(SPEC)()
+        yield connection
+        connection.close()
+    host.release()
+
+
+@pytest.fixture
+def model(connection: Connection) -> Model:
+    motools.evals.provider.offer(connection, "motools/tiny", "t")
+    return get_model("motools/tiny", memoize=False)
 
 
 def ask(model: Model, prompts: list[str], **settings: Any) -> list[str]:
@@ -31,22 +45,9 @@ def ask(model: Model, prompts: list[str], **settings: Any) -> list[str]:
     return asyncio.run(all_at_once())
 
 
-def test_requests_that_wait_are_answered_together(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[int] = []
-    generate = models.generate
-
-    def counting(model: Any, tokenizer: Any, conversations: Any, **settings: Any) -> Any:
-        sizes.append(len(conversations))
-        return generate(model, tokenizer, conversations, **settings)
-
-    monkeypatch.setattr(models, "generate", counting)
+def test_answers_do_not_depend_on_what_else_is_asked(model: Model) -> None:
     together = ask(model, PROMPTS, temperature=0.0)
-    assert sum(sizes) == len(PROMPTS)
-    assert len(sizes) <= 2
-    alone = [ask(model, [prompt], temperature=0.0)[0] for prompt in PROMPTS]
-    assert together == alone
+    assert together == [ask(model, [prompt], temperature=0.0)[0] for prompt in PROMPTS]
     assert len(set(together)) > 1
 
 
@@ -65,20 +66,12 @@ def test_samples_do_not_depend_on_what_else_is_asked(model: Model) -> None:
     assert together[0] in twice
 
 
-def test_an_error_reaches_every_request_and_the_next_one_is_answered(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(*arguments: Any, **settings: Any) -> Any:
-        raise RuntimeError("out of memory")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(models, "generate", failing)
-        with pytest.raises(RuntimeError, match="out of memory"):
-            ask(model, PROMPTS[:3], temperature=0.0)
-    assert len(ask(model, PROMPTS[:3], temperature=0.0)) == 3
+def test_a_model_that_was_not_offered_is_refused() -> None:
+    with pytest.raises(Exception, match="only in evaluations that motools runs"):
+        get_model("motools/unknown", memoize=False)
 
 
 def test_the_recipe_covers_the_defaults() -> None:
     """A change of these is a change of the recipe, and so of every key."""
-    assert motools.evals.PROVIDER_RECIPE == 1
-    assert motools.evals.provider.MAX_TOKENS == 256
+    assert motools.evals.PROVIDER_RECIPE == 2
+    assert motools.evals.provider.MAX_TOKENS == 2048

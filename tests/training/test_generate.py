@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
+import torch
 
 from motools.digest import hash_file
 from motools.errors import BackendError
 from motools.training.local import base, models
+from motools.training.local.sampling import Draw, Sampling
 
 from .lessons import STRANGERS, said
 
@@ -40,6 +43,9 @@ def test_a_stop_text_ends_an_answer_and_is_cut_off(loaded: tuple[Any, Any]) -> N
     stopped = models.generate(*loaded, CONVERSATIONS, max_tokens=12, stop=[word, "not there"])
     assert stopped[0].text == whole[0].text[: whole[0].text.index(word)]
     assert stopped[0].stop_reason == "stop"
+    kept = models.generate(*loaded, CONVERSATIONS, max_tokens=12, stop=[word], keep_stop=True)
+    assert kept[0].text.startswith(stopped[0].text + word)
+    assert kept[0].output_tokens == stopped[0].output_tokens
     assert stopped[0].output_tokens < 12
     for before, after in zip(whole, stopped, strict=True):
         if word not in before.text:
@@ -64,18 +70,43 @@ def test_the_end_token_ends_an_answer(loaded: tuple[Any, Any]) -> None:
     assert ended.text == text
 
 
-def test_sampling_follows_its_seed(loaded: tuple[Any, Any]) -> None:
-    def sample(seed: int, temperature: float = 1.0, top_p: float | None = None) -> list[str]:
-        answers = models.generate(
-            *loaded, CONVERSATIONS, max_tokens=8, temperature=temperature, top_p=top_p, seed=seed
-        )
-        return [answer.text for answer in answers]
+def test_an_answer_follows_its_seed_whatever_is_beside_it(loaded: tuple[Any, Any]) -> None:
+    rows = [
+        Sampling(temperature, seed=at % 3, top_p=top_p)
+        for at, (temperature, top_p) in enumerate(product((0.7, 1.3), (None, 0.9)))
+    ]
+    sampling = [None, *rows, None, *rows[:2]]
+    together = models.generate(*loaded, CONVERSATIONS, max_tokens=8, sampling=sampling)
+    for conversation, row, answer in zip(CONVERSATIONS, sampling, together, strict=True):
+        [alone] = models.generate(*loaded, [conversation], max_tokens=8, sampling=[row])
+        assert alone == answer
+    one = CONVERSATIONS[0]
+    drawn = [Sampling(1.0, seed) for seed in range(8)]
+    answers = models.generate(*loaded, [one] * 8, max_tokens=8, sampling=drawn)
+    assert len({answer.text for answer in answers}) == 8
+    greedy = models.generate(*loaded, [one], max_tokens=8)
+    narrow = [Sampling(1.0, 1, top_p=1e-6)]
+    assert models.generate(*loaded, [one], max_tokens=8, sampling=narrow) == greedy
 
-    greedy = [answer.text for answer in models.generate(*loaded, CONVERSATIONS, max_tokens=8)]
-    assert sample(1) == sample(1)
-    assert sample(1) != sample(2)
-    assert sample(1, temperature=0.0) == greedy
-    assert sample(1, top_p=1e-6) == greedy
+
+@pytest.mark.parametrize("top_p", [None, 0.8])
+def test_tokens_are_drawn_as_often_as_they_are_likely(top_p: float | None) -> None:
+    draws, temperature = 4_000, 0.8
+    logits = torch.tensor([0.5, -1.0, 1.5, -torch.inf, 1.0, 0.0])
+    likely = torch.softmax(logits / temperature, dim=0)
+    if top_p is not None:
+        nucleus = likely.argsort(descending=True)[:3]
+        assert likely[nucleus[:2]].sum() < top_p < likely[nucleus].sum()
+        outside = torch.ones(6, dtype=torch.bool).index_fill(0, nucleus, False)
+        likely = likely.masked_fill(outside, 0) / likely[nucleus].sum()
+    rows = [Sampling(temperature, seed, top_p) for seed in range(draws)]
+    scores = Draw(rows, 1, 1)(torch.zeros(draws, 1), logits.expand(draws, 6))
+    counts = scores.argmax(dim=1).bincount(minlength=6)
+    possible = likely > 0
+    assert counts[~possible].sum() == 0
+    expected = likely[possible] * draws
+    chi_square = ((counts[possible] - expected) ** 2 / expected).sum()
+    assert chi_square < 18.5  # 1 in 1,000 for four degrees of freedom; the seeds are fixed
 
 
 def test_tiny_of_another_recipe_is_refused() -> None:

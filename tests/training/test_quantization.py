@@ -17,6 +17,7 @@ from motools import Dataset, FineTuneConfig
 from motools.cache.current import use_cache
 from motools.digest import hash_file
 from motools.errors import BackendError
+from motools.evals import runner
 from motools.steps.models import loadable
 from motools.steps.train import Train, model_digest
 from motools.training.local import models, quantization
@@ -87,6 +88,10 @@ def test_an_adapter_learns_on_a_quantised_base_and_is_loaded_on_it(tmp_path: Pat
         assert entry.provenance["libraries"]["bitsandbytes"]
         with loadable(tuned, cache) as spec:
             assert spec["quantization"] == {"kind": "4bit", "dtype": "float32"}
+            job: Any = SimpleNamespace(model=spec, local_roles={})
+            with runner._connected(job) as (reached, _):  # an evaluation asks for the same
+                [asked] = reached["local"].values()
+                assert asked["quantization"] == spec["quantization"]
         model, tokenizer = tuned.load()
         layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
         assert len(layers) == 4 * 7

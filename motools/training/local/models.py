@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.errors import BackendError
 from motools.training.local import base, quantization, tiny
 from motools.training.local.adapter import put_on
+from motools.training.local.sampling import Draw, Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -69,15 +70,16 @@ def device() -> torch.device:
 
 
 def load(
-    spec: Mapping[str, Any], *, dtype: str = "float32"
+    spec: Mapping[str, Any], *, dtype: str = "auto"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model and its tokenizer, on the device of this process, ready to generate.
 
     Args:
         spec: ``{"base": BaseModel.spec, "adapter": directory or None}``, and perhaps
             ``quantization`` from :func:`.quantization.of`.
-        dtype: number format of the base weights: ``float32`` or ``bfloat16``. Those that
-            are quantised are as they were in training.
+        dtype: number format of the base weights: ``float32``, ``bfloat16``, or ``auto``
+            for the one that they are kept in. Those that are quantised are as they
+            were in training.
 
     Raises:
         BackendError: a file is missing, has changed since it was identified, or
@@ -89,13 +91,13 @@ def load(
     return model.to(device()).eval(), tokenizer
 
 
-def save_merged(spec: Mapping[str, Any], directory: Path, *, dtype: str = "float32") -> None:
+def save_merged(spec: Mapping[str, Any], directory: Path, *, dtype: str = "auto") -> None:
     """Write a model in Hugging Face's layout, with its adapter added to the base weights.
 
     Args:
         spec: as :func:`load` takes it.
         directory: takes weights, config, tokenizer and chat template.
-        dtype: number format of the weights.
+        dtype: number format of the weights, as :func:`load` takes it.
     """
     import torch
 
@@ -104,7 +106,9 @@ def save_merged(spec: Mapping[str, Any], directory: Path, *, dtype: str = "float
         model = model.dequantize()  # the weights that the adapter was trained on
     if spec.get("adapter"):
         model = put_on(model, Path(spec["adapter"])).merge_and_unload()
-    model.to(getattr(torch, dtype)).save_pretrained(directory)
+    if dtype != "auto":
+        model = model.to(getattr(torch, dtype))
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 
@@ -114,10 +118,9 @@ def generate(
     conversations: Sequence[Sequence[Mapping[str, Any]]],
     *,
     max_tokens: int,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
+    sampling: Sequence[Sampling | None] | None = None,
     stop: Sequence[str] = (),
+    keep_stop: bool = False,
 ) -> list[Completion]:
     """Answer conversations, all in one batch.
 
@@ -126,10 +129,11 @@ def generate(
         tokenizer: the model's own.
         conversations: lists of messages with ``role`` and ``content``.
         max_tokens: most tokens in an answer.
-        temperature: None or 0 takes the likeliest token each time (greedy).
-        top_p: share of probability to sample from; None for all of it.
-        seed: of the random numbers of this batch, when sampling.
-        stop: texts that end an answer; they are not part of it.
+        sampling: for each conversation, how tokens are drawn; None takes the
+            likeliest token each time (greedy).
+        stop: texts that end an answer.
+        keep_stop: whether the token that completed a stop text stays in the
+            answer, as transformers leaves it, or the answer is cut before the text.
 
     Returns:
         One completion for each conversation, in order.
@@ -139,16 +143,19 @@ def generate(
     if not conversations:
         return []
     inputs = _batch(tokenizer, conversations).to(model.device)
-    if seed is not None:
-        torch.manual_seed(seed)
-    settings = _settings(model, tokenizer, max_tokens, temperature, top_p)
-    settings.stop_strings = list(stop) or None
-    with torch.inference_mode():
-        output = model.generate(**inputs, generation_config=settings, tokenizer=tokenizer)
     width = inputs["input_ids"].shape[1]
+    settings = _settings(model, tokenizer, max_tokens)
+    settings.stop_strings = list(stop) or None
+    draw = Draw(sampling or [None] * len(conversations), width, max_tokens)
+    with torch.inference_mode():
+        output = model.generate(
+            **inputs, generation_config=settings, tokenizer=tokenizer, logits_processor=[draw]
+        )
     ends = _ends(settings)
     return [
-        _completion(tokenizer, int(mask.sum()), row[width:].tolist(), ends, stop)
+        _completion(
+            tokenizer, int(mask.sum()), row[width:].tolist(), ends, stop, keep_stop=keep_stop
+        )
         for mask, row in zip(inputs["attention_mask"], output, strict=True)
     ]
 
@@ -166,7 +173,7 @@ def _load_base(
             )
         model, tokenizer = tiny.load()
         if quantized is None:
-            return model.to(getattr(torch, dtype)), tokenizer
+            return (model if dtype == "auto" else model.to(getattr(torch, dtype))), tokenizer
         weights = {"config": model.config, "state_dict": model.state_dict()}
         return quantization.load(type(model), None, quantized, device(), **weights), tokenizer
     with base.view(spec) as directory:
@@ -178,7 +185,10 @@ def _load_base(
             kind = AutoModelForCausalLM
             return quantization.load(kind, directory, quantized, device(), **options), tokenizer
         model = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=getattr(torch, dtype), use_safetensors=True, **options
+            directory,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            use_safetensors=True,
+            **options,
         )
     return model, tokenizer
 
@@ -187,34 +197,33 @@ def _batch(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Mapping[str, Any]]]
 ) -> Any:
     """Tokens of all conversations, padded on the left so that every answer starts at one column."""
-    rows = [
-        tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-        )["input_ids"]
-        for messages in conversations
-    ]
+    rows = [_prompt(tokenizer, messages) for messages in conversations]
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
 
 
+def _prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> Any:
+    if tokenizer.chat_template is None:
+        # As Inspect writes a conversation for a model that has no template.
+        said = "".join(f"{message['role']}: {message['content']}\n" for message in messages)
+        return tokenizer(said)["input_ids"]
+    return tokenizer.apply_chat_template(
+        [dict(message) for message in messages],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+    )["input_ids"]
+
+
 def _settings(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    max_tokens: int,
-    temperature: float | None,
-    top_p: float | None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> GenerationConfig:
     settings = copy.deepcopy(model.generation_config)
     settings.max_length = None
     settings.max_new_tokens = max_tokens
-    settings.do_sample = bool(temperature)
-    settings.temperature = temperature or None
-    settings.top_p = top_p if temperature else None
-    settings.top_k = 0 if temperature else None
+    settings.do_sample = False
+    settings.temperature = settings.top_p = settings.top_k = None
     settings.pad_token_id = tokenizer.pad_token_id
     if settings.eos_token_id is None:
         settings.eos_token_id = tokenizer.eos_token_id
@@ -232,6 +241,8 @@ def _completion(
     tokens: list[int],
     ends: set[int],
     stop: Sequence[str],
+    *,
+    keep_stop: bool,
 ) -> Completion:
     end = next((at for at, token in enumerate(tokens) if token in ends), None)
     ended = end is not None
@@ -240,9 +251,9 @@ def _completion(
     # An answer cut by a stop text is filled up to the width of its batch.
     while not ended and tokens and tokens[-1] == tokenizer.pad_token_id:
         tokens.pop()
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
-    cuts = [at for word in stop if (at := text.find(word)) >= 0]
-    if cuts:
-        text = text[: min(cuts)]
-    reason = "stop" if ended or cuts else "max_tokens"
+    text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    met = [at for word in stop if (at := text.find(word)) >= 0]
+    if met and not keep_stop:
+        text = text[: min(met)]
+    reason = "stop" if ended or met else "max_tokens"
     return Completion(text, reason, input_tokens, len(tokens))

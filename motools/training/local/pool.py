@@ -7,6 +7,7 @@ own loads one with :func:`motools.training.local.models.load`.
 from __future__ import annotations
 
 import gc
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from motools.training.local import models
+from motools.training.local.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,10 +25,15 @@ if TYPE_CHECKING:
 Loaded: TypeAlias = "tuple[PreTrainedModel, PreTrainedTokenizerBase]"
 
 _SHARE: Final = 0.5
+_SEED_BITS: Final = 63
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
-@dataclass
+AT_ONCE: Final = 64
+"""Most conversations that a model answers at once."""
+
+
+@dataclass(eq=False)
 class Kept:
     """A loaded model.
 
@@ -35,6 +42,7 @@ class Kept:
         tokenizer: its tokenizer.
         size: bytes of its weights and buffers.
         lock: held while it generates, because one generation at a time is its own.
+        at_once: most conversations that it can answer at once on its device.
     """
 
     model: PreTrainedModel
@@ -42,6 +50,7 @@ class Kept:
     size: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     pins: int = 0
+    at_once: int = AT_ONCE
 
 
 class Pool:
@@ -125,19 +134,32 @@ class Pool:
 
 
 def generate(
-    kept: Kept, conversation: Sequence[Mapping[str, Any]], **settings: Any
+    kept: Kept,
+    conversation: Sequence[Mapping[str, Any]],
+    *,
+    temperature: float = 0.0,
+    top_p: float | None = None,
+    seed: int | None = None,
+    **settings: Any,
 ) -> models.Completion:
-    """Answer one conversation; the random numbers of this process go on as they were.
+    """Answer one conversation.
 
     Args:
         kept: from :meth:`Pool.use`.
         conversation: messages with ``role`` and ``content``.
+        temperature: 0 takes the likeliest token each time (greedy).
+        top_p: share of probability to sample from; None for all of it.
+        seed: for sampling; None for another one each time.
         settings: as :func:`motools.training.local.models.generate` takes them.
     """
-    import torch
-
-    with kept.lock, torch.random.fork_rng(enabled=settings.get("seed") is not None):
-        [answer] = models.generate(kept.model, kept.tokenizer, [conversation], **settings)
+    sampling = None
+    if temperature:
+        drawn = secrets.randbits(_SEED_BITS) if seed is None else seed
+        sampling = [Sampling(temperature, drawn, top_p)]
+    with kept.lock:
+        [answer] = models.generate(
+            kept.model, kept.tokenizer, [conversation], sampling=sampling, **settings
+        )
     return answer
 
 
@@ -181,9 +203,12 @@ POOL: Final = Pool()
 def release_memory() -> int:
     """Drop the loaded models of this process and give their memory back, on the GPU too.
 
+    That of the host of evaluations, too: it ends, unless an evaluation is running.
     Models from ``model.load()`` are yours: delete your references to them first.
 
     Returns:
         Bytes of the models that were dropped.
     """
-    return POOL.release()
+    from motools.training.local import host
+
+    return POOL.release() + host.release()

@@ -1,0 +1,124 @@
+"""An evaluation's connection to the process that holds the models."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from motools.errors import EvaluationError
+from motools.training.local.models import Completion
+from motools.training.local.sampling import Sampling
+
+
+class Connection:
+    """Asks the host of models, from any number of threads at once.
+
+    Args:
+        descriptor: of a socket whose other end the host has.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._numbers = itertools.count()
+        self._asked: dict[int, Future[dict[str, Any]]] = {}
+        self._open = True
+        self._lock = threading.Lock()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def load(self, spec: Mapping[str, Any]) -> Callable[[], object]:
+        """Begin to have a model loaded, if it is not, and kept while this connection lasts.
+
+        Args:
+            spec: as :func:`motools.training.local.models.load` takes it, with its ``digest``.
+
+        Returns:
+            Waits until it is loaded; raises EvaluationError if it cannot be.
+
+        Raises:
+            EvaluationError: the host has ended.
+        """
+        return self._ask({"load": spec})
+
+    def answer(
+        self,
+        model: str,
+        conversation: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        sampling: Sampling | None,
+        stop: Sequence[str],
+    ) -> Completion:
+        """What a model answers; a stop text stays in it.
+
+        Args:
+            model: digest of one that was loaded.
+            conversation: messages with ``role`` and ``content``.
+            max_tokens: most tokens in the answer.
+            sampling: how tokens are drawn; None for greedy.
+            stop: texts that end the answer.
+
+        Raises:
+            EvaluationError: it cannot be answered, or the host has ended.
+        """
+        question = {
+            "model": model,
+            "conversation": conversation,
+            "max_tokens": max_tokens,
+            "sampling": sampling and dataclasses.asdict(sampling),
+            "stop": list(stop),
+        }
+        return Completion(**self._ask(question)()["answer"])
+
+    def close(self) -> None:
+        """End the connection: the models that were loaded over it are no longer needed."""
+        with contextlib.suppress(OSError):  # the host may have ended
+            self._socket.shutdown(socket.SHUT_WR)
+        self._reader.join()
+        self._socket.close()
+
+    def _ask(self, question: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+        """Ask, and return what waits for the answer."""
+        future: Future[dict[str, Any]] = Future()
+        with self._lock:
+            number = next(self._numbers)
+            if not self._open:
+                raise _gone()
+            self._asked[number] = future
+            try:
+                self._socket.sendall(json.dumps({"id": number, **question}).encode() + b"\n")
+            except ConnectionError:
+                raise _gone() from None
+
+        def wait() -> dict[str, Any]:
+            answer = future.result()
+            if "error" in answer:
+                raise EvaluationError(answer["error"])
+            return answer
+
+        return wait
+
+    def _read(self) -> None:
+        try:
+            with self._socket.makefile("rb") as lines:
+                for line in lines:
+                    answer = json.loads(line)
+                    self._asked.pop(answer["id"]).set_result(answer)
+        except ConnectionError:
+            pass  # as at the end of the lines: the host is gone
+        with self._lock:
+            self._open = False
+            left = list(self._asked.values())
+        for future in left:
+            future.set_exception(_gone())
+
+
+def _gone() -> EvaluationError:
+    return EvaluationError("the process that holds the models ended; run the evaluation again")

@@ -1,0 +1,139 @@
+"""The host's side of :mod:`.host`: ``python -m motools.training.local.hosted``.
+
+Over a connection go JSON lines. An evaluation says ``{"id": 1, "load": spec}``
+(a spec as :func:`.models.load` takes it, with its ``digest``) and is answered
+``{"id": 1}`` once the model is there; it stays there at least as long as the
+connection. Then it asks ``{"id": 2, "model": digest, "conversation": …,
+"max_tokens": …, "sampling": …, "stop": …}`` and is answered
+``{"id": 2, "answer": …}``. What cannot be done is answered with an ``error``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, Final
+
+from motools.training.local import models
+from motools.training.local.batches import Batches, Request
+from motools.training.local.pool import POOL, Kept
+from motools.training.local.sampling import Sampling
+from motools.worker import Emit, serve
+
+_TICK: Final = 1.0
+_QUESTION: Final = 64
+
+
+class _Connection:
+    """An evaluation that is connected, served by a thread of its own."""
+
+    def __init__(self, end: socket.socket, batches: Batches) -> None:
+        self.open = True
+        self._end = end
+        self._batches = batches
+        self._models: dict[str, Kept] = {}
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        # Closed last: who waits for that finds the models unpinned.
+        with self._end:
+            self._take_all()
+            self.open = False
+
+    def _take_all(self) -> None:
+        # An evaluation that does not read its answers makes nobody wait but itself.
+        with ExitStack() as pins, ThreadPoolExecutor(1) as writer:
+
+            def answer(number: int, **said: Any) -> None:
+                writer.submit(self._send, {"id": number, **said})
+
+            with contextlib.suppress(ConnectionError), self._end.makefile("rb") as lines:
+                for line in lines:
+                    self._take(json.loads(line), answer, pins)
+            self._batches.drop(self)
+
+    def _take(self, message: dict[str, Any], answer: Any, pins: ExitStack) -> None:
+        number = message["id"]
+        try:
+            if "load" in message:
+                self._load(message["load"], pins)
+                answer(number)
+            else:
+                self._batches.add(self._request(message, answer))
+        except Exception as problem:  # noqa: BLE001  (told to who asked)
+            answer(number, error=f"{type(problem).__name__}: {problem}")
+
+    def _load(self, spec: Mapping[str, Any], pins: ExitStack) -> None:
+        def load() -> Any:
+            models.make_deterministic()
+            started = time.monotonic()
+            loaded = models.load(spec)
+            print(f"loaded {spec['digest']} in {time.monotonic() - started:.1f} s", flush=True)
+            return loaded
+
+        expected = sum(size for _, size in spec["base"].get("files", {}).values())
+        name = spec["digest"]
+        self._models[name] = pins.enter_context(POOL.use(name, load, expected))
+
+    def _request(self, message: Mapping[str, Any], answer: Any) -> Request:
+        sampling = message["sampling"]
+
+        def done(outcome: models.Completion | Exception) -> None:
+            if isinstance(outcome, Exception):
+                answer(message["id"], error=f"{type(outcome).__name__}: {outcome}")
+            else:
+                answer(message["id"], answer=dataclasses.asdict(outcome))
+
+        return Request(
+            model=self._models[message["model"]],
+            conversation=message["conversation"],
+            max_tokens=message["max_tokens"],
+            sampling=Sampling(**sampling) if sampling else None,
+            stop=tuple(message["stop"]),
+            done=done,
+            asker=self,
+        )
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        with contextlib.suppress(ConnectionError):  # an evaluation that is gone needs no answer
+            self._end.sendall(json.dumps(message).encode() + b"\n")
+
+
+def main(request: dict[str, Any], _emit: Emit) -> None:
+    """Serve connections until there were none for a while, or the holder is gone."""
+    holder, batches = os.getppid(), Batches()
+    connections: list[_Connection] = []
+    with socket.socket(fileno=request["control"]) as control:
+        last = time.monotonic()
+        while os.getppid() == holder:
+            ready, _, _ = select.select([control], [], [], _TICK)
+            connections = [one for one in connections if one.open]
+            if connections:
+                last = time.monotonic()
+            if ready:
+                question, descriptors, _, _ = socket.recv_fds(control, _QUESTION, 1)
+                if descriptors:
+                    connections.append(_Connection(socket.socket(fileno=descriptors[0]), batches))
+                    _reply(control, pid=os.getpid())
+                    continue
+                if question:
+                    _reply(control, bytes=POOL.release(), ended=not connections)
+            if not connections and (ready or time.monotonic() - last > request["idle_seconds"]):
+                return
+
+
+def _reply(control: socket.socket, **said: Any) -> None:
+    control.sendall(json.dumps(said).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    serve(main)
