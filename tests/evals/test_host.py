@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -135,6 +136,21 @@ def test_what_a_model_cannot_do_is_an_error_of_the_asker_alone() -> None:
         with pytest.raises(EvaluationError, match="KeyError"):
             one.answer("never loaded", HI, max_tokens=1, sampling=None, stop=())
         assert answer(other).text
+
+
+def test_an_asker_that_leaves_in_the_middle_disturbs_nobody() -> None:
+    with connected() as other:
+        other.load(SPEC)()
+        with connected() as one, ThreadPoolExecutor(2) as threads:
+            one.load(SPEC)()
+            left = threads.submit(answer, one, 300)
+            stays = threads.submit(answer, other, 300)
+            time.sleep(0.3)
+            one._socket.shutdown(socket.SHUT_RDWR)
+            with pytest.raises(EvaluationError, match="ended"):
+                left.result(60)
+        assert stays.result(60).output_tokens == 300
+        assert answer(other).output_tokens == 3
 
 
 HOLDER = """

@@ -19,8 +19,8 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import Any, Final
 
 from motools.training.local import models
@@ -41,36 +41,40 @@ class _Connection:
         self._end = end
         self._batches = batches
         self._models: dict[str, Kept] = {}
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        # An evaluation that does not read its answers makes nobody wait but itself.
+        for work in (self._read, self._write):
+            threading.Thread(target=work, daemon=True).start()
 
-    def _serve(self) -> None:
+    def _read(self) -> None:
         # Closed last: who waits for that finds the models unpinned.
         with self._end:
-            self._take_all()
+            lines = self._end.makefile("rb")
+            with ExitStack() as pins, contextlib.suppress(ConnectionError), lines:
+                for line in lines:
+                    self._take(json.loads(line), pins)
+            self._batches.drop(self)
+            self._answers.put(None)
             self.open = False
 
-    def _take_all(self) -> None:
-        # An evaluation that does not read its answers makes nobody wait but itself.
-        with ExitStack() as pins, ThreadPoolExecutor(1) as writer:
+    def _write(self) -> None:
+        for message in iter(self._answers.get, None):
+            with contextlib.suppress(OSError):  # an evaluation that is gone needs no answer
+                self._end.sendall(json.dumps(message).encode() + b"\n")
 
-            def answer(number: int, **said: Any) -> None:
-                writer.submit(self._send, {"id": number, **said})
+    def _answer(self, number: int, **said: Any) -> None:
+        self._answers.put({"id": number, **said})
 
-            with contextlib.suppress(ConnectionError), self._end.makefile("rb") as lines:
-                for line in lines:
-                    self._take(json.loads(line), answer, pins)
-            self._batches.drop(self)
-
-    def _take(self, message: dict[str, Any], answer: Any, pins: ExitStack) -> None:
+    def _take(self, message: dict[str, Any], pins: ExitStack) -> None:
         number = message["id"]
         try:
             if "load" in message:
                 self._load(message["load"], pins)
-                answer(number)
+                self._answer(number)
             else:
-                self._batches.add(self._request(message, answer))
+                self._batches.add(self._request(message))
         except Exception as problem:  # noqa: BLE001  (told to who asked)
-            answer(number, error=f"{type(problem).__name__}: {problem}")
+            self._answer(number, error=f"{type(problem).__name__}: {problem}")
 
     def _load(self, spec: Mapping[str, Any], pins: ExitStack) -> None:
         def load() -> Any:
@@ -84,14 +88,14 @@ class _Connection:
         name = spec["digest"]
         self._models[name] = pins.enter_context(POOL.use(name, load, expected))
 
-    def _request(self, message: Mapping[str, Any], answer: Any) -> Request:
+    def _request(self, message: Mapping[str, Any]) -> Request:
         sampling = message["sampling"]
 
         def done(outcome: models.Completion | Exception) -> None:
             if isinstance(outcome, Exception):
-                answer(message["id"], error=f"{type(outcome).__name__}: {outcome}")
+                self._answer(message["id"], error=f"{type(outcome).__name__}: {outcome}")
             else:
-                answer(message["id"], answer=dataclasses.asdict(outcome))
+                self._answer(message["id"], answer=dataclasses.asdict(outcome))
 
         return Request(
             model=self._models[message["model"]],
@@ -102,10 +106,6 @@ class _Connection:
             done=done,
             asker=self,
         )
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        with contextlib.suppress(ConnectionError):  # an evaluation that is gone needs no answer
-            self._end.sendall(json.dumps(message).encode() + b"\n")
 
 
 def main(request: dict[str, Any], _emit: Emit) -> None:
