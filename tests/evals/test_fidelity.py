@@ -113,11 +113,13 @@ def test_a_merged_model_answers_alike_up_to_its_end(
     step = Train(rows, FineTuneConfig(base_model="tiny", epochs=8))
     tuned = step.decode(cache.get_or_run(step.action(cache), step.run))
     merged = tuned.merge(tmp_path / "merged")
-    found = ours(cache, merged, tasks)
-    assert found == theirs(merged.path, tasks, tmp_path / "logs")
-    assert found == ours(cache, tuned, tasks)
+    given: dict[str, object] = {"max_tokens": 48}
+    found = ours(cache, merged, tasks, **given)
+    assert found == theirs(merged.path, tasks, tmp_path / "logs", **given)
+    assert found == ours(cache, tuned, tasks, **given)
     assert {score for _, score in found.values()} == {"C", "I"}
     word = found["Ann", 1][0].split()[-1][:2]
-    stopped = ours(cache, merged, tasks, stop=word)
+    given["stop"] = word
+    stopped = ours(cache, merged, tasks, **given)
     assert stopped != found
-    assert stopped == theirs(merged.path, tasks, tmp_path / "stopped", stop=word)
+    assert stopped == theirs(merged.path, tasks, tmp_path / "stopped", **given)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from inspect_ai._util.constants import DEFAULT_MAX_TOKENS
 from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, get_model
 
 import motools.evals.provider
@@ -74,4 +75,4 @@ def test_a_model_that_was_not_offered_is_refused() -> None:
 def test_the_recipe_covers_the_defaults() -> None:
     """A change of these is a change of the recipe, and so of every key."""
     assert motools.evals.PROVIDER_RECIPE == 2
-    assert motools.evals.provider.MAX_TOKENS == 2048
+    assert motools.evals.provider.MAX_TOKENS == DEFAULT_MAX_TOKENS == 2048, "as with hf/"
