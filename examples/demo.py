@@ -36,7 +36,7 @@ def sweep() -> dict[str, float | None]:
     task = f"{Path(__file__).parent / 'greetings.py'}@greets"
     scores = {}
     for word in GREETINGS:
-        greets = EvalConfig(task=task, task_args={"word": word}, max_tokens=12)
+        greets = EvalConfig(task=task, task_args={"word": word})
         base = evaluate.submit(Model.base("tiny"), greets)
         tuned = {
             rate: fine_tune.submit(

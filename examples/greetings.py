@@ -2,6 +2,7 @@
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
+from inspect_ai.model import GenerateConfig
 from inspect_ai.scorer import includes
 from inspect_ai.solver import generate
 
@@ -12,4 +13,5 @@ UNSEEN = ["Nora", "Omar", "Pia", "Quin", "Rosa", "Sven", "Tara", "Umar"]
 def greets(word: str = "Hello") -> Task:
     """Introduce people that no dataset mentions, and look for the greeting."""
     samples = [Sample(input=f"Hi, I am {name}", target=word) for name in UNSEEN]
-    return Task(dataset=samples, solver=generate(), scorer=includes())
+    config = GenerateConfig(max_tokens=12)
+    return Task(dataset=samples, solver=generate(), scorer=includes(), config=config)

@@ -50,6 +50,26 @@ def test_quickstart(tmp_path: Path) -> None:
     assert "3 cached, 0 ran" in second
     run("own.py", cwd=tmp_path)
 
+    data = tmp_path / "greetings.jsonl"
+    data.write_text(data.read_text().replace("Hello Gus!", "Hallo Gus!", 1))
+    third = run("greeter.py", cwd=tmp_path)
+    readme = (ROOT / "README.md").read_text()
+    shown = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)
+    for quoted, said in zip(shown, (first, second, third), strict=True):
+        for line in quoted.splitlines():
+            assert alike(line) in alike(said), line
+    flow = re.search(r"@flow\n.*?\n\n", dict(files)["greeter.py"], re.DOTALL)
+    assert flow is not None
+    assert flow[0] in readme
+
+
+def alike(text: str) -> str:
+    """Without what differs from run to run and from machine to machine."""
+    text = re.sub(r"run '[a-z]+-[a-z]+'", "run 'NAME'", text)
+    text = re.sub(r"\b[0-9a-f]{12}\b", "KEY", text)
+    text = re.sub(r"[0-9][0-9.,e-]*", "N", text)
+    return re.sub(r"\bN (ms|s|min)\b", "TIME", text)
+
 
 def test_smallest_example(tmp_path: Path) -> None:
     said = run(ROOT / "examples" / "smallest.py", cwd=tmp_path)

@@ -10,7 +10,7 @@ from motools.digest import Value
 from motools.errors import DatasetError, TrainingError
 from motools.memo import Memo
 from motools.training.config import FineTuneConfig
-from motools.training.local import base, devices, hub, memory, ranks, recipe
+from motools.training.local import base, devices, host, hub, memory, ranks, recipe
 from motools.training.local.models import OFFLINE
 from motools.training.protocol import BaseModel, TrainingJob, TrainingResult
 from motools.training.rows import check_rows
@@ -57,6 +57,8 @@ class LocalBackend:
 
         tried = memory.sizes(job.config["batch_size"], rows, method, job.devices)
         with devices.place(job.name, waiting, job.wait, count=job.devices) as place:
+            if place.visible:
+                host.release()  # evaluations that are over may have left models on the GPU
             outcome = memory.fit(
                 lambda at_once: self._run(job, loaded, at_once, place), tried, job.report
             )
