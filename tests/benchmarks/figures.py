@@ -25,10 +25,12 @@ class Figure:
     note: str = ""
 
 
-def median_of_each(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def median_of_each(
+    calls: dict[str, Callable[[], object]], rounds: int, *, warm_up: bool = True
+) -> dict[str, float]:
     """The median time of each call, taken in turn, so that drift meets all alike."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
+    for call in calls.values() if warm_up else ():
         call()
     for _ in range(rounds):
         for name, call in calls.items():

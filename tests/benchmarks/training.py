@@ -19,20 +19,29 @@ EPOCHS = 900
 
 PLAIN = Path(__file__).parents[1] / "training" / "plain_sft.py"
 
-OURS = """
+_OURS = """
 import sys
-from motools import Dataset, FineTuneConfig, fine_tune
-
+from motools import Dataset, FineTuneConfig
 base, rows, epochs = sys.argv[1:]
+dataset = Dataset.from_jsonl(rows)
 config = FineTuneConfig(
     base_model=base, epochs=float(epochs), learning_rate=3e-3, batch_size=8, lora={"rank": 8}
 )
-fine_tune(Dataset.from_jsonl(rows), config)
+"""
+STEP = f"""{_OURS}
+from motools.cache import Cache
+from motools.steps.train import Train
+cache, step = Cache.open(), Train(dataset, config)
+cache.get_or_run(step.action(cache), step.run)
+"""
+TASK = f"""{_OURS}
+from motools import fine_tune
+fine_tune(dataset, config)
 """
 
 
 def one_minute() -> list[Figure]:
-    """A process that fine-tunes through an empty cache, beside one that calls TRL."""
+    """Processes that fine-tune through an empty cache, beside one that calls TRL alone."""
     with tempfile.TemporaryDirectory() as place:
         base, rows = Path(place) / "base", Path(place) / "rows.jsonl"
         model, tokenizer = tiny.load()
@@ -53,10 +62,12 @@ def one_minute() -> list[Figure]:
 
         medians = median_of_each(
             {
-                "motools": lambda: process("-c", OURS, base, rows, EPOCHS),
+                "motools' cache": lambda: process("-c", STEP, base, rows, EPOCHS),
                 "plain TRL": lambda: process(PLAIN, base, rows, Path(place) / "out", EPOCHS),
+                "motools as a task": lambda: process("-c", TASK, base, rows, EPOCHS),
             },
             3,
+            warm_up=False,
         )
     return [
         Figure(f"LoRA of tiny, {2 * EPOCHS:,} steps, as a process", who, seconds)
