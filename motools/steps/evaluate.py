@@ -62,7 +62,8 @@ class Evaluate:
 
     def run(self, context: RunContext) -> Any:
         """Run the task in a worker; its log becomes the entry's file."""
-        identity = self._identity(context.cache)
+        # What was planned, not what the task is by now: the worker requires the same.
+        identity = TaskIdentity(context.action.config)
         context.label(model_id=self.model.id, task_id=identity.name, backend="inspect")
 
         progress = Progress(context, f"{identity.name} on {self.model}")

@@ -19,7 +19,7 @@ import pytest
 from motools import EvalConfig, Evaluation, Model, RemoteRef
 from motools.cache import Cache, CacheUtils
 from motools.cache.current import use_cache
-from motools.errors import CorruptBlobError, MissingBlobError
+from motools.errors import CorruptBlobError, EvaluationError, MissingBlobError
 from motools.steps.evaluate import Evaluate
 
 TASK = """
@@ -151,3 +151,17 @@ def test_an_altered_log_is_never_read(evaluation: Evaluation, cache: Cache) -> N
         evaluation.log()
     with pytest.raises(MissingBlobError, match="is recorded but its bytes are not"):
         evaluation.samples()
+
+
+def test_a_task_that_changed_after_it_was_planned_is_not_kept_under_the_old_key(
+    cache: Cache, tmp_path: Path
+) -> None:
+    """While an evaluation waits for its turn, somebody edits the task."""
+    path = tmp_path / "tasks.py"
+    path.write_text(TASK)
+    step = Evaluate(Model.base("tiny"), EvalConfig(task=f"{path}@asks", max_tokens=4))
+    action = step.action(cache)
+    path.write_text(TASK.replace('target="Hello"', 'target="Howdy"'))
+    with pytest.raises(EvaluationError, match=r"changed between planning and running \(samples\)"):
+        cache.get_or_run(action, step.run)
+    assert cache.look_up([action]) == [None]
