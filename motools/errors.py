@@ -12,6 +12,7 @@
     │   └── WorkerError            a worker process failed
     │       ├── TrainingError      training ended without a model
     │       └── EvaluationError    an evaluation failed or is incomplete
+    ├── SweepLimitError            a sweep would cost or take more than is allowed
     ├── ResultError                a function's result cannot be stored (TypeError)
     └── CacheError                 the cache cannot answer or cannot store
         ├── CacheNotFoundError     there is no cache here (FileNotFoundError)
@@ -89,6 +90,10 @@ class TrainingError(WorkerError):
 
 class EvaluationError(WorkerError):
     """An evaluation failed or is incomplete."""
+
+
+class SweepLimitError(MotoolsError):
+    """A sweep would cost more, or take longer, than is allowed."""
 
 
 class ResultError(MotoolsError, TypeError):

@@ -32,6 +32,7 @@ class Settings:
         lease_seconds: how long a runner may be silent before another host takes over.
         trash_days: how long what was cleared can be undeleted.
         currency: what costs are counted in.
+        prices: backend to price: ``hour`` of its time, in the currency.
         equivalent: library name to groups of versions that count as the first of their group.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     lease_seconds: float = 60.0
     trash_days: float = 7.0
     currency: str = "USD"
+    prices: dict[str, dict[str, float]] = field(default_factory=dict)
     equivalent: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @classmethod

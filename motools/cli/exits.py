@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     NOTHING_MATCHED = 3
     PROBLEMS_FOUND = 4
+    WORK_LEFT = 5
     INTERRUPTED = 130
 
 
@@ -23,6 +24,7 @@ MEANING: Final = {
     ExitCode.USAGE: "the command line was wrong",
     ExitCode.NOTHING_MATCHED: "no entry has that key or fits those filters; nothing was changed",
     ExitCode.PROBLEMS_FOUND: "done, but some of what was looked at is damaged; it was left alone",
+    ExitCode.WORK_LEFT: "the sweep has steps that are not in the cache",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 """What scripts may rely on."""

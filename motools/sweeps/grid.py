@@ -1,0 +1,71 @@
+"""From a grid and lists of overrides to the overrides of every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, TypeAlias
+
+from motools.sweeps.paths import Recipe, get, put
+
+Overrides: TypeAlias = Mapping[str, Any]
+"""Dot path to value."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Overrides that hold only for some cells.
+
+    Attributes:
+        when: dot path to the value, or the list of values, that a cell must have.
+        then: what such a cell has besides.
+    """
+
+    when: Overrides
+    then: Overrides
+
+
+def expand(
+    recipe: Recipe,
+    *,
+    grid: Mapping[str, Sequence[Any]],
+    variants: Sequence[Overrides],
+    also: Sequence[Overrides],
+    rules: Sequence[Rule],
+    exclude: Sequence[Overrides],
+) -> Iterator[tuple[dict[str, Any], Recipe]]:
+    """The parameters and the recipe of every cell.
+
+    Args:
+        recipe: what every cell starts from.
+        grid: dot path to values; every combination is a cell.
+        variants: overrides that go together, each with every combination of the grid.
+        also: further cells, each from the recipe alone.
+        rules: what holds for some cells.
+        exclude: cells that match one of these are left out.
+    """
+    combined = product(*([(path, value) for value in values] for path, values in grid.items()))
+    crossed = ({**dict(c), **v} for c, v in product(list(combined), variants or [{}]))
+    for overrides in (*crossed, *also):
+        parameters, made = dict(overrides), recipe
+        for path, value in overrides.items():
+            made = put(made, path, value)
+        for rule in rules:
+            if matches(made, rule.when):
+                parameters |= rule.then
+                for path, value in rule.then.items():
+                    made = put(made, path, value)
+        if not any(matches(made, each) for each in exclude):
+            yield parameters, made
+
+
+def matches(recipe: Recipe, wanted: Overrides) -> bool:
+    """Whether a recipe has these values; a list stands for any of its items."""
+    return all(_among(get(recipe, path), value) for path, value in wanted.items())
+
+
+def _among(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, (list, tuple)) and not isinstance(value, (list, tuple)):
+        return any(_among(value, item) for item in wanted)
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

@@ -1,0 +1,116 @@
+"""Dot paths into a recipe: which there are, and the values below them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Final, TypeAlias, cast
+
+from motools.configs import Config, unknown_name
+from motools.errors import ConfigError
+from motools.evals.config import EvalConfig
+from motools.steps.options import RunOptions
+from motools.training.config import FineTuneConfig
+
+Recipe: TypeAlias = Mapping[str, Any]
+"""What a cell does, as nested plain values."""
+
+Tree: TypeAlias = "dict[str, Tree | None]"
+"""Names, and what is below each: further names, or None for a value of any shape."""
+
+DATASET: Final = "dataset"
+MODEL: Final = "model"
+BACKEND: Final = "backend"
+FINE_TUNE: Final = "fine_tune"
+EVALUATE: Final = "evaluate"
+OPTIONS: Final = "options"
+
+
+def known(recipe: Recipe) -> Tree:
+    """Every path that a recipe may have; its evaluations are named by itself."""
+    evaluations = recipe.get(EVALUATE) or {}
+    if not isinstance(evaluations, Mapping):
+        raise ConfigError(
+            f"{EVALUATE}: name each evaluation, as in 'evaluate: {{greets: {{task: …}}}}'"
+        )
+    return {
+        DATASET: None,
+        MODEL: None,
+        BACKEND: None,
+        FINE_TUNE: _fields(FineTuneConfig),
+        EVALUATE: {str(name): _fields(EvalConfig) for name in evaluations},
+        OPTIONS: _fields(RunOptions),
+    }
+
+
+def check(tree: Tree, values: Mapping[str, Any], below: str = "") -> None:
+    """Refuse a name that no recipe has, in nested values or in dot paths.
+
+    Raises:
+        ConfigError: with the path, and the nearest name that there is.
+    """
+    for path, value in values.items():
+        at, whole = tree, below
+        for part in str(path).split("."):
+            whole = f"{whole}.{part}" if whole else part
+            if part not in at:
+                raise ConfigError(unknown_name(whole, part, list(at)))
+            inner = at[part]
+            if inner is None:
+                break
+            at = inner
+        else:
+            if isinstance(value, Mapping):
+                check(at, value, whole)
+
+
+def get(recipe: Recipe, path: str) -> Any:
+    """The value at a path; None where there is none."""
+    value: Any = recipe
+    for part in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
+def put(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
+    """A recipe with another value at a path; everything else is shared with it.
+
+    Raises:
+        ConfigError: something above the path is a value with nothing below it.
+    """
+    first, _, rest = path.partition(".")
+    if not rest:
+        return {**recipe, first: value}
+    inner = recipe.get(first)
+    if inner is None:
+        inner = {}
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"{path}: there is nothing below {first}, which is {inner!r}")
+    return {**recipe, first: put(inner, rest, value)}
+
+
+def leaves(values: Mapping[str, Any], below: str = "") -> Iterator[tuple[str, Any]]:
+    """Every path of nested values with the value there."""
+    for name, value in values.items():
+        path = f"{below}.{name}" if below else str(name)
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, path)
+        else:
+            yield path, value
+
+
+@cache
+def _fields(config: Any) -> Tree:
+    hints = typing.get_type_hints(config)
+    return {field.name: _below(hints[field.name]) for field in dataclasses.fields(config)}
+
+
+def _below(hint: Any) -> Tree | None:
+    for choice in (hint, *typing.get_args(hint)):
+        if isinstance(choice, type) and issubclass(choice, Config):
+            return _fields(cast("Any", choice))
+    return None

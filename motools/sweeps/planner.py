@@ -1,0 +1,170 @@
+"""Making a plan: the steps of a sweep held against a cache. Nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from motools.cache import journal
+from motools.cache.action import Action
+from motools.cache.claim import SCRATCH
+from motools.cache.layout import JOBS
+from motools.cache.running import runner
+from motools.errors import MotoolsError
+from motools.evals.identity import identify
+from motools.steps.evaluate import Evaluate
+from motools.steps.reasons import reason
+from motools.steps.train import Train
+from motools.steps.unfinished import left_over
+from motools.sweeps.cell import Cell
+from motools.sweeps.estimates import FREE, Estimate, Estimator
+from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
+
+if TYPE_CHECKING:
+    from motools.artifacts import Model
+    from motools.cache import Cache, Entry
+    from motools.sweeps.sweep import Sweep
+
+Work: TypeAlias = tuple[str, Train | Evaluate]
+"""A step with its name in the cell."""
+
+
+def make_plan(sweep: Sweep, cache: Cache) -> Plan:
+    """Hold every step of a sweep against a cache.
+
+    Datasets, base models and tasks are read as they are for a run, to know the keys.
+
+    Raises:
+        ConfigError: a cell of the sweep is wrong.
+        CacheError: it cannot be known what is in the cache.
+    """
+    planner = _Planner(cache)
+    cells = sweep.cells()
+    trainings = list(planner.trainings(cells))
+    evaluations = planner.evaluations(cells, trainings)
+    return Plan(sweep, tuple(map(PlannedCell, cells, trainings, evaluations)))
+
+
+class _Planner:
+    """Plans steps; those that come to one key are one object."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._estimator = Estimator(cache)
+        self._planned: dict[str, Planned] = {}
+        self._waiting: dict[tuple[str, str, int], Planned] = {}
+
+    def trainings(self, cells: Sequence[Cell]) -> Iterator[Planned | None]:
+        """How the model of each cell is made."""
+        steps = [cell.train() for cell in cells]
+        planned = self._plan((TRAINING, step) for step in steps if step is not None)
+        return (None if step is None else next(planned) for step in steps)
+
+    def evaluations(
+        self, cells: Sequence[Cell], trainings: Sequence[Planned | None]
+    ) -> list[tuple[Planned, ...]]:
+        """What the model of each cell is asked."""
+        models = [_model(cell, made) for cell, made in zip(cells, trainings, strict=True)]
+        planned = self._plan(
+            (name, cell.evaluate(name, model))
+            for cell, model in zip(cells, models, strict=True)
+            if model is not None
+            for name in cell.evaluations
+        )
+        return [
+            tuple(
+                next(planned) if model is not None else self._later(cell, made, name)
+                for name in cell.evaluations
+            )
+            for cell, made, model in zip(cells, trainings, models, strict=True)
+        ]
+
+    def _plan(self, work: Iterable[Work]) -> Iterator[Planned]:
+        """Look all of it up together."""
+        asked = [(name, step, self._action(step)) for name, step in work]
+        actions = [action for _, _, action in asked if isinstance(action, Action)]
+        entries = iter(self._cache.look_up(actions))
+        for name, step, action in asked:
+            if isinstance(action, MotoolsError):
+                yield Planned(name, step, State.BLOCKED, str(action))
+                continue
+            entry = next(entries)
+            if action.key not in self._planned:
+                self._planned[action.key] = self._held(name, step, action, entry)
+            yield self._planned[action.key]
+
+    def _action(self, step: Train | Evaluate) -> Action | MotoolsError:
+        try:
+            return step.action(self._cache)
+        except MotoolsError as problem:
+            return problem
+
+    def _held(
+        self, name: str, step: Train | Evaluate, action: Action, entry: Entry | None
+    ) -> Planned:
+        key = action.key
+        if entry is not None:
+            return Planned(name, step, State.HIT, "", key, entry, FREE)
+        state, why = self._attempted(action)
+        if state is State.RUN:
+            why = reason(step, action, self._cache) or ""
+        took = FREE if state in (State.BLOCKED, State.ADOPT) else self._estimate(step, action)
+        return Planned(name, step, state, why, key, None, took)
+
+    def _attempted(self, action: Action) -> tuple[State, str]:
+        """What became of earlier attempts at a key that has no entry."""
+        for job in self._cache.journal.attempts(action.key):
+            if job["state"] == journal.SUBMITTED:
+                return State.ADOPT, f"{job['provider']} has it as {job['job_id']}"
+            if job["state"] in (journal.INTENT, journal.UNCLEAR):
+                arrived = f"attempt {job['attempt']} reached {job['provider']}"
+                return State.BLOCKED, f"it is not known whether {arrived}"
+        if holder := runner(self._cache, action.key):
+            return State.ADOPT, f"{holder} is running it"
+        scratch = self._cache.root / JOBS / action.key / SCRATCH
+        left = left_over(action.kind, scratch) if scratch.is_dir() else None
+        return (State.RUN, "") if left is None else (State.RESUME, left)
+
+    def _later(self, cell: Cell, training: Planned | None, name: str) -> Planned:
+        """An evaluation whose model is not there, so that it has no key yet."""
+        assert training is not None
+        if training.state is State.BLOCKED:
+            return Planned(name, None, State.BLOCKED, "its model cannot be trained")
+        assert training.key is not None
+        at = training.key, name, id(cell.evaluations[name])
+        if at not in self._waiting:
+            self._waiting[at] = self._asked_later(cell, name)
+        return self._waiting[at]
+
+    def _asked_later(self, cell: Cell, name: str) -> Planned:
+        try:
+            task = identify(
+                cell.evaluations[name],
+                self._cache.memo,
+                cell.options.base_dir,
+                equivalent=self._cache.settings.equivalent,
+            )
+        except MotoolsError as problem:
+            return Planned(name, None, State.BLOCKED, str(problem))
+        samples = task.samples * int(task.material["epochs"])
+        took = self._estimator.evaluation(task.name, samples)
+        return Planned(name, None, State.WAITING, "its model is not trained yet", estimate=took)
+
+    def _estimate(self, step: Train | Evaluate, action: Action) -> Estimate:
+        config = action.config
+        if isinstance(step, Evaluate):
+            samples = int(config["samples"]["count"]) * int(config["epochs"])  # type: ignore[index,call-overload,arg-type]
+            return self._estimator.evaluation(str(config["task"]["name"]), samples)  # type: ignore[index,call-overload]
+        rows = step.dataset.identify(self._cache.memo).rows or 0
+        epochs = float(config.get("epochs") or 1)  # type: ignore[arg-type]
+        method = str(config.get("method"))
+        return self._estimator.training(step.config.base_model, step.backend, method, rows * epochs)
+
+
+def _model(cell: Cell, training: Planned | None) -> Model | None:
+    """The model of a cell, if it is there."""
+    if training is None:
+        return cell.model
+    if training.entry is None or not isinstance(training.step, Train):
+        return None
+    return training.step.decode(training.entry)

@@ -1,0 +1,264 @@
+"""Running a sweep under Prefect: a task run for each step that is not in the cache."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from prefect.context import FlowRunContext
+from prefect.events.utilities import emit_event
+
+from motools.artifacts import Model
+from motools.cache.current import Place, cache_at
+from motools.digest import SHORT
+from motools.errors import ConfigError
+from motools.sweeps.choice import Choice
+from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
+from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
+from motools.sweeps.planner import make_plan
+from motools.tasks import tally
+from motools.tasks.steps import evaluate, fine_tune
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
+    from motools.cache import Cache, Entry
+    from motools.sweeps.sweep import Sweep
+
+AT_ONCE: Final = 8
+"""Steps in flight. Trainings on this machine queue for its devices besides."""
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """What a run of a sweep may take.
+
+    Attributes:
+        at_once: most steps in flight.
+        cost: most money, in the currency of the settings; None: no limit.
+        seconds: most time, one step after the other; None: no limit.
+    """
+
+    at_once: int = AT_ONCE
+    cost: float | None = None
+    seconds: float | None = None
+
+
+def run_sweep(
+    sweep: Sweep,
+    *,
+    cache: Place = None,
+    hits: Literal["event", "task_run"] = "event",
+    only: Choice | None = None,
+    refresh: Choice | None = None,
+    read_only: bool = False,
+    limits: RunLimits | None = None,
+) -> SweepRun:
+    """Do what a sweep has left to do, inside a flow.
+
+    A hit is an event and no task run. Every other step is submitted to the flow's
+    task runner, an evaluation as soon as its model is there. A step that fails
+    stops no other. Stopped at any moment and run again, it goes on.
+
+    Args:
+        sweep: what to run.
+        cache: which cache; the current one by default.
+        hits: ``task_run`` to have hits drawn as task runs, too.
+        only: run no other steps; hits are hits all the same.
+        refresh: run these steps although they are in the cache.
+        read_only: run nothing; what is not in the cache is skipped.
+        limits: what it may take.
+
+    Raises:
+        ConfigError: this is no flow, or a cell of the sweep is wrong.
+        SweepLimitError: it may take more than the limits; nothing was run.
+    """
+    if (flow_run := FlowRunContext.get()) is None:
+        raise ConfigError("run_sweep() was called outside a flow; call it in a function with @flow")
+    limits = limits or RunLimits()
+    place = cache_at(cache)
+    plan = make_plan(sweep, place)
+    plan.check_limits(limits.cost, limits.seconds)
+    tally.watch(flow_run.flow)
+    orders = _Orders(hits == "task_run", only, refresh, read_only, limits)
+    return _Run(plan, place, orders).go()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A step of a cell."""
+
+    cell: PlannedCell
+    planned: Planned
+
+
+@dataclass(frozen=True)
+class _Orders:
+    draw_hits: bool
+    only: Choice | None
+    refresh: Choice | None
+    read_only: bool
+    limits: RunLimits
+
+    def run(self, work: _Work) -> bool:
+        """Whether a step that is not in the cache may be run."""
+        if self.read_only:
+            return False
+        return self.only is None or self.only.has(work.cell, work.planned)
+
+    def again(self, cell: PlannedCell, planned: Planned) -> bool:
+        """Whether a step is run although it is in the cache."""
+        return self.refresh is not None and self.refresh.has(cell, planned)
+
+
+class _Run:
+    def __init__(self, plan: Plan, cache: Cache, orders: _Orders) -> None:
+        flow_run = FlowRunContext.get()
+        assert flow_run is not None
+        assert flow_run.flow_run is not None
+        self._flow_run_id = flow_run.flow_run.id
+        self._plan = plan
+        self._cache = cache
+        self._orders = orders
+        self._started = time.time()
+        self._seconds = self._cost = 0.0
+        self._ended: dict[int, Ended] = {}
+        self._ready: deque[_Work] = deque()
+        self._in_flight: dict[Any, _Work] = {}
+        self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+        self._for_model: dict[int, list[_Work]] = {}
+
+    def go(self) -> SweepRun:
+        seen: set[int] = set()
+        for cell in self._plan.cells:
+            for planned in cell.steps:
+                if id(planned) not in seen:
+                    seen.add(id(planned))
+                    self._begin(_Work(cell, planned))
+        self._submit()
+        while self._in_flight:
+            future = self._done.get()
+            self._take(self._in_flight.pop(future), future)
+            self._submit()
+        return SweepRun(self._plan, self._ended)
+
+    def _begin(self, work: _Work) -> None:
+        """What a step is first: at its end, ready, or waiting for its model."""
+        planned, training = work.planned, work.cell.training
+        again = self._orders.again(work.cell, planned)
+        asked = training is not None and planned is not training
+        if planned.state is State.BLOCKED:
+            self._end(work, Outcome.FAILED, planned.reason)
+        elif planned.entry is None and not self._orders.run(work):
+            self._end(work, Outcome.SKIPPED, "was not asked for")
+        elif asked and (planned.step is None or self._orders.again(work.cell, training)):  # type: ignore[arg-type]
+            self._when_trained(work)
+        elif planned.entry is not None and not again and not self._orders.draw_hits:
+            self._hit(work, planned.entry)
+        else:
+            self._ready.append(work)
+
+    def _when_trained(self, work: _Work) -> None:
+        """Have an evaluation ready as soon as its model is there."""
+        model = id(work.cell.training)
+        if model not in self._ended:
+            self._for_model.setdefault(model, []).append(work)
+        elif self._ended[model].result is None:
+            self._end(work, Outcome.SKIPPED, "its model is not there")
+        else:
+            self._ready.append(work)
+
+    def _hit(self, work: _Work, entry: Entry) -> None:
+        self._cache.statistics.count(entry.key)
+        emit_event(
+            event="motools.cache.hit",
+            resource={
+                "prefect.resource.id": f"motools.entry.{entry.key}",
+                "prefect.resource.name": f"{entry.kind} {entry.key[:SHORT]}",
+                "motools.kind": entry.kind,
+            },
+            payload={"key": entry.key, "kind": entry.kind, "seconds": entry.duration},
+        )
+        outcome = tally.Outcome(entry.kind, True, entry.duration, entry.cost)
+        tally.record(self._flow_run_id, outcome)
+        assert work.planned.step is not None
+        self._end(work, Outcome.HIT, "", work.planned.step.decode(entry), entry)
+
+    def _submit(self) -> None:
+        while self._ready and len(self._in_flight) < self._orders.limits.at_once:
+            work = self._ready.popleft()
+            if reason := self._spent():
+                self._end(work, Outcome.SKIPPED, reason)
+                continue
+            future = self._submitted(work)
+            self._in_flight[future] = work
+            future.add_done_callback(self._done.put)
+
+    def _spent(self) -> str | None:
+        """Why nothing more may be submitted."""
+        limits = self._orders.limits
+        if limits.cost is not None and self._cost > limits.cost:
+            return f"it has cost {self._cost:.2f}, more than the limit of {limits.cost:g}"
+        if limits.seconds is not None and self._seconds > limits.seconds:
+            return f"it has taken {self._seconds:.0f} s, more than the limit of {limits.seconds:g}"
+        return None
+
+    def _submitted(self, work: _Work) -> PrefectFuture[Any]:
+        cell, planned = work.cell.cell, work.planned
+        changed: dict[str, Any] = {"cache": self._cache, "task_run_name": f"{planned.name}: {cell}"}
+        if self._orders.again(work.cell, planned):
+            changed["refresh_cache"] = True
+        if planned.name == TRAINING:
+            given: tuple[Any, ...] = (cell.dataset, cell.config, cell.backend)
+            task = fine_tune
+        else:
+            given = (self._model(work.cell), cell.evaluations[planned.name])
+            task = evaluate  # type: ignore[assignment]
+        return task.with_options(**changed).submit(  # type: ignore[no-any-return]
+            *given, options=cell.options, replicate=cell.replicate
+        )
+
+    def _model(self, cell: PlannedCell) -> Model:
+        if cell.training is None:
+            assert cell.cell.model is not None
+            return cell.cell.model
+        result = self._ended[id(cell.training)].result
+        assert isinstance(result, Model)
+        return result
+
+    def _take(self, work: _Work, future: PrefectFuture[Any]) -> None:
+        """A step that was submitted has come to its end."""
+        try:
+            result: Result = future.result()
+        except Exception as problem:  # noqa: BLE001
+            # Not swallowed: it is what became of this step, and stops no other.
+            self._end(work, Outcome.FAILED, f"{type(problem).__name__}: {problem}")
+            return
+        assert result.key is not None
+        entry = self._cache.entry(result.key)
+        outcome = self._outcome(entry)
+        if outcome in (Outcome.RUN, Outcome.RESUMED):
+            self._seconds += entry.duration
+            self._cost += entry.cost or 0.0
+        self._end(work, outcome, "", result, entry)
+
+    def _outcome(self, entry: Entry) -> Outcome:
+        made = entry.provenance
+        if made.get("flow_run_id") == str(self._flow_run_id):
+            return Outcome.RESUMED if made.get("resumed") else Outcome.RUN
+        return Outcome.ADOPTED if entry.created_at >= self._started else Outcome.HIT
+
+    def _end(
+        self,
+        work: _Work,
+        outcome: Outcome,
+        reason: str,
+        result: Result | None = None,
+        entry: Entry | None = None,
+    ) -> None:
+        self._ended[id(work.planned)] = Ended(work.planned, outcome, reason, result, entry)
+        for later in self._for_model.pop(id(work.planned), ()):
+            self._when_trained(later)

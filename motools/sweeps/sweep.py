@@ -1,0 +1,252 @@
+"""A sweep: a recipe, and what varies. It is a set of keys, and has no state of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from motools.artifacts import Dataset, Model
+from motools.configs import unknown_name
+from motools.digest import canonical_json
+from motools.errors import CanonicalError, ConfigError
+from motools.evals.config import EvalConfig
+from motools.steps.options import RunOptions
+from motools.sweeps import grid, paths
+from motools.sweeps.cell import Cell
+from motools.sweeps.grid import Rule
+from motools.sweeps.paths import BACKEND, DATASET, EVALUATE, FINE_TUNE, MODEL, OPTIONS, Recipe
+from motools.training.config import FineTuneConfig
+
+_SEED: Final = f"{FINE_TUNE}.seed"
+_NAMES: Final = (
+    "name",
+    "recipe",
+    "grid",
+    "seeds",
+    "variants",
+    "also",
+    "rules",
+    "exclude",
+    "replicates",
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Cells of dataset x config x seed x evaluation, by what they have in common and what varies.
+
+    ::
+
+        Sweep(
+            "greetings",
+            recipe={
+                "dataset": "greetings.jsonl",
+                "fine_tune": {"base_model": "tiny"},
+                "evaluate": {"greets": {"task": "tasks.py@greets"}},
+            },
+            grid={"fine_tune.learning_rate": [1e-4, 1e-3], "fine_tune.seed": [0, 1, 2]},
+        )
+
+    Attributes:
+        name: what it is called.
+        recipe: what every cell starts from: ``dataset`` (a path, ``{"hf": name,
+            "revision": …}`` or a :class:`~motools.Dataset`), ``fine_tune``,
+            ``evaluate`` (name to config), ``backend`` and ``options``; ``model``
+            names a base model where nothing is trained.
+        grid: dot path to values; every combination is a cell.
+        variants: overrides that go together, each with every combination of the grid.
+        also: further cells, each from the recipe alone.
+        rules: overrides that hold only for some cells.
+        exclude: cells with these values are left out; a list stands for any of its items.
+        replicates: independent repeats of every cell.
+        base_dir: where relative paths start.
+
+    Raises:
+        ConfigError: a path that no recipe has, with the nearest name that there is;
+            a value that does not fit, with the cell.
+    """
+
+    name: str
+    recipe: Recipe
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    variants: Sequence[Mapping[str, Any]] = ()
+    also: Sequence[Mapping[str, Any]] = ()
+    rules: Sequence[Rule] = ()
+    exclude: Sequence[Mapping[str, Any]] = ()
+    replicates: int = 1
+    base_dir: str = "."
+
+    def __post_init__(self) -> None:
+        tree = paths.known(self.recipe)
+        paths.check(tree, self.recipe)
+        for overrides in (
+            self.grid,
+            *self.variants,
+            *self.also,
+            *self.exclude,
+            *(each for rule in self.rules for each in (rule.when, rule.then)),
+        ):
+            paths.check(tree, overrides)
+        for path, values in self.grid.items():
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise ConfigError(f"grid.{path}: {values!r} is not a list of values")
+        if type(self.replicates) is not int or self.replicates < 1:
+            raise ConfigError(f"replicates: {self.replicates!r} is not a number from 1")
+
+    @classmethod
+    def from_mapping(
+        cls, values: Mapping[str, Any], base_dir: str | os.PathLike[str] = "."
+    ) -> Self:
+        """A sweep from plain values, as read from YAML.
+
+        Args:
+            values: the attributes by name; ``seeds`` is short for a grid over
+                ``fine_tune.seed``; a rule is ``{"when": …, "then": …}``.
+            base_dir: where relative paths start.
+
+        Raises:
+            ConfigError: a name that there is not, or a value of another shape.
+        """
+        for name in values:
+            if name not in _NAMES:
+                raise ConfigError(unknown_name(str(name), str(name), list(_NAMES)))
+        if not isinstance(recipe := values.get("recipe"), Mapping):
+            raise ConfigError("recipe: is missing; it is what every cell starts from")
+        given = {name: value for name, value in values.items() if value is not None}
+        seeds = given.pop("seeds", None)
+        varied = _mapping(given.pop("grid", {}), "grid")
+        if seeds is not None:
+            if _SEED in varied:
+                raise ConfigError(f"seeds: the grid has {_SEED} already; give one of them")
+            varied[_SEED] = seeds
+        for name in ("variants", "also", "exclude"):
+            given[name] = _mappings(given.get(name, ()), name)
+        given["rules"] = [_rule(rule, n) for n, rule in enumerate(given.get("rules", ()))]
+        name = str(given.pop("name", "sweep"))
+        return cls(
+            **{**given, "name": name, "recipe": recipe, "grid": varied, "base_dir": str(base_dir)}
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every dot path that varies, in order."""
+        varied = [*self.grid, *(p for part in (*self.variants, *self.also) for p in part)]
+        ruled = (path for rule in self.rules for path in rule.then)
+        return tuple(dict.fromkeys([*varied, *ruled]))
+
+    def cells(self) -> list[Cell]:
+        """Every cell, those of the grid first, each replicate after the other.
+
+        Raises:
+            ConfigError: a value of a cell does not fit; the message names the cell.
+        """
+        made = _Maker(Path(self.base_dir))
+        found = []
+        for parameters, recipe in grid.expand(
+            self.recipe,
+            grid=self.grid,
+            variants=self.variants,
+            also=self.also,
+            rules=self.rules,
+            exclude=self.exclude,
+        ):
+            try:
+                parts = made.parts(recipe)
+            except ConfigError as problem:
+                where = ", ".join(f"{path}={value!r}" for path, value in parameters.items())
+                raise ConfigError(f"{problem} (in the cell {where})") from problem
+            found += [Cell(parameters, n, **parts) for n in range(self.replicates)]
+        return found
+
+
+class _Maker:
+    """Makes what cells are made of; equal parts of two cells are one object."""
+
+    def __init__(self, base_dir: Path) -> None:
+        self._base_dir = base_dir
+        self._made: dict[tuple[str, bytes], Any] = {}
+
+    def parts(self, recipe: Recipe) -> dict[str, Any]:
+        """The fields of a cell."""
+        evaluations = recipe.get(EVALUATE) or {}
+        tuned = recipe.get(FINE_TUNE)
+        parts: dict[str, Any] = {
+            "backend": recipe.get(BACKEND) or "local",
+            "options": self._config(RunOptions, self._options(recipe)),
+            "evaluations": {
+                str(name): self._config(EvalConfig, given)
+                for name, given in evaluations.items()
+                if given is not None
+            },
+        }
+        if tuned is None:
+            if not recipe.get(MODEL):
+                raise ConfigError(f"{MODEL}: name a base model, or say how to {FINE_TUNE} one")
+            return parts | {"model": Model.base(recipe[MODEL])}
+        if recipe.get(MODEL):
+            raise ConfigError(f"{MODEL}: {FINE_TUNE}.base_model says it; leave it out")
+        if recipe.get(DATASET) is None:
+            raise ConfigError(f"{DATASET}: is missing; it is what {FINE_TUNE} learns from")
+        parts["config"] = self._config(FineTuneConfig, tuned)
+        return parts | {"dataset": self._dataset(recipe[DATASET])}
+
+    def _options(self, recipe: Recipe) -> Mapping[str, Any]:
+        return {"base_dir": str(self._base_dir), **(recipe.get(OPTIONS) or {})}
+
+    def _config(self, kind: Any, values: Any) -> Any:
+        if isinstance(values, kind):
+            return values
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{kind.__name__}: {values!r} is not a mapping of its fields")
+        try:
+            name = kind.__name__, canonical_json(values)
+        except CanonicalError:
+            return kind.from_mapping(values)  # says what is wrong with it, in its words
+        if name not in self._made:
+            self._made[name] = kind.from_mapping(values)
+        return self._made[name]
+
+    def _dataset(self, given: Any) -> Dataset:
+        if isinstance(given, Dataset):
+            return given
+        name = DATASET, canonical_json(given, DATASET)
+        if name not in self._made:
+            self._made[name] = self._opened(given)
+        found: Dataset = self._made[name]
+        return found
+
+    def _opened(self, given: Any) -> Dataset:
+        if isinstance(given, str):
+            return Dataset.from_jsonl(self._base_dir / given)
+        if isinstance(given, Mapping) and "hf" in given and given.keys() <= _FROM_HF:
+            return Dataset.from_hf(given["hf"], **{k: v for k, v in given.items() if k != "hf"})
+        raise ConfigError(
+            f"{DATASET}: {given!r} is neither a path nor {{hf: name, revision: …, split: …}}"
+        )
+
+
+_FROM_HF: Final = {"hf", "revision", "split"}
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name}: {value!r} is not a mapping of dot paths to values")
+    return dict(value)
+
+
+def _mappings(value: Any, name: str) -> list[dict[str, Any]]:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise ConfigError(f"{name}: {value!r} is not a list of mappings")
+    return [_mapping(item, f"{name}[{n}]") for n, item in enumerate(value)]
+
+
+def _rule(value: Any, number: int) -> Rule:
+    if not isinstance(value, Mapping) or value.keys() != {"when", "then"}:
+        raise ConfigError(f"rules[{number}]: a rule has 'when' and 'then', and nothing else")
+    return Rule(
+        _mapping(value["when"], f"rules[{number}].when"),
+        _mapping(value["then"], f"rules[{number}].then"),
+    )
