@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 import typer
 
+from motools.artifacts import Evaluation
 from motools.cache.cache import Cache
 from motools.cli import output
 from motools.cli.exits import ExitCode, explained
@@ -17,6 +22,7 @@ from motools.cli.output import Column, Format, Row
 
 if TYPE_CHECKING:
     from motools.sweeps.estimates import Range
+    from motools.sweeps.outcome import SweepRun
     from motools.sweeps.plan import Plan, Planned, PlannedCell
 
 app = typer.Typer(
@@ -38,6 +44,16 @@ MaxTime: TypeAlias = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="Refuse what may take longer.")
 ]
 
+Chosen = TypeVar("Chosen", bound=StrEnum)
+
+_OUTCOMES: Final = (
+    Column("cell"),
+    Column("step"),
+    Column("outcome"),
+    Column("key", output.short),
+    Column("scores", output.fields),
+    Column("reason"),
+)
 _COLUMNS: Final = (
     Column("cell"),
     Column("step"),
@@ -83,6 +99,111 @@ def plan(
     made.check_limits(max_cost, max_time)
     if not made.done:
         raise typer.Exit(ExitCode.WORK_LEFT)
+
+
+@app.command(cls=LightCommand)
+def run(
+    file: File,
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="WHAT",
+            help="Run nothing else: models, evals, an evaluation's name, or path=value,value. "
+            "May be repeated.",
+        ),
+    ] = None,
+    refresh: Annotated[
+        list[str] | None,
+        typer.Option("--refresh", metavar="WHAT", help="Run these although they are in the cache."),
+    ] = None,
+    runner: Annotated[
+        str, typer.Option(metavar="NAME", help="Where steps run: threads, processes, dask or ray.")
+    ] = "threads",
+    at_once: Annotated[
+        int | None, typer.Option(min=1, metavar="NUMBER", help="Most steps in flight.")
+    ] = None,
+    hits: Annotated[
+        str, typer.Option(metavar="HOW", help="What a hit is in Prefect: event or task_run.")
+    ] = "event",
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Run nothing; show what is in the cache.")
+    ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Use an empty cache, and throw it away.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody on the network.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
+    ] = False,
+    max_cost: MaxCost = None,
+    max_time: MaxTime = None,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Do what a sweep has left to do; run it again after whatever stopped it.
+
+    What is in the cache is not done again. Steps that fail stop no others.
+    """
+    if dry_run:
+        plan(file, max_cost=max_cost, max_time=max_time, cache_dir=cache_dir, style=style)
+        return
+    if read_only and refresh:
+        raise typer.BadParameter("--refresh runs steps, which --read-only does not; give one")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from motools.sweeps import document
+    from motools.sweeps.choice import Choice
+    from motools.sweeps.flow import Runner, flow_of
+    from motools.sweeps.run import AT_ONCE, RunLimits
+
+    sweep = document.read(file)
+    with ExitStack() as held:
+        place = held.enter_context(TemporaryDirectory()) if no_cache else cache_dir
+        found = flow_of(
+            sweep,
+            _one_of(Runner, runner, "--runner"),
+            cache=Cache.open(place),
+            hits=_one_of(_Hits, hits, "--hits").value,
+            only=Choice.parse(only, sweep) if only else None,
+            refresh=Choice.parse(refresh, sweep) if refresh else None,
+            read_only=read_only,
+            limits=RunLimits(at_once or AT_ONCE, max_cost, max_time),
+        )
+    output.emit(list(_outcomes(found)), _OUTCOMES, style)
+    output.say(f"{output.count(len(found.plan.cells), 'cell')}: {found or 'nothing to do'}")
+    if found.failures:
+        raise typer.Exit(ExitCode.ERROR)
+
+
+class _Hits(StrEnum):
+    EVENT = "event"
+    TASK_RUN = "task_run"
+
+
+def _one_of(kind: type[Chosen], text: str, option: str) -> Chosen:
+    try:
+        return kind(text)
+    except ValueError:
+        raise typer.BadParameter(f"{option} is one of {', '.join(kind)}, not {text!r}") from None
+
+
+def _outcomes(run: SweepRun) -> Iterator[Row]:
+    for cell in run.plan.cells:
+        for planned in cell.steps:
+            ended = run.of(planned)
+            result = ended.result
+            yield {
+                "cell": str(cell.cell),
+                "step": planned.name,
+                "outcome": str(ended.outcome),
+                "key": None if result is None else result.key,
+                "scores": dict(result.scores) if isinstance(result, Evaluation) else None,
+                "reason": ended.reason,
+                "parameters": dict(cell.cell.parameters),
+                "replicate": cell.cell.replicate,
+            }
 
 
 def _rows(plan: Plan) -> Iterator[Row]:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from prefect.context import FlowRunContext
-from prefect.events.utilities import emit_event
 
 from motools.artifacts import Model
 from motools.cache.current import Place, cache_at
-from motools.digest import SHORT
 from motools.errors import ConfigError
 from motools.sweeps.choice import Choice
 from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
@@ -21,6 +19,7 @@ from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 from motools.sweeps.planner import make_plan
 from motools.tasks import tally
 from motools.tasks.steps import evaluate, fine_tune
+from motools.tasks.witness import tell_hit
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -153,7 +152,8 @@ class _Run:
         if planned.state is State.BLOCKED:
             self._end(work, Outcome.FAILED, planned.reason)
         elif planned.entry is None and not self._orders.run(work):
-            self._end(work, Outcome.SKIPPED, "was not asked for")
+            why = "is not in the cache" if self._orders.read_only else "was not asked for"
+            self._end(work, Outcome.SKIPPED, why)
         elif asked and (planned.step is None or self._orders.again(work.cell, training)):  # type: ignore[arg-type]
             self._when_trained(work)
         elif planned.entry is not None and not again and not self._orders.draw_hits:
@@ -173,17 +173,7 @@ class _Run:
 
     def _hit(self, work: _Work, entry: Entry) -> None:
         self._cache.statistics.count(entry.key)
-        emit_event(
-            event="motools.cache.hit",
-            resource={
-                "prefect.resource.id": f"motools.entry.{entry.key}",
-                "prefect.resource.name": f"{entry.kind} {entry.key[:SHORT]}",
-                "motools.kind": entry.kind,
-            },
-            payload={"key": entry.key, "kind": entry.kind, "seconds": entry.duration},
-        )
-        outcome = tally.Outcome(entry.kind, True, entry.duration, entry.cost)
-        tally.record(self._flow_run_id, outcome)
+        tell_hit(entry)
         assert work.planned.step is not None
         self._end(work, Outcome.HIT, "", work.planned.step.decode(entry), entry)
 

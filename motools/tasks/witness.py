@@ -110,23 +110,35 @@ class Witness:
             if self._logger.isEnabledFor(level):
                 self._logger.log(level, "Cached: %s", described(entry))
         self._emit("hit" if entry.hit else "stored", seconds=entry.duration, cost=entry.cost)
-        if flow_run_id := _flow_run_id():
-            outcome = tally.Outcome(entry.kind, entry.hit, entry.duration, entry.cost)
-            tally.record(flow_run_id, outcome)
+        _tally(entry)
 
     def _emit(self, name: str, **payload: Any) -> None:
-        if not self._inside:
-            return
-        key = self._action.key
-        emit_event(
-            event=f"motools.cache.{name}",
-            resource={
-                "prefect.resource.id": f"motools.entry.{key}",
-                "prefect.resource.name": f"{self._action.kind} {key[:SHORT]}",
-                "motools.kind": self._action.kind,
-            },
-            payload={"key": key, "kind": self._action.kind, **payload},
-        )
+        if self._inside:
+            _emit(name, self._action.kind, self._action.key, **payload)
+
+
+def tell_hit(entry: Entry) -> None:
+    """Tell Prefect of a hit that has no task run: an event, and a line of the run's table."""
+    _emit("hit", entry.kind, entry.key, seconds=entry.duration, cost=entry.cost)
+    _tally(entry)
+
+
+def _emit(name: str, kind: str, key: str, **payload: Any) -> None:
+    emit_event(
+        event=f"motools.cache.{name}",
+        resource={
+            "prefect.resource.id": f"motools.entry.{key}",
+            "prefect.resource.name": f"{kind} {key[:SHORT]}",
+            "motools.kind": kind,
+        },
+        payload={"key": key, "kind": kind, **payload},
+    )
+
+
+def _tally(entry: Entry) -> None:
+    if flow_run_id := _flow_run_id():
+        outcome = tally.Outcome(entry.kind, entry.hit, entry.duration, entry.cost)
+        tally.record(flow_run_id, outcome)
 
 
 def _logger() -> logging.Logger:
