@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from json.encoder import encode_basestring as _quote
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -81,6 +82,15 @@ def canonical_json(value: object, path: str = "") -> bytes:
     return "".join(parts).encode()
 
 
+class Canonical(dict[str, "Value"]):
+    """A mapping whose canonical form is written once, for many keys. Nobody may change it."""
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical form."""
+        return canonical_json(dict(self)).decode()
+
+
 def tagged_int(value: int) -> dict[str, str]:
     """The canonical stand-in for an integer that a JSON number cannot hold exactly."""
     return {"$int": str(value)}
@@ -143,6 +153,8 @@ def _write(value: object, emit: Callable[[str], None], path: str) -> None:
         _write_int(value, emit, path)  # type: ignore[arg-type]
     elif kind is float:
         emit(_number(value, path))  # type: ignore[arg-type]
+    elif kind is Canonical:
+        emit(value.text)  # type: ignore[attr-defined]
     elif kind is dict or isinstance(value, Mapping):
         _write_mapping(value, emit, path)  # type: ignore[arg-type]
     elif kind is list or kind is tuple:

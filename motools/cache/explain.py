@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,17 +69,12 @@ class Explanation:
 
 
 def explain(index: Index, action: Action) -> Explanation:
-    """Why an action is a hit or a miss.
-
-    Among the newest thousand entries of its kind, the nearest is the one with
-    the fewest fields that differ.
-    """
+    """Why an action is a hit or a miss; see :class:`Neighbours` for the nearest entry."""
     wanted = material(action.canonical)
     entry = index.get(action.key)
     if entry is not None:
         return Explanation(action.key, wanted, entry, None, ())
-    found, differences = nearest(index, wanted)
-    return Explanation(action.key, wanted, None, found, differences)
+    return Neighbours(index, action.kind).explain(action)
 
 
 def nearest(
@@ -89,16 +87,62 @@ def nearest(
         wanted: the action's key material.
         but: a key to leave out.
     """
-    fields = dict(flatten(wanted))
-    best: Entry | None = None
-    fewest: tuple[Difference, ...] = ()
-    for candidate in index.select(kind=wanted["kind"], limit=_LOOK_AT):
-        if candidate.key == but:
-            continue
-        found = tuple(_differences(fields, dict(flatten(candidate.action))))
-        if best is None or len(found) < len(fewest):
-            best, fewest = candidate, found
-    return best, fewest
+    return Neighbours(index, wanted["kind"], but=but).nearest(wanted)
+
+
+class Neighbours:
+    """The newest entries of a kind, to find the one that differs least from many actions.
+
+    One that differs in a single field is found at once, however many there are: each
+    entry is filed under every field with a digest of all its others. Where there is
+    none, the newest are gone through one by one.
+
+    Args:
+        index: where to look.
+        kind: of the entries.
+        but: a key to leave out.
+        one_by_one: how many are gone through; few, where many actions are asked about.
+    """
+
+    def __init__(
+        self, index: Index, kind: str, *, but: str | None = None, one_by_one: int = _LOOK_AT
+    ) -> None:
+        found = index.select(kind=kind, limit=_LOOK_AT)
+        self._one_by_one = one_by_one
+        self._entries = [entry for entry in found if entry.key != but]
+        self._fields = [dict(flatten(entry.action)) for entry in self._entries]
+        self._but_one: dict[tuple[str, int], int] = {}
+        for number, fields in enumerate(self._fields):
+            for at in _but_one(fields):
+                self._but_one.setdefault(at, number)  # the newest stays
+
+    def explain(self, action: Action) -> Explanation:
+        """Why an action that has no entry is a miss."""
+        wanted = material(action.canonical)
+        return Explanation(action.key, wanted, None, *self.nearest(wanted))
+
+    def nearest(self, wanted: dict[str, Any]) -> tuple[Entry | None, tuple[Difference, ...]]:
+        """The entry that differs least from an action's key material, and in what."""
+        fields = dict(flatten(wanted))
+        numbers = (self._but_one.get(at) for at in _but_one(fields))
+        if (one := next((n for n in numbers if n is not None), None)) is not None:
+            return self._entries[one], tuple(_differences(fields, self._fields[one]))
+        best: Entry | None = None
+        fewest: tuple[Difference, ...] = ()
+        newest = zip(self._entries, self._fields, strict=True)
+        for candidate, there in itertools.islice(newest, self._one_by_one):
+            found = tuple(_differences(fields, there))
+            if best is None or len(found) < len(fewest):
+                best, fewest = candidate, found
+        return best, fewest
+
+
+def _but_one(fields: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Every field, with a number that stands for the values of all others."""
+    marks = {field: hash((field, type(value), str(value))) for field, value in fields.items()}
+    whole = functools.reduce(operator.xor, marks.values(), 0)
+    for field, mark in marks.items():
+        yield field, whole ^ mark
 
 
 def compare(wanted: dict[str, Any], found: dict[str, Any]) -> tuple[Difference, ...]:

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from motools.digest import SHORT, Value, canonical_json, hash_bytes
+from motools.digest import SHORT, Canonical, Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
 from motools.evals import reached
 from motools.evals.config import EvalConfig
@@ -103,7 +103,7 @@ def identify(
         known = _load(request)
         if not known["dependencies"]["opaque"]:
             memo.record(_NAMESPACE, subject, signature, known)
-    return TaskIdentity(overlaid(known["material"], config, local_roles))
+    return TaskIdentity(Canonical(overlaid(known["material"], config, local_roles)))
 
 
 def task_request(

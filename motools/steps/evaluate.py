@@ -38,12 +38,14 @@ class Evaluate:
         config: which task, on which samples, with which generation settings.
         options: how to run.
         replicate: which of several independent repeats.
+        identity: what the task is, if that was found out just now for another step.
     """
 
     model: Model
     config: EvalConfig
     options: RunOptions = field(default_factory=RunOptions)
     replicate: int = 0
+    identity: TaskIdentity | None = field(default=None, compare=False, repr=False)
 
     def action(self, cache: Cache) -> Action:
         """The model and all that the task does.
@@ -55,7 +57,7 @@ class Evaluate:
         return Action(
             kind=KIND,
             inputs={"model": self._model_digest(cache)},
-            config=dict(self._identity(cache).material),
+            config=(self.identity or self.identify(cache)).material,
             backend={"name": "inspect", "recipe": PROVIDER_RECIPE},
             replicate=self.replicate,
         )
@@ -117,7 +119,12 @@ class Evaluate:
             cache=str(entry.root),
         )
 
-    def _identity(self, cache: Cache) -> TaskIdentity:
+    def identify(self, cache: Cache) -> TaskIdentity:
+        """What the task is now.
+
+        Raises:
+            EvaluationError: it cannot be found, made or pinned.
+        """
         return identify(
             self.config,
             cache.memo,

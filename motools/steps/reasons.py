@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
-from motools.cache.explain import Difference
+from motools.cache.explain import Difference, Neighbours
 from motools.digest import SHORT
 from motools.errors import MotoolsError
 from motools.steps import function
@@ -19,7 +19,9 @@ _MOST_BYTES: Final = 64 * 2**20
 """Larger datasets are not compared while a step waits to run; ``motools cache explain`` does."""
 
 
-def reason(step: Any, action: Action, cache: Cache) -> str | None:
+def reason(
+    step: Any, action: Action, cache: Cache, neighbours: Neighbours | None = None
+) -> str | None:
     """Why a step's action is a miss, in a sentence.
 
     None for calls of functions: finding the nearest of many takes longer than
@@ -29,11 +31,12 @@ def reason(step: Any, action: Action, cache: Cache) -> str | None:
         step: what is about to run.
         action: its own.
         cache: where it is a miss.
+        neighbours: the entries of its kind, where many steps are asked about.
     """
     if action.kind == function.KIND:
         return None
     try:
-        explanation = cache.explain(action)
+        explanation = cache.explain(action) if neighbours is None else neighbours.explain(action)
         if explanation.entry is not None:
             return "a refresh was asked for"
         if explanation.nearest is None:

@@ -33,6 +33,7 @@ class Train:
         backend: who does it, by name.
         options: how to run.
         replicate: which of several independent repeats.
+        base: the base model, if it was identified just now for another step.
     """
 
     dataset: Dataset
@@ -40,6 +41,7 @@ class Train:
     backend: str = "local"
     options: RunOptions = field(default_factory=RunOptions)
     replicate: int = 0
+    base: BaseModel | None = field(default=None, compare=False, repr=False)
 
     def action(self, cache: Cache) -> Action:
         """The dataset, the base model and every value that decides the result.
@@ -48,7 +50,7 @@ class Train:
             DatasetError: a row is not JSON.
             BackendError: the backend is unknown or cannot honour a field.
         """
-        return self._action(cache, self._base(cache))
+        return self._action(cache, self.base or self.identify(cache))
 
     def _action(self, cache: Cache, base: BaseModel) -> Action:
         backend = registry.backend(self.backend)
@@ -72,7 +74,7 @@ class Train:
             report=context.send_report,
             timeout=self.options.timeout,
         )
-        base = self._base(cache)
+        base = self.identify(cache)
         if self._action(cache, base).key != context.key:
             raise MotoolsError(
                 f"the dataset or base model of {context.key[:12]} changed since it was planned: "
@@ -130,7 +132,12 @@ class Train:
         said = str(problem).removeprefix(f"row {problem.row}")
         return DatasetError(f"{self.dataset.place_of(problem.row)}{said}")
 
-    def _base(self, cache: Cache) -> BaseModel:
+    def identify(self, cache: Cache) -> BaseModel:
+        """The base model as it is now.
+
+        Raises:
+            BackendError: it cannot be found or pinned.
+        """
         return registry.backend(self.backend).identify(self.config.base_model, cache.memo)
 
 

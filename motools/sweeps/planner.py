@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from motools.artifacts import Model
 from motools.cache import journal
 from motools.cache.action import Action
 from motools.cache.claim import SCRATCH
+from motools.cache.explain import Neighbours
 from motools.cache.layout import JOBS
 from motools.cache.running import runner
 from motools.errors import MotoolsError
-from motools.evals.identity import identify
 from motools.steps.evaluate import Evaluate
 from motools.steps.reasons import reason
 from motools.steps.train import Train
@@ -21,9 +23,13 @@ from motools.sweeps.estimates import FREE, Estimate, Estimator
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 
 if TYPE_CHECKING:
-    from motools.artifacts import Model
     from motools.cache import Cache, Entry
     from motools.sweeps.sweep import Sweep
+
+_ONE_BY_ONE: Final = 20
+"""Entries that each of perhaps thousands of misses is compared with."""
+
+T = TypeVar("T")
 
 Work: TypeAlias = tuple[str, Train | Evaluate]
 """A step with its name in the cell."""
@@ -53,10 +59,12 @@ class _Planner:
         self._estimator = Estimator(cache)
         self._planned: dict[str, Planned] = {}
         self._waiting: dict[tuple[str, str, int], Planned] = {}
+        self._identified: dict[Any, Any] = {}
+        self._neighbours: dict[str, Neighbours] = {}
 
     def trainings(self, cells: Sequence[Cell]) -> Iterator[Planned | None]:
         """How the model of each cell is made."""
-        steps = [cell.train() for cell in cells]
+        steps = [self._train(cell) for cell in cells]
         planned = self._plan((TRAINING, step) for step in steps if step is not None)
         return (None if step is None else next(planned) for step in steps)
 
@@ -66,7 +74,7 @@ class _Planner:
         """What the model of each cell is asked."""
         models = [_model(cell, made) for cell, made in zip(cells, trainings, strict=True)]
         planned = self._plan(
-            (name, cell.evaluate(name, model))
+            (name, self._evaluate(cell, name, model))
             for cell, model in zip(cells, models, strict=True)
             if model is not None
             for name in cell.evaluations
@@ -78,6 +86,33 @@ class _Planner:
             )
             for cell, made, model in zip(cells, trainings, models, strict=True)
         ]
+
+    def _train(self, cell: Cell) -> Train | None:
+        """The training of a cell, with what is the same for many cells found out once."""
+        step = cell.train()
+        if step is None:
+            return None
+        name = step.backend, step.config.base_model
+        base = self._once(name, lambda: step.identify(self._cache))
+        dataset = self._once(id(step.dataset), lambda: step.dataset.identify(self._cache.memo))
+        if base is None or dataset is None:
+            return step
+        return replace(step, base=base, dataset=dataset)
+
+    def _evaluate(self, cell: Cell, name: str, model: Model) -> Evaluate:
+        step = cell.evaluate(name, model)
+        at = id(step.config), step.options.base_dir
+        return replace(step, identity=self._once(at, lambda: step.identify(self._cache)))
+
+    def _once(self, name: object, find: Callable[[], T]) -> T | None:
+        """What was found; None where that is an error, which the step meets again itself."""
+        if name not in self._identified:
+            try:
+                self._identified[name] = find()
+            except MotoolsError:
+                self._identified[name] = None
+        found: T | None = self._identified[name]
+        return found
 
     def _plan(self, work: Iterable[Work]) -> Iterator[Planned]:
         """Look all of it up together."""
@@ -107,9 +142,15 @@ class _Planner:
             return Planned(name, step, State.HIT, "", key, entry, FREE)
         state, why = self._attempted(action)
         if state is State.RUN:
-            why = reason(step, action, self._cache) or ""
+            why = self._reason(step, action)
         took = FREE if state in (State.BLOCKED, State.ADOPT) else self._estimate(step, action)
         return Planned(name, step, state, why, key, None, took)
+
+    def _reason(self, step: Train | Evaluate, action: Action) -> str:
+        if action.kind not in self._neighbours:
+            index, kind = self._cache.index, action.kind
+            self._neighbours[kind] = Neighbours(index, kind, one_by_one=_ONE_BY_ONE)
+        return reason(step, action, self._cache, self._neighbours[action.kind]) or ""
 
     def _attempted(self, action: Action) -> tuple[State, str]:
         """What became of earlier attempts at a key that has no entry."""
@@ -138,12 +179,7 @@ class _Planner:
 
     def _asked_later(self, cell: Cell, name: str) -> Planned:
         try:
-            task = identify(
-                cell.evaluations[name],
-                self._cache.memo,
-                cell.options.base_dir,
-                equivalent=self._cache.settings.equivalent,
-            )
+            task = cell.evaluate(name, Model.base("tiny")).identify(self._cache)
         except MotoolsError as problem:
             return Planned(name, None, State.BLOCKED, str(problem))
         samples = task.samples * int(task.material["epochs"])
