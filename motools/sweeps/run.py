@@ -108,6 +108,11 @@ class _Orders:
             return False
         return self.only is None or self.only.has(work.cell, work.planned)
 
+    @property
+    def why_not(self) -> str:
+        """Why it may not."""
+        return "is not in the cache" if self.read_only else "was not asked for"
+
     def again(self, cell: PlannedCell, planned: Planned) -> bool:
         """Whether a step is run although it is in the cache."""
         return self.refresh is not None and self.refresh.has(cell, planned)
@@ -147,17 +152,18 @@ class _Run:
     def _begin(self, work: _Work) -> None:
         """What a step is first: at its end, ready, or waiting for its model."""
         planned, training = work.planned, work.cell.training
+        asks = training is not None and planned is not training
         again = self._orders.again(work.cell, planned)
-        asked = training is not None and planned is not training
+        if asks and training is not None:  # of another model, perhaps
+            again = again or self._orders.again(work.cell, training)
         if planned.state is State.BLOCKED:
             self._end(work, Outcome.FAILED, planned.reason)
         elif planned.entry is None and not self._orders.run(work):
-            why = "is not in the cache" if self._orders.read_only else "was not asked for"
-            self._end(work, Outcome.SKIPPED, why)
-        elif asked and (planned.step is None or self._orders.again(work.cell, training)):  # type: ignore[arg-type]
-            self._when_trained(work)
+            self._end(work, Outcome.SKIPPED, self._orders.why_not)
         elif planned.entry is not None and not again and not self._orders.draw_hits:
             self._hit(work, planned.entry)
+        elif asks:
+            self._when_trained(work)
         else:
             self._ready.append(work)
 

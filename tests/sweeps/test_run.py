@@ -1,0 +1,225 @@
+"""What a plan says is what a run does, and a run that is repeated does nothing twice."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prefect import flow
+
+from motools import Dataset
+from motools.cache import Cache
+from motools.cache.claim import SCRATCH
+from motools.cache.layout import JOBS
+from motools.errors import ConfigError, SweepLimitError
+from motools.steps.train import Train
+from motools.sweeps.choice import Choice
+from motools.sweeps.outcome import Outcome, SweepRun
+from motools.sweeps.plan import Plan, Planned, State
+from motools.sweeps.planner import make_plan
+from motools.sweeps.run import RunLimits, run_sweep
+from motools.sweeps.sweep import Sweep
+from motools.training.local import checkpoints
+
+from .toy import FAILS
+
+pytestmark = pytest.mark.usefixtures("server", "toy")
+
+ROW = {"messages": [{"role": "assistant", "content": "Hello"}]}
+RATES = [0.1, 0.2, FAILS]
+SEEDS = [0, 1]
+EXPECTED = {
+    State.HIT: {Outcome.HIT},
+    State.RUN: {Outcome.RUN},
+    State.RESUME: {Outcome.RESUMED},
+    State.BLOCKED: {Outcome.FAILED},
+    State.WAITING: set(Outcome),
+}
+
+
+def sweep(project: Path, **given: Any) -> Sweep:
+    recipe = {
+        "dataset": Dataset.from_rows([ROW] * 4),
+        "backend": "toy",
+        "fine_tune": {"base_model": "tiny", "epochs": 1},
+        "evaluate": {name: {"task": f"tasks.py@{name}"} for name in ("greets", "parts")},
+    }
+    grid = {"fine_tune.learning_rate": RATES, "fine_tune.seed": SEEDS}
+    return Sweep("test", **{"recipe": recipe, "grid": grid, "base_dir": str(project), **given})
+
+
+@flow
+def running(made: Sweep, cache: Cache, orders: dict[str, Any]) -> SweepRun:
+    return run_sweep(made, cache=cache, **orders)
+
+
+def go(made: Sweep, cache: Cache, **orders: Any) -> SweepRun:
+    return running(made, cache, orders)
+
+
+def trainings(plan: Plan) -> list[Planned]:
+    return [cell.training for cell in plan.cells if cell.training is not None]
+
+
+def fails(planned: Planned) -> bool:
+    return isinstance(planned.step, Train) and planned.step.config.learning_rate == FAILS
+
+
+def interrupt(cache: Cache, planned: Planned, damaged: bool) -> None:
+    """Leave what a training that was killed leaves."""
+    assert planned.key is not None
+    place = cache.root / JOBS / planned.key / SCRATCH / "checkpoint-2"
+    place.mkdir(parents=True)
+    (place / "weights").write_text("some")
+    checkpoints.complete(place, {})
+    if damaged:
+        (place / "weights").write_text("same")
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.data())
+def test_what_is_planned_is_what_happens(project: Path, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        cache = Cache.open(place)
+        whole = sweep(project)
+        for planned in trainings(make_plan(whole, cache)):
+            past = data.draw(st.sampled_from(["new", "done", "killed", "damaged"]))
+            if past == "done" and not fails(planned):
+                action = planned.step.action(cache)  # type: ignore[union-attr]
+                cache.get_or_run(action, planned.step.run)  # type: ignore[union-attr]
+            elif past in ("killed", "damaged"):
+                interrupt(cache, planned, damaged=past == "damaged")
+        model = {
+            "fine_tune": None,
+            "dataset": None,
+            "model": data.draw(st.sampled_from(["tiny", "no"])),
+        }
+        run = go(sweep(project, also=[model]), cache)
+        for planned in run.plan.steps:
+            outcome = run.of(planned).outcome
+            allowed = {Outcome.FAILED} if fails(planned) else EXPECTED[planned.state]
+            assert outcome in allowed, (planned, run.of(planned))
+        for cell in run.plan.cells:
+            if cell.training is not None and fails(cell.training):
+                assert {run.of(step).outcome for step in cell.evaluations} == {Outcome.SKIPPED}
+        again = make_plan(sweep(project), cache)
+        assert {step.state for step in again.steps if not fails(step)} <= {State.HIT, State.WAITING}
+        cache.close()
+
+
+def test_a_second_run_has_no_task_runs(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": [0, 1, 2]}, replicates=2)
+    first = go(made, cache)
+    assert str(first) == "18 run"
+    assert not make_plan(made, cache).counts.keys() - {State.HIT}
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        second = go(made, cache)
+    assert str(second) == "18 hits"
+    assert "motools: 18 cached, 0 ran" in " ".join(caplog.messages)
+    assert not any("Finished in state Cached" in message for message in caplog.messages)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert str(go(made, cache, hits="task_run")) == "18 hits"
+    assert sum("Finished in state Cached" in message for message in caplog.messages) == 18
+    for one, two in zip(first.ended.values(), second.ended.values(), strict=True):
+        assert one.result == two.result
+
+
+def test_cells_of_one_key_run_once(project: Path, tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    same = {"fine_tune.learning_rate": 0.1}
+    run = go(sweep(project, grid={}, also=[same, {**same, "fine_tune.epochs": 1}]), cache)
+    assert len(run.plan.cells) == 3
+    assert len(cache.entries("model")) == 2
+    assert str(run) == "6 run"
+
+
+def test_only_refresh_and_read_only(project: Path, tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.learning_rate": [0.1, 0.2], "fine_tune.seed": SEEDS})
+
+    def choice(*words: str) -> Choice:
+        return Choice.parse(words, made)
+
+    assert str(go(made, cache, read_only=True)) == "12 skipped"
+    assert str(go(made, cache, only=choice("models", "learning_rate=0.1"))) == "2 run, 10 skipped"
+    assert str(go(made, cache, only=choice("models", "greets"))) == "2 hits, 6 run, 4 skipped"
+    assert str(go(made, cache)) == "8 hits, 4 run"
+    assert str(go(made, cache, refresh=choice("parts", "seed=1"))) == "10 hits, 2 run"
+    model = choice("models", "seed=1", "learning_rate=0.2")
+    run = go(made, cache, refresh=model)
+    # The same bits come out again, so its evaluations are hits.
+    assert str(run) == "11 hits, 1 run"
+    with pytest.raises(ConfigError, match="did you mean 'greets'"):
+        choice("greet")
+    with pytest.raises(ConfigError, match=r"did you mean 'fine_tune\.seed'"):
+        choice("fine_tune.sed=1")
+
+
+def test_what_somebody_else_runs_is_adopted(project: Path, tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": [0]})
+    [planned] = trainings(make_plan(made, cache))
+    action = planned.step.action(cache)  # type: ignore[union-attr]
+    claim = cache.claim(action)
+    try:
+        [planned] = trainings(make_plan(made, cache))
+        assert planned.state is State.ADOPT
+        assert f"pid {os.getpid()} is running it" in planned.reason
+    finally:
+        claim.__exit__(None, None, None)  # type: ignore[union-attr]
+    [planned] = trainings(make_plan(made, cache))
+    assert planned.state is State.RUN
+
+
+def test_limits_refuse_and_stop(project: Path, tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": [0, 1, 2, 3]})
+    with pytest.raises(SweepLimitError, match="nothing like them is in the cache"):
+        go(made, cache, limits=RunLimits(seconds=10))
+    with pytest.raises(SweepLimitError, match="unknown what it costs"):
+        go(made, cache, limits=RunLimits(cost=10))
+    assert cache.entries() == []
+    go(sweep(project, grid={"fine_tune.seed": [0]}), cache)
+    estimate, unknown = make_plan(made, cache).estimate
+    assert unknown == 0
+    assert estimate.seconds is not None
+    with pytest.raises(SweepLimitError, match="more than the"):
+        go(made, cache, limits=RunLimits(seconds=estimate.seconds.high / 2))
+    assert len(cache.entries("model")) == 1
+
+
+def test_outside_a_flow_it_says_so(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="outside a flow"):
+        run_sweep(sweep(project), cache=Cache.open(tmp_path))
+
+
+def test_prices_make_costs(project: Path, tmp_path: Path) -> None:
+    from motools.settings import Settings
+
+    plain = Settings()
+    priced = Settings(prices={"toy": {"hour": 3600.0}, "inspect": {"hour": 0.0}})
+    made = sweep(project, grid={"fine_tune.seed": [0]})
+    go(made, Cache.open(tmp_path, settings=plain))
+    more = sweep(project, grid={"fine_tune.seed": [0, 1, 2]})
+    assert make_plan(more, Cache.open(tmp_path, settings=plain)).estimate[0].cost is None
+    estimate, _ = make_plan(more, Cache.open(tmp_path, settings=priced)).estimate
+    assert estimate.cost is not None
+    training = trainings(make_plan(more, Cache.open(tmp_path, settings=priced)))[1]
+    assert training.estimate.seconds is not None
+    assert training.estimate.cost is not None
+    assert training.estimate.cost.low == pytest.approx(training.estimate.seconds.low)
