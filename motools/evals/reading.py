@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
+    from inspect_ai.model import ChatMessage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,18 +43,49 @@ def read_samples(path: Path) -> Iterator[dict[str, Any]]:
         )
 
 
+@dataclass(frozen=True)
+class ScoredSample:
+    """What a sample was and how it was scored.
+
+    Attributes:
+        id: the sample's.
+        epoch: from 1.
+        input: what was asked, as Inspect's summary has it: without images, long texts cut.
+        target: what was wanted, likewise.
+        scores: scorer to value.
+    """
+
+    id: int | str
+    epoch: int
+    input: Any
+    target: Any
+    scores: Mapping[str, Any]
+
+
+def read_scores(path: Path) -> Iterator[ScoredSample]:
+    """How every sample was scored, from the summaries alone: quick for large logs."""
+    from inspect_ai.log import read_eval_log_sample_summaries
+
+    for summary in _outside_loop(read_eval_log_sample_summaries, str(path), format=_FORMAT):
+        scores = {name: score.value for name, score in (summary.scores or {}).items()}
+        yield ScoredSample(summary.id, summary.epoch, _text(summary.input), summary.target, scores)
+
+
 def _plain(sample: EvalSample) -> dict[str, Any]:
-    asked = sample.input
-    if not isinstance(asked, str):
-        asked = "\n\n".join(f"{message.role}: {message.text}" for message in asked)
     return {
         "id": sample.id,
         "epoch": sample.epoch,
-        "input": asked,
+        "input": _text(sample.input),
         "target": sample.target,
         "output": sample.output.completion,
         "scores": {name: score.value for name, score in (sample.scores or {}).items()},
     }
+
+
+def _text(asked: str | list[ChatMessage]) -> str:
+    if isinstance(asked, str):
+        return asked
+    return "\n\n".join(f"{message.role}: {message.text}" for message in asked)
 
 
 def _outside_loop(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -106,18 +106,7 @@ class Evaluate:
 
     def decode(self, entry: Entry) -> Evaluation:
         """The scores, with a copy of the log that Inspect's viewer finds."""
-        value = entry.value
-        return Evaluation(
-            key=entry.key,
-            task=value["task"],
-            model=self.model.id,
-            scores=value["scores"],
-            stderr=value["stderr"],
-            num_samples=value["samples"],
-            log_file=str(logs.copy(entry) or ""),
-            log_digest=entry.tree,
-            cache=str(entry.root),
-        )
+        return evaluation_of(entry, self.model.id)
 
     def identify(self, cache: Cache) -> TaskIdentity:
         """What the task is now.
@@ -164,6 +153,27 @@ class Evaluate:
 
 def _base(name: str, cache: Cache) -> BaseModel:
     return registry.backend("local").identify(name, cache.memo)
+
+
+def evaluation_of(entry: Entry, model: str | None = None) -> Evaluation:
+    """What an entry of this kind holds.
+
+    Args:
+        entry: of an evaluation.
+        model: the model's id; by default what the entry is labelled with.
+    """
+    value = entry.value
+    return Evaluation(
+        key=entry.key,
+        task=value["task"],
+        model=entry.labels.get("model_id", "") if model is None else model,
+        scores=value["scores"],
+        stderr=value["stderr"],
+        num_samples=value["samples"],
+        log_file=str(logs.copy(entry) or ""),
+        log_digest=entry.tree,
+        cache=str(entry.root),
+    )
 
 
 def log_of(evaluation: Evaluation) -> Path:
