@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from motools.cli import cache, output, sweep, view
+from motools.cli import cache, output, sweep, sweep_differences, sweep_results, view
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.errors import KeyNotFoundError, MotoolsError
@@ -36,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cache.app, name="cache")
+sweep_results.add_to(sweep.app)
+sweep_differences.add_to(sweep.app)
 app.add_typer(sweep.app, name="sweep")
 app.command(cls=LightCommand)(view.view)
 

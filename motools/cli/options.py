@@ -6,12 +6,14 @@ import re
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 import typer
 
 from motools.cli.completion import complete_key
 from motools.cli.output import Format
+
+Chosen = TypeVar("Chosen", bound=StrEnum)
 
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
@@ -42,6 +44,18 @@ def parse_when(text: str) -> float:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not {_WHEN}") from None
+
+
+def one_of(kind: type[Chosen], text: str, option: str) -> Chosen:
+    """A choice of an enumeration that is not worth importing before it is needed.
+
+    Raises:
+        BadParameter: it is none of them.
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        raise typer.BadParameter(f"{option} is one of {', '.join(kind)}, not {text!r}") from None
 
 
 CacheDir: TypeAlias = Annotated[

@@ -89,10 +89,11 @@ def summarise(
         BackendError: SciPy is not installed.
     """
     merged = _columns(results, over)
+    apart = "replicate" not in merged and any(each.replicate for each in results.measurements)
     groups: dict[tuple[Any, ...], list[Measurement]] = {}
     for each in _with_scores(results):
         kept = ((name, value) for name, value in each.parameters.items() if name not in merged)
-        fixed = () if "replicate" in merged else (("replicate", each.replicate),)
+        fixed = (("replicate", each.replicate),) if apart else ()
         name = (*kept, *fixed), each.evaluation, each.score
         groups.setdefault(name, []).append(each)
     return [

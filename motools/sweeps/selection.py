@@ -1,0 +1,43 @@
+"""Which cell of a sweep is meant, by its values."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from motools.errors import ConfigError
+from motools.sweeps.choice import Choice
+from motools.sweeps.plan import Plan, PlannedCell
+
+_REPLICATE: Final = "replicate="
+_BETWEEN: Final = re.compile(r",(?=[^,=]+=)")
+_SHOWN: Final = 4
+
+
+def one_cell(plan: Plan, text: str) -> PlannedCell:
+    """The one cell with these values.
+
+    Args:
+        plan: of the sweep.
+        text: as in ``learning_rate=1e-4,seed=0``; also ``replicate=1``.
+
+    Raises:
+        ConfigError: a path that the sweep does not have; no cell or several have the values.
+    """
+    words = _BETWEEN.split(text)
+    replicates = {word.removeprefix(_REPLICATE) for word in words if word.startswith(_REPLICATE)}
+    others = [word for word in words if not word.startswith(_REPLICATE)]
+    choice = Choice.parse(others, plan.sweep)
+    found = [
+        cell
+        for cell in plan.cells
+        if any(choice.has(cell, step) for step in cell.steps)
+        and (not replicates or str(cell.cell.replicate) in replicates)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(f"{text}: no cell of {plan.sweep.name} has these values")
+    shown = "; ".join(str(cell.cell) for cell in found[:_SHOWN])
+    more = "; …" if len(found) > _SHOWN else ""
+    raise ConfigError(f"{text}: {len(found)} cells have these values, say more: {shown}{more}")
