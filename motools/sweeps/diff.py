@@ -15,7 +15,7 @@ from motools.errors import MotoolsError
 from motools.evals.identity import identify
 from motools.steps.differences import compare_rows
 from motools.sweeps import parameters
-from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell
+from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 
 if TYPE_CHECKING:
     from motools.artifacts import Dataset
@@ -104,7 +104,7 @@ def diff(a: Plan, b: Plan, cache: Cache) -> list[StepDiff]:
     finder = _Finder(cache)
     here, there = finder.steps(a), finder.steps(b)
     left = {name: side for name, side in there.items() if name not in here}
-    varied = tuple(dict.fromkeys((*a.sweep.paths, *b.sweep.paths)))
+    varied = list(parameters.columns(dict.fromkeys((*a.sweep.paths, *b.sweep.paths)), ()))
     unmatched = {_place(side, b, varied): name for name, side in left.items()}
     found = []
     for name, side in here.items():
@@ -160,6 +160,8 @@ class _Finder:
         planned, cell = side.planned, side.cell.cell
         if planned.entry is not None:
             return planned.entry.action
+        if planned.state is State.BLOCKED:
+            return None
         try:
             if planned.step is not None:
                 return material(planned.step.action(self._cache).canonical)
@@ -173,7 +175,7 @@ class _Finder:
                 equivalent=self._cache.settings.equivalent,
             )
         except MotoolsError:
-            return None  # the plan says why it is blocked
+            return None  # it changed since it was planned, and cannot be run any more
         inputs = {"model": f"what {training.key} will be"}
         return {"inputs": inputs, "config": dict(task.material), "replicate": cell.replicate}
 
