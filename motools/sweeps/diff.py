@@ -176,7 +176,8 @@ class _Finder:
             )
         except MotoolsError:
             return None  # it changed since it was planned, and cannot be run any more
-        inputs = {"model": f"what {training.key} will be"}
+        # The model has no digest before it is made; what it is made from tells it from others.
+        inputs = {"model": training.key}
         return {"inputs": inputs, "config": dict(task.material), "replicate": cell.replicate}
 
     def _detailed(
