@@ -49,12 +49,30 @@ def test_lines_are_means_with_bands(lines: Plot) -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["data.jsonl", "other.jsonl", "tiny"]
 
 
-def test_a_learning_rate_is_on_a_logarithmic_axis(found: Results, lines: Plot) -> None:
+def test_a_learning_rate_is_on_a_logarithmic_axis(lines: Plot) -> None:
     axes = lines.figure().axes[0]
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["$10^{-4}$", "$10^{-3}$"]
-    seeds = plot(found, x="seed", y=SCORE, evaluation="quiz", over=["learning_rate", "dataset"])
-    assert not seeds.logarithmic
+
+
+@pytest.mark.parametrize(
+    ("name", "xs", "logarithmic"),
+    [
+        ("epochs", [1, 3, 10], False),
+        ("epochs", [1, 3, 100], True),
+        ("learning_rate", [1e-4, 2e-4], True),
+        ("seed", [0, 1000], False),
+        ("learning_rate", [1e-4], False),
+        ("dataset", ["a", "b"], False),
+    ],
+)
+def test_axes_are_logarithmic_where_that_helps(
+    lines: Plot, name: str, xs: list[object], logarithmic: bool
+) -> None:
+    mean = next(iter(lines.points.values()))
+    drawn = Plot(Kind.LINE, name, None, "y", {(x, None): mean for x in xs}, {})
+    assert drawn.logarithmic is logarithmic
+    assert drawn.figure().axes[0].get_xscale() == ("log" if logarithmic else "linear")
 
 
 def test_bars_stand_beside_each_other(found: Results) -> None:
