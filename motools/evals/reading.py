@@ -57,8 +57,8 @@ class ScoredSample:
 
     id: int | str
     epoch: int
-    input: Any
-    target: Any
+    input: str
+    target: str | list[str]
     scores: Mapping[str, Any]
 
 

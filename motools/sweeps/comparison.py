@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from motools.artifacts import Evaluation
 from motools.cache.explain import flatten
@@ -185,7 +185,7 @@ def _read(evaluation: Evaluation) -> _Scored:
     return {(each.id, each.epoch): each for each in read_scores(log_of(evaluation))}
 
 
-def _asked(sample: ScoredSample) -> tuple[Any, Any]:
+def _asked(sample: ScoredSample) -> tuple[str, str | list[str]]:
     return sample.input, sample.target
 
 

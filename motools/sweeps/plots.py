@@ -173,6 +173,41 @@ def plot(
     return Plot(kind, x, by, title, points, references)
 
 
+def overview(results: Results) -> Plot | None:
+    """A figure of the first score, for a report: over what varies but the repeats.
+
+    Returns:
+        None, if no score is there yet or more varies than two axes can show.
+    """
+    first = next((each for each in results.measurements if each.value is not None), None)
+    varied = {
+        column: values
+        for path, column in results.columns.items()
+        if path not in REPEATS and len(values := _there(results, column)) > 1
+    }
+    numbers = [column for column, values in varied.items() if all(map(_is_number, values))]
+    axes = [*dict.fromkeys([*numbers, *varied])] or ["evaluation"]
+    if first is None or len(axes) > 2:
+        return None
+    try:
+        return plot(
+            results,
+            x=axes[0],
+            by=axes[1] if len(axes) > 1 else None,
+            y=first.score,
+            kind=Kind.LINE if numbers else Kind.BARS,
+            evaluation=None if "evaluation" in axes else first.evaluation,
+        )
+    except ConfigError:
+        return None  # some cells differ in what not even two of them have, as base models do
+
+
+def _there(results: Results, column: str) -> list[Any]:
+    """The different values of a parameter."""
+    values = (each.parameters[column] for each in results.measurements)
+    return list(dict.fromkeys(value for value in values if value is not None))
+
+
 def _chosen(
     found: Sequence[Summary], field: str, wanted: str | None, axes: tuple[str | None, ...]
 ) -> list[Summary]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,7 +14,7 @@ from matplotlib.colors import to_hex
 from motools.errors import ConfigError
 from motools.sweeps.choice import Choice
 from motools.sweeps.drawing import COLOURS
-from motools.sweeps.plots import Kind, Plot, plot
+from motools.sweeps.plots import Kind, Plot, overview, plot
 from motools.sweeps.results import Results, of_plan
 from tests.sweeps.results.conftest import Swept
 
@@ -148,8 +149,6 @@ def test_a_page_needs_no_network_and_has_the_numbers(lines: Plot, tmp_path: Path
 
 
 def test_names_are_neither_markup_nor_formulas(tuned: Swept, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     found = of_plan(tuned.plan)
     strange = tuple(
         replace(each, parameters={**each.parameters, "dataset": "<b>$x^{$ & co"})
@@ -166,3 +165,24 @@ def test_names_are_neither_markup_nor_formulas(tuned: Swept, tmp_path: Path) -> 
     )
     drawn.save(tmp_path / "strange.html")
     assert "<td>&lt;b&gt;$x^{$ &amp; co</td>" in (tmp_path / "strange.html").read_text()
+
+
+def test_an_overview_chooses_its_axes(tuned: Swept, found: Results) -> None:
+    whole = overview(found)
+    assert whole is not None
+    assert (whole.kind, whole.x, whole.by) == (Kind.LINE, "learning_rate", "dataset")
+    assert whole.y == f"quiz: {SCORE}"
+    words = overview(of_plan(tuned.plan, Choice.parse(["learning_rate=1e-3"], tuned.sweep)))
+    assert words is not None
+    assert (words.kind, words.x, words.by) == (Kind.BARS, "dataset", None)
+    single = ["learning_rate=1e-3", "dataset=data.jsonl"]
+    one = overview(of_plan(tuned.plan, Choice.parse(single, tuned.sweep)))
+    assert one is not None
+    assert (one.x, one.xs) == ("evaluation", ["quiz", "short"])
+    crowded = tuple(
+        replace(each, parameters={**each.parameters, "epochs": number % 2})
+        for number, each in enumerate(found.measurements)
+    )
+    columns = {**found.columns, "fine_tune.epochs": "epochs"}
+    assert overview(replace(found, columns=columns, measurements=crowded)) is None
+    assert overview(replace(found, measurements=())) is None
