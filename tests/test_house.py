@@ -71,12 +71,15 @@ MAY_IMPORT = {
 MAY_DELEGATE = {"artifacts": {"evals", "steps", "training"}, "datasets": {"steps"}}
 """Values whose methods hand over to rooms above them, inside functions only."""
 
-HEAVY = ("prefect", "torch", "inspect_ai", "openai", "sqlalchemy", "sqlmodel", "transformers")
+HEAVY = (
+    "prefect", "psycopg", "torch", "inspect_ai", "openai", "sqlalchemy", "sqlmodel", "transformers"
+)  # fmt: skip
 
 WHO_MAY = {
     "prefect": {"tasks"},
     "inspect_ai": {"evals"},
     "torch": {"training"},
+    "psycopg": {"cache"},
     "sqlmodel": {"cache"},
     "sqlalchemy": {"cache"},
 }
