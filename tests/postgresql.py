@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import os
 import pwd
@@ -17,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
+
+BOTH = pytest.mark.parametrize("coordinator", ["sqlite", "postgresql"], indirect=True)
+"""For what must hold whichever database coordinates."""
 
 _START = 30.0
-_PR_SET_PDEATHSIG = 1
+_DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
 
 
 class Server:
@@ -45,13 +48,11 @@ class Server:
         options += ["max_connections=200", "shared_buffers=32MB"]
         if not self._durable:
             options += ["fsync=off", "full_page_writes=off"]
-        command = [self._programs / "postgres", "-D", self.place / "data"]
+        command = [*_DIE_WITH_PARENT, self._programs / "postgres", "-D", self.place / "data"]
         for option in options:
             command += ["-c", option]
         with (self.place / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, preexec_fn=_die_with_parent, **_as_somebody()
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **_as_somebody())
         deadline = time.monotonic() + _START
         while True:
             try:
@@ -126,7 +127,3 @@ def _as_somebody() -> dict[str, Any]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)

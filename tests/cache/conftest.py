@@ -14,10 +14,6 @@ from motools.cache import Action, Cache, RunContext
 from motools.cache.marker import open_directory
 from motools.cache.postgresql import PostgreSQL
 from motools.settings import Settings
-from tests import postgresql
-
-BOTH = pytest.mark.parametrize("coordinator", ["sqlite", "postgresql"], indirect=True)
-"""For what must hold whichever database coordinates."""
 
 
 def action(n: Any = 1, kind: str = "function") -> Action:
@@ -52,22 +48,6 @@ def in_memory(coordinator: str) -> Iterator[Path]:
 @pytest.fixture
 def runs() -> Runs:
     return Runs()
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[postgresql.Server]:
-    with postgresql.running() as server:
-        yield server
-
-
-@pytest.fixture
-def coordinator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which database coordinates the caches of a test."""
-    kind = str(getattr(request, "param", "sqlite"))
-    if kind == "postgresql":
-        url = request.getfixturevalue("server").url
-        monkeypatch.setenv("MOTOOLS_DATABASE_URL", url)
-    return kind
 
 
 def lose_the_database(root: Path) -> None:

@@ -40,9 +40,10 @@ from motools.errors import (
     ReleasedError,
     ResultError,
 )
-from tests.cache.conftest import BOTH, Runs, action, lose_the_database
+from tests.cache.conftest import Runs, action, lose_the_database
 from tests.cache.hosts import second_host
 from tests.cache.steps import in_child, watched
+from tests.postgresql import BOTH
 
 ACTION = action()
 OpenCache = Callable[..., Cache]

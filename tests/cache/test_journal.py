@@ -20,10 +20,11 @@ from motools.errors import (
     LeaseLostError,
     SubmissionUnsettledError,
 )
-from tests.cache.conftest import BOTH, action, lose_the_database
+from tests.cache.conftest import action, lose_the_database
 from tests.cache.hosts import Clock, movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child, watched
+from tests.postgresql import BOTH
 
 pytestmark = BOTH
 

@@ -23,10 +23,11 @@ from motools.cache import Cache, Claim, Entry, RunContext
 from motools.cache.lease import LOCK, JobLock
 from motools.errors import LeaseLostError, LeaseTimeoutError, SubmissionUnsettledError
 from motools.settings import Settings
-from tests.cache.conftest import BOTH, Runs, action
+from tests.cache.conftest import Runs, action
 from tests.cache.hosts import movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child, watched
+from tests.postgresql import BOTH
 
 ACTION = action()
 
