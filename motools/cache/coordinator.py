@@ -8,6 +8,7 @@ from motools.cache.database import Database
 from motools.cache.documents import Documents
 from motools.cache.layout import DATABASE, QUARANTINE
 from motools.cache.marker import POSTGRESQL, SQLITE, Marker, record_coordinator
+from motools.cache.mounts import check_shared
 from motools.cache.sqlite import SQLite
 from motools.cache.store import LocalStore
 from motools.cache.use import alone
@@ -25,6 +26,7 @@ def coordinator(root: Path, cache_id: str, settings: Settings) -> Database:
 
     Raises:
         SettingsError: the URL is not one, or psycopg is not installed.
+        CacheUnavailableError: the directory is where that database cannot coordinate.
     """
     if not settings.database_url:
         return SQLite(root / DATABASE)
@@ -34,6 +36,7 @@ def coordinator(root: Path, cache_id: str, settings: Settings) -> Database:
         raise SettingsError(
             f"database_url needs the PostgreSQL driver ({problem}): pip install 'motools[postgres]'"
         ) from problem
+    check_shared(root)
     return PostgreSQL(settings.database_url, cache_id)
 
 

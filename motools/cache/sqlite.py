@@ -7,7 +7,6 @@ open the file: closing any other descriptor of it would drop SQLite's locks.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -17,20 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.database import BUSY_SECONDS, FACTS, Database
+from motools.cache.mounts import check_file_system
 from motools.errors import CacheUnavailableError, CorruptDatabaseError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _ENDS: Final = ("", "-wal", "-shm")
-
-LOCAL_FILE_SYSTEMS: Final = frozenset(
-    {
-        *("apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "ntfs3"),
-        *("overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "xfs", "zfs"),
-    }
-)
-"""File systems whose locks SQLite can rely on."""
 
 
 class SQLite(Database):
@@ -197,38 +189,3 @@ class _Reader:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-
-
-def check_file_system(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
-    """Refuse directories whose locks SQLite cannot rely on.
-
-    Raises:
-        CacheUnavailableError: the file system is not known to be local.
-    """
-    if not mounts.exists():
-        return  # not Linux: no list to hold it against
-    kind = file_system(directory, mounts)
-    if kind not in LOCAL_FILE_SYSTEMS:
-        raise CacheUnavailableError(
-            f"{directory} is on {kind}, where SQLite's locks cannot be relied on. "
-            "Put the cache on a local disk (--cache-dir, MOTOOLS_CACHE_DIR), "
-            "or let PostgreSQL coordinate (MOTOOLS_DATABASE_URL)"
-        )
-
-
-def file_system(directory: Path, mounts: Path) -> str:
-    """The type of the file system that holds a directory, from ``mountinfo`` (proc(5))."""
-    wanted = os.stat(directory).st_dev
-    device = f"{os.major(wanted)}:{os.minor(wanted)}"
-    lines = [line.split(" - ") for line in mounts.read_text().splitlines()]
-    for mount, source in lines:
-        if mount.split()[2] == device:
-            return source.split()[0]
-    # Some file systems (btrfs, overlay) report a device of their own in stat: go by path.
-    real, best, kind = os.path.realpath(directory), "", "an unknown file system"
-    for mount, source in lines:
-        point = mount.split()[4].replace("\\040", " ")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, source.split()[0]
-    return kind

@@ -27,8 +27,8 @@ from motools.cache.database import BUSY_SECONDS
 from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, entry_name, trashed
+from motools.cache.mounts import check_file_system, check_shared
 from motools.cache.reindex import reindex
-from motools.cache.sqlite import check_file_system
 from motools.cache.store import LocalStore
 from motools.errors import (
     CacheUnavailableError,
@@ -757,6 +757,33 @@ def test_11_file_systems_without_reliable_locks_are_refused(tmp_path: Path, kind
             check_file_system(tmp_path, mounts)
     mounts.write_text(MOUNTS.format(device=described, point=point, kind="xfs"))
     check_file_system(tmp_path, mounts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "refused"),
+    [
+        ("nfs4", "rw,vers=4.2,local_lock=none", False),
+        ("nfs", "rw,vers=3,nolock,local_lock=all", True),
+        ("nfs4", "rw,local_lock=flock", True),
+        ("lustre", "rw,localflock", True),
+        ("fuse.sshfs", "rw", True),
+        ("xfs", "rw", False),
+    ],
+)
+def test_11_where_machines_do_not_see_each_others_locks(
+    tmp_path: Path, kind: str, options: str, refused: bool
+) -> None:
+    device = tmp_path.stat().st_dev
+    described = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        MOUNTS.format(device=described, point="/x", kind=kind).rstrip() + f" {options}\n"
+    )
+    if refused:
+        with pytest.raises(CacheUnavailableError, match="may not see each other's file locks"):
+            check_shared(tmp_path, mounts)
+    else:
+        check_shared(tmp_path, mounts)
 
 
 def test_11_a_busy_database_is_waited_for(cache: Cache, runs: Runs) -> None:
