@@ -29,6 +29,7 @@ class Settings:
 
     Attributes:
         cache_dir: the directory of the cache.
+        database_url: ``postgresql://user@host:port/database`` of the coordinator; empty: SQLite.
         lease_seconds: how long a runner may be silent before another host takes over.
         trash_days: how long what was cleared can be undeleted.
         currency: what costs are counted in.
@@ -37,6 +38,7 @@ class Settings:
     """
 
     cache_dir: str = ".motools"
+    database_url: str = field(default="", repr=False)  # it may hold a password
     lease_seconds: float = 60.0
     trash_days: float = 7.0
     currency: str = "USD"

@@ -2,7 +2,7 @@
 
 Of a page, ``python`` blocks whose first line is ``# name.py`` are files; the others are one
 program. ``sh`` blocks run after it. A ``text`` block is the output of the block before it, or a
-part of it; ``…`` stands for anything. ``json`` blocks are one value.
+part of it; ``…`` stands for anything. ``json`` and ``toml`` blocks are values; ``sql`` is not run.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+DATABASE = "postgresql://motools@db.example.org/motools"
+"""Instead of which the pages' programs are given a real one."""
 
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
 MARK = "--- end of block {} ---"
@@ -23,9 +27,14 @@ MARK = "--- end of block {} ---"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(GUIDES.glob("*.md")), ids=lambda page: page.stem)
-def test_code_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    assert {language for language, _ in blocks} <= {"python", "sh", "text", "json"}
+def test_code_does_what_the_page_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    content = page.read_text()
+    if DATABASE in content:
+        content = content.replace(DATABASE, request.getfixturevalue("server").url)
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", content, re.DOTALL | re.MULTILINE)
+    assert {language for language, _ in blocks} <= {"python", "sh", "text", "json", "toml", "sql"}
     printed = {**run_python(blocks, tmp_path), **run_shell(blocks, tmp_path)}
     assert printed, "the page has no code"
     for number, (language, text) in enumerate(blocks):
@@ -34,6 +43,8 @@ def test_code_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
             assert re.search(pattern(text), said), said[-3000:]
         elif language == "json":
             json.loads(text)
+        elif language == "toml":
+            tomllib.loads(text)
 
 
 def run_python(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
@@ -61,9 +72,10 @@ def split(output: str) -> Iterator[tuple[int, str]]:
 def run_shell(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
     """What each block of shell commands printed."""
     (place / "bin").mkdir()
-    command = place / "bin" / "motools"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m motools "$@"\n')
-    command.chmod(0o755)
+    for name, options in (("motools", "-m motools"), ("python", "")):
+        command = place / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} {options} "$@"\n')
+        command.chmod(0o755)
     scripts = {n: code for n, (language, code) in enumerate(blocks) if language == "sh"}
     return {n: run(["bash", "-eu", "-c", code], place) for n, code in scripts.items()}
 

@@ -22,7 +22,7 @@ from motools.cache.blobs import Blobs
 from motools.cache.claim import FILES, SCRATCH, Claim
 from motools.cache.commit import check_json, commit
 from motools.cache.context import Report, RunContext
-from motools.cache.database import Database
+from motools.cache.coordinator import chosen, coordinator, require_chosen
 from motools.cache.documents import Documents
 from motools.cache.entry import Entry
 from motools.cache.index import Index
@@ -65,7 +65,7 @@ class Cache:
         self.id = cache_id
         self.settings = settings
         self.store: Store = LocalStore(root)
-        self.database = Database(root / layout.DATABASE)
+        self.database = coordinator(root, cache_id, settings)
         self.memo = Memos(self.database)
         self.blobs = Blobs(root, self.store, self.database, self.memo)
         self.index = Index(self.database, self.blobs)
@@ -104,8 +104,9 @@ class Cache:
         """
         settings = settings or Settings.load()
         root = Path(path if path is not None else settings.cache_dir).absolute()
-        cache_id = open_directory(root, create=create)
-        cache = cls(root, cache_id, settings)
+        marker = open_directory(root, create=create, coordinator=chosen(settings))
+        require_chosen(root, marker, settings)
+        cache = cls(root, marker.id, settings)
         prepare(cache)
         return cache
 

@@ -18,7 +18,7 @@ _chosen: ContextVar[Cache | None] = ContextVar("motools_cache", default=None)
 
 # Per process, because database connections must not cross a fork.
 _opened: dict[tuple[int, Path], Cache] = {}
-_defaults: dict[tuple[int, str, str | None], Cache] = {}
+_defaults: dict[tuple[int, str, str | None, str | None], Cache] = {}
 
 
 def current_cache() -> Cache:
@@ -55,7 +55,8 @@ def cache_at(place: Place) -> Cache:
 
 def _default() -> Cache:
     # Settings depend on the directory that one works in and on the environment.
-    key = (os.getpid(), str(Path.cwd()), os.environ.get("MOTOOLS_CACHE_DIR"))
+    places = os.environ.get("MOTOOLS_CACHE_DIR"), os.environ.get("MOTOOLS_DATABASE_URL")
+    key = (os.getpid(), str(Path.cwd()), *places)
     if key not in _defaults:
         cache = Cache.open()
         _defaults[key] = _opened.setdefault((os.getpid(), cache.root), cache)

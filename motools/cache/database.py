@@ -1,45 +1,38 @@
-"""Connections to the coordinator's database.
+"""The coordinator's database, as far as the rest of the cache sees it.
 
-Reads go through the driver on a connection of the calling thread; writes are
-transactions through SQLAlchemy that take the write lock at their start, so
-that what they read stays true until they commit. Nothing else in this process
-may open ``cache.db``: closing any other descriptor of it would drop SQLite's
-locks.
+Reads go through the driver; writes are transactions through SQLAlchemy that
+take the cache's one write lock at their start, so that what they read stays
+true until they commit. What differs between SQLite and PostgreSQL is in the
+rooms named after them.
 
 No connection crosses a fork, used or not: SQLite counts a process's locks in
 memory, a child inherits the count but not the locks, and what it commits can be
-lost. So all connections are closed before a fork, and made again when needed.
+lost; of PostgreSQL, parent and child would talk over one socket. So all
+connections are closed before a fork, and made again when needed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from motools.cache.layout import SCHEMA
-from motools.errors import CacheUnavailableError, CacheVersionError, CorruptDatabaseError
+from motools.errors import CacheVersionError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, CursorResult, Engine
+    from sqlalchemy import Connection, CursorResult
 
 BUSY_SECONDS: Final = 60.0
+"""How long the write lock is waited for."""
 
-CLOCK: Final = "(julianday('now') - 2440587.5) * 86400.0"
-"""The coordinator's time in seconds since 1970, in SQL."""
-
-LOCAL_FILE_SYSTEMS: Final = frozenset(
-    {
-        *("apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "ntfs3"),
-        *("overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "xfs", "zfs"),
-    }
-)
-"""File systems whose locks SQLite can rely on."""
+FACTS: Final = "SELECT name, value FROM meta"
 
 
 class Transaction:
@@ -62,35 +55,30 @@ class Transaction:
             self.connection.execute(text(sql), list(rows))
 
 
-class Database:
-    """The SQLite database of one cache.
+class Database(ABC):
+    """One cache's tables, and who may write to them.
 
-    Args:
-        path: the file; its directory must exist.
+    Attributes:
+        clock: SQL for the coordinator's time, in seconds since 1970.
+        scope: tells this machine's memos from others' in the same tables.
     """
 
-    def __init__(self, path: Path) -> None:
-        check_file_system(path.parent)
-        self.path = path
+    clock: ClassVar[str]
+    scope: str = ""
+
+    def __init__(self) -> None:
         self.gate = _Gate()
-        self._lock = threading.Lock()
-        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
-        self._local = threading.local()
-        self._engine: Engine | None = None
         with _forks:
             _databases.add(self)
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query, outside any transaction.
+        """All rows of a query, outside any transaction. Placeholders are question marks.
 
         Raises:
             CacheUnavailableError: the database cannot be read, so the answer is unknown.
         """
         with self.gate:
-            try:
-                return self._reader().execute(sql, parameters).fetchall()
-            except sqlite3.Error as problem:
-                raise self._explained(problem) from problem
+            return self._rows(sql, parameters)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -99,16 +87,20 @@ class Database:
         Raises:
             CacheUnavailableError: it could not be begun or committed, and was rolled back.
         """
-        from sqlalchemy.exc import DBAPIError
+        with self.gate, self._begun() as connection:
+            yield Transaction(connection)
 
-        with self.gate:
-            try:
-                with self._writer().begin() as connection:
-                    yield Transaction(connection)
-            except DBAPIError as problem:
-                if isinstance(problem.orig, sqlite3.Error):
-                    raise self._explained(problem.orig) from problem
-                raise
+    def change(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Run one UPDATE as a transaction of its own; returns how many rows it changed.
+
+        It may be run twice, and need not wait for the write lock: what it
+        changes and what it goes by must be in the same row.
+
+        Raises:
+            CacheUnavailableError: it may or may not have been done.
+        """
+        with self.write() as transaction:
+            return transaction.connection.exec_driver_sql(sql, tuple(parameters)).rowcount
 
     def close(self) -> None:
         """Close all connections, once what they are used for is done; later uses make new ones."""
@@ -116,88 +108,51 @@ class Database:
             if idle:
                 self.disconnect()
 
+    @abstractmethod
     def disconnect(self) -> None:
         """Close all connections. Nobody may be using one."""
-        for reader in list(self._readers):
-            reader.connection.close()
-        self._readers = weakref.WeakSet()
-        self._local = threading.local()
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
 
-    def _reader(self) -> sqlite3.Connection:
-        reader: _Reader | None = getattr(self._local, "reader", None)
-        if reader is None:
-            connection = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=ro",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-                cached_statements=64,
-                check_same_thread=False,  # closed by whichever thread forks
-            )
-            reader = self._local.reader = _Reader(connection)
-            with self._lock:
-                self._readers.add(reader)
-        return reader.connection
+    def abandon(self) -> None:  # noqa: B027 - where there is nothing to forget
+        """Forget all connections, as they are another process's; none is closed."""
 
-    def _writer(self) -> Engine:
-        with self._lock:
-            if self._engine is None:
-                self._engine = self._make_engine()
-            return self._engine
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What the tables say of themselves (``schema.MetaRow``); empty: there are no tables.
 
-    def _make_engine(self) -> Engine:
-        from sqlalchemy import create_engine, event
+        Raises:
+            CacheUnavailableError: they cannot be read, or are another cache's.
+        """
 
-        engine = create_engine(
-            f"sqlite:///{self.path}",
-            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-            max_overflow=-1,  # threads wait for SQLite's write lock, not for a connection
-        )
+    @abstractmethod
+    def prepare(self, connection: Connection) -> None:
+        """Make what the tables need to be in, inside the transaction that makes them."""
 
-        @event.listens_for(engine, "connect")
-        def configure(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
+    @abstractmethod
+    def check(self) -> None:
+        """Read all of it.
 
-        @event.listens_for(engine, "begin")
-        def take_write_lock(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        Raises:
+            CorruptDatabaseError: it is damaged.
+        """
 
-        return engine
+    @abstractmethod
+    def set_aside(self, quarantine: Path) -> str:
+        """Put the tables where nobody uses them; returns where. There must be some."""
 
-    def _explained(self, problem: sqlite3.Error) -> CacheUnavailableError:
-        text = str(problem)
-        if any(
-            sign in text for sign in ("malformed", "not a database", "disk image", "no such table")
-        ):
-            return CorruptDatabaseError(
-                f"{self.path} is damaged ({text}). The entries are safe in their documents: "
-                f"run `motools cache reindex --cache-dir {self.path.parent}` to rebuild it"
-            )
-        hints = {
-            "readonly": "the cache directory is read-only: make it writable, "
-            "or point --cache-dir elsewhere",
-            "unable to open": "check that the directory exists and is writable",
-            "disk is full": "free some space "
-            "(`motools cache size --breakdown` shows what takes it)",
-            "locked": "another process holds it, or the file system cannot lock: "
-            "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
-            "disk I/O": "the disk failed or the file system cannot lock: "
-            "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
-        }
-        hint = next((hint for sign, hint in hints.items() if sign in text), "run it again")
-        return CacheUnavailableError(f"{self.path}: {text}; {hint}")
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes that it takes."""
 
+    @abstractmethod
+    def label(self, name: str) -> tuple[str, str]:
+        """SQL for one of an entry's labels, with a placeholder, and what to put there."""
 
-class _Reader:
-    """One thread's connection for reads."""
+    @abstractmethod
+    def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]: ...
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    @abstractmethod
+    def _begun(self) -> AbstractContextManager[Connection]:
+        """A transaction with the write lock, committed at the end of the block."""
 
 
 class _Gate:
@@ -256,7 +211,15 @@ def _after_fork() -> None:
     _forks.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def _after_fork_in_child() -> None:
+    for database in list(_databases):
+        database.abandon()
+    _after_fork()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+)
 
 
 def check_version(found: int, known: int = SCHEMA) -> None:
@@ -267,41 +230,6 @@ def check_version(found: int, known: int = SCHEMA) -> None:
     """
     if found > known:
         raise CacheVersionError(
-            f"cache.db has schema version {found}, this motools knows {known}: "
+            f"the database has schema version {found}, this motools knows {known}: "
             "upgrade motools (pip install -U motools), or use another cache directory"
         )
-
-
-def check_file_system(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
-    """Refuse directories whose locks SQLite cannot rely on.
-
-    Raises:
-        CacheUnavailableError: the file system is not known to be local.
-    """
-    if not mounts.exists():
-        return  # not Linux: no list to hold it against
-    kind = file_system(directory, mounts)
-    if kind not in LOCAL_FILE_SYSTEMS:
-        raise CacheUnavailableError(
-            f"{directory} is on {kind}, where SQLite's locks cannot be relied on. "
-            "Put the cache on a local disk (--cache-dir, MOTOOLS_CACHE_DIR), "
-            "or let PostgreSQL coordinate (MOTOOLS_DATABASE_URL)"
-        )
-
-
-def file_system(directory: Path, mounts: Path) -> str:
-    """The type of the file system that holds a directory, from ``mountinfo`` (proc(5))."""
-    wanted = os.stat(directory).st_dev
-    device = f"{os.major(wanted)}:{os.minor(wanted)}"
-    lines = [line.split(" - ") for line in mounts.read_text().splitlines()]
-    for mount, source in lines:
-        if mount.split()[2] == device:
-            return source.split()[0]
-    # Some file systems (btrfs, overlay) report a device of their own in stat: go by path.
-    real, best, kind = os.path.realpath(directory), "", "an unknown file system"
-    for mount, source in lines:
-        point = mount.split()[4].replace("\\040", " ")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, source.split()[0]
-    return kind

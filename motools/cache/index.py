@@ -67,7 +67,8 @@ class Index:
             f"AND state {comparison} 'trash' ORDER BY generation LIMIT 100",
             (prefix.lower(), prefix.lower() + "g"),
         )
-        newest = {row[0]: row for row in rows}
+        # In between, by the database's rules for sorting text, there may be others.
+        newest = {row[0]: row for row in rows if row[0].startswith(prefix.lower())}
         if not newest:
             where = "in the trash " if state == "trash" else ""
             raise KeyNotFoundError(
@@ -108,8 +109,9 @@ class Index:
             where.append("kind = ?")
             parameters.append(kind)
         for name, value in (labels or {}).items():
-            where.append("substr(json_extract(labels, ?), 1, ?) = ?")
-            parameters += [f'$."{name}"', len(value), value]  # type: ignore[list-item]
+            label, place = self._database.label(name)
+            where.append(f"substr({label}, 1, ?) = ?")
+            parameters += [place, len(value), value]  # type: ignore[list-item]
         for bound, comparison in ((since, ">="), (until, "<")):
             if bound is not None:
                 where.append(f"created_at {comparison} ?")
@@ -119,10 +121,13 @@ class Index:
                 "generation = (SELECT MAX(generation) FROM entries AS e "
                 "WHERE e.key = entries.key AND e.state = entries.state)"
             )
-        parameters.append(-1 if limit is None else limit)  # type: ignore[arg-type]
+        most = ""
+        if limit is not None:
+            most = " LIMIT ?"
+            parameters.append(limit)  # type: ignore[arg-type]
         rows = self._database.read(
             f"SELECT {COLUMNS} FROM entries WHERE {' AND '.join(where)} "
-            "ORDER BY created_at DESC, key LIMIT ?",
+            f"ORDER BY created_at DESC, key{most}",
             parameters,
         )
         return [Entry(row, self._blobs) for row in rows]

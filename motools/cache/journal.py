@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from motools.cache.context import Report
-from motools.cache.database import CLOCK, Database
+from motools.cache.database import Database
 from motools.cache.documents import JOB_COLUMNS, Documents
 from motools.cache.lease import Lease, holder_name, require
 from motools.errors import KeyNotFoundError, SubmissionUnsettledError
@@ -304,7 +304,7 @@ class Journal:
         return changed
 
     def _now(self) -> float:
-        return float(self._database.read(f"SELECT {CLOCK}")[0][0])
+        return float(self._database.read(f"SELECT {self._database.clock}")[0][0])
 
     def _write(self, row: dict[str, Any], lease: Lease | None = None) -> None:
         """The document first, then the row: what is paid for must outlive the database."""

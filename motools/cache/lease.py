@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from motools.cache.database import CLOCK, Database, Transaction
+from motools.cache.database import Database, Transaction
 from motools.errors import CacheError, CacheUnavailableError, LeaseLostError
 
 LOCK: Final = "lock"
@@ -130,7 +130,7 @@ class Leases:
         None means that another lock domain (another host) holds it. ``on_lost``
         is called from the heartbeat's thread if it is taken over.
         """
-        domain = lock_domain(self._jobs)
+        domain, clock = lock_domain(self._jobs), self._database.clock
         with self._database.write() as transaction:
             transaction.run(
                 "INSERT INTO leases (key, token, acquired_at, expires_at) VALUES (:key, 0, 0, 0) "
@@ -139,8 +139,8 @@ class Leases:
             )
             taken = transaction.run(
                 "UPDATE leases SET token = token + 1, holder = :holder, domain = :domain, "
-                f"acquired_at = {CLOCK}, expires_at = {CLOCK} + :seconds WHERE key = :key "
-                f"AND (holder IS NULL OR domain = :domain OR expires_at < {CLOCK}) "
+                f"acquired_at = {clock}, expires_at = {clock} + :seconds WHERE key = :key "
+                f"AND (holder IS NULL OR domain = :domain OR expires_at < {clock}) "
                 "RETURNING token",
                 key=key,
                 holder=holder_name(),
@@ -156,7 +156,8 @@ class Leases:
     def holder(self, key: str) -> Holder | None:
         """Who holds a key, or None when nobody does."""
         rows = self._database.read(
-            f"SELECT holder, {CLOCK} - expires_at FROM leases WHERE key = ? AND holder IS NOT NULL",
+            f"SELECT holder, {self._database.clock} - expires_at FROM leases "
+            "WHERE key = ? AND holder IS NOT NULL",
             (key,),
         )
         return Holder(rows[0][0], max(0.0, rows[0][1])) if rows else None
@@ -204,15 +205,10 @@ class Leases:
 
     def _extend(self, lease: Lease) -> bool:
         """False when the key was taken over. To extend a lease that has just ended is harmless."""
-        with self._database.write() as transaction:
-            extended = transaction.run(
-                f"UPDATE leases SET expires_at = {CLOCK} + :seconds "
-                "WHERE key = :key AND token = :token",
-                key=lease.key,
-                token=lease.token,
-                seconds=self._seconds,
-            )
-            return bool(extended.rowcount)
+        sql = (
+            f"UPDATE leases SET expires_at = {self._database.clock} + ? WHERE key = ? AND token = ?"
+        )
+        return bool(self._database.change(sql, (self._seconds, lease.key, lease.token)))
 
 
 def end(transaction: Transaction, lease: Lease, *, committed: bool = False) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from motools.cache import layout
 from motools.errors import CacheNotFoundError, CacheUnavailableError, CacheVersionError
+
+SQLITE: Final = "sqlite"
+POSTGRESQL: Final = "postgresql"
 
 _FOLDERS: Final = (
     layout.OBJECTS,
@@ -23,8 +27,26 @@ _FOLDERS: Final = (
 )
 
 
-def open_directory(root: Path, *, create: bool) -> str:
-    """Have a cache in a directory and return its id.
+@dataclass(frozen=True)
+class Marker:
+    """What the file says.
+
+    Attributes:
+        id: the cache's identity.
+        coordinator: which kind of database coordinates it.
+    """
+
+    id: str
+    coordinator: str
+
+
+def open_directory(root: Path, *, create: bool, coordinator: str = SQLITE) -> Marker:
+    """Have a cache in a directory.
+
+    Args:
+        root: the directory.
+        create: whether to make one where there is none.
+        coordinator: of one that is made.
 
     Raises:
         CacheNotFoundError: there is none and ``create`` is False.
@@ -39,9 +61,10 @@ def open_directory(root: Path, *, create: bool) -> str:
                     f"there is no cache at {root}: name one with --cache-dir or MOTOOLS_CACHE_DIR, "
                     "or make one by running something"
                 )
-            _make(root, marker)
+            _make(root, marker, coordinator)
         facts = json.loads(marker.read_text())
-        version, cache_id = int(facts["format"]), str(facts["id"])
+        version = int(facts["format"])
+        found = Marker(str(facts["id"]), str(facts.get("coordinator", SQLITE)))
         if version <= layout.FORMAT:
             _make_folders(root)
     except CacheNotFoundError:
@@ -61,23 +84,38 @@ def open_directory(root: Path, *, create: bool) -> str:
             f"{root} has layout {version}, this motools knows {layout.FORMAT}: "
             "upgrade motools (pip install -U motools)"
         )
-    return cache_id
+    return found
 
 
-def _make(root: Path, marker: Path) -> None:
+def record_coordinator(root: Path, coordinator: str) -> None:
+    """Write down that from now on another kind of database coordinates a cache."""
+    marker = root / layout.MARKER
+    temporary = _written(root, Marker(open_directory(root, create=False).id, coordinator))
+    temporary.replace(marker)
+
+
+def _make(root: Path, marker: Path, coordinator: str) -> None:
     root.mkdir(parents=True, exist_ok=True)
     _make_folders(root)
     ignore = root / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
-    temporary = root / layout.TMP / f"{uuid.uuid4().hex}.json"
-    temporary.write_text(json.dumps({"id": uuid.uuid4().hex, "format": layout.FORMAT}) + "\n")
+    temporary = _written(root, Marker(uuid.uuid4().hex, coordinator))
     try:
         os.link(temporary, marker)  # of several processes that come at once, one makes it
     except FileExistsError:
         pass
     finally:
         temporary.unlink()
+
+
+def _written(root: Path, marker: Marker) -> Path:
+    facts = {"id": marker.id, "format": layout.FORMAT}
+    if marker.coordinator != SQLITE:
+        facts["coordinator"] = marker.coordinator
+    temporary = root / layout.TMP / f"{uuid.uuid4().hex}.json"
+    temporary.write_text(json.dumps(facts) + "\n")
+    return temporary
 
 
 def _make_folders(root: Path) -> None:

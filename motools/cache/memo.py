@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from motools.cache.database import Database
-from motools.digest import Digest, hash_file
+from motools.digest import Digest, hash_bytes, hash_file
 from motools.errors import CacheUnavailableError
 from motools.memo import settled, signature
 
 FILES: Final = "blake3"
 BATCH: Final = 500
+_LONGEST: Final = 2_000
 
 _RECORD: Final = (
     "INSERT INTO memos (namespace, subject, signature, value) "
@@ -33,6 +34,7 @@ class Memos:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._scope = database.scope
 
     def recall(self, namespace: str, subject: str, signature: str) -> Any:
         """The value recorded under this signature, or None."""
@@ -49,7 +51,7 @@ class Memos:
             rows = self._database.read(
                 "SELECT subject, signature, value FROM memos "
                 f"WHERE namespace = ? AND subject IN ({marks})",
-                [namespace, *part],
+                [self._scope + namespace, *part],
             )
             found.update(
                 (wanted[subject], json.loads(value))
@@ -66,7 +68,7 @@ class Memos:
         """Remember facts: subject, signature, JSON value."""
         rows = [
             {
-                "namespace": namespace,
+                "namespace": self._scope + namespace,
                 "subject": _text(subject),
                 "signature": mark,
                 "value": json.dumps(fact),
@@ -106,4 +108,6 @@ class Memos:
 
 def _text(subject: str) -> str:
     """Text for the tables. Paths need not be; should two come to the same, signatures differ."""
-    return subject.encode(errors="backslashreplace").decode()
+    data = subject.encode(errors="backslashreplace")
+    # An index of PostgreSQL takes no more than 2,700 bytes.
+    return data.decode() if len(data) <= _LONGEST else hash_bytes(data).hex

@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import time
-import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache import layout
 from motools.cache.commit import INSERT_ENTRY, link
+from motools.cache.coordinator import chosen, hand_over
 from motools.cache.database import Transaction, check_version
 from motools.cache.documents import JOB_COLUMNS, Documents, Problem
 from motools.cache.entry import COLUMNS, check
+from motools.cache.marker import open_directory
 from motools.cache.removal import sweep
-from motools.cache.store import Store, unavailable
+from motools.cache.store import Store
 from motools.cache.tree import Tree, TreeFile
-from motools.errors import CacheUnavailableError, CorruptDatabaseError, CorruptDocumentError
+from motools.cache.use import alone, announce_use
+from motools.errors import CorruptDatabaseError, CorruptDocumentError
+from motools.settings import Settings
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
 
-_USE_LOCK: Final = "tmp/in-use.lock"
-_VERSION: Final = "SELECT value FROM meta WHERE name = 'schema_version'"
-
 _CHECKSUM: Final = COLUMNS.split(", ").index("checksum")
-
-
-class Use:
-    """Says that this process uses a cache, for as long as it is referred to.
-
-    Args:
-        root: the cache's directory.
-    """
-
-    def __init__(self, root: Path) -> None:
-        with unavailable(f"cannot use the cache at {root}"):
-            self.descriptor = os.open(root / _USE_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-
-    # Held here, because at the end of the interpreter the module's names are gone first.
-    _close = staticmethod(os.close)
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            self._close(self.descriptor)
-
-
-_in_use: weakref.WeakValueDictionary[tuple[Path, int], Use] = weakref.WeakValueDictionary()
-"""By root and process id: a fork's locks are its parent's."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +35,13 @@ class Reindexed:
         entries: generations restored.
         jobs: journal attempts restored.
         problems: documents that cannot be used; they were left where they are.
-        damaged: where the unreadable database was moved, if there was one.
+        damaged: where the unreadable tables are now, if there were such.
     """
 
     entries: int
     jobs: int
     problems: tuple[Problem, ...]
-    damaged: Path | None
+    damaged: str | None
 
 
 def ensure_ready(cache: Cache) -> None:
@@ -86,30 +58,33 @@ def ensure_ready(cache: Cache) -> None:
     sweep(cache)
 
 
-def reindex(root: Path, *, settings: Any = None) -> Reindexed:
+def reindex(root: Path, *, settings: Settings | None = None) -> Reindexed:
     """Make the tables of a cache again from its documents.
 
-    A database that can be read is completed; one that is damaged is moved to
-    ``quarantine/`` first, for which nobody else may be using the cache.
+    Tables that can be read are completed; damaged ones are put aside first, for
+    which nobody else may be using the cache. Where the settings name another
+    coordinator than the cache has had so far, it takes over.
 
     Raises:
         CacheUnavailableError: other processes use the cache.
     """
     from motools.cache.cache import Cache
-    from motools.settings import Settings
 
-    cache_id = _open_directory(root)
-    cache = Cache(root, cache_id, settings or Settings.load())
+    settings = settings or Settings.load()
+    marker = open_directory(root, create=False)
+    if marker.coordinator != chosen(settings):
+        hand_over(root, marker, settings)
+    cache = Cache(root, marker.id, settings)
     damaged = None
     try:
-        _check_integrity(cache)
+        cache.database.check()
     except CorruptDatabaseError:
-        damaged = _set_aside(cache)
-        cache = Cache(root, cache_id, cache.settings)
+        with alone(root):
+            damaged = cache.database.set_aside(root / layout.QUARANTINE)
     cache.use = announce_use(root)
     _version(cache)
     with cache.database.write() as transaction:
-        _ensure_schema(transaction, cache.id)
+        _ensure_schema(transaction, cache)
         found = restore(transaction, cache.store, cache.documents)
     cache.documents.flush()
     return Reindexed(found.entries, found.jobs, found.problems, damaged)
@@ -136,84 +111,27 @@ def restore(transaction: Transaction, store: Store, documents: Documents) -> Rei
     return Reindexed(counts["entries"], counts["jobs"], tuple(problems), None)
 
 
-def announce_use(root: Path) -> Use:
-    """Keep others from setting the database aside for as long as the result is referred to."""
-    mark = (root, os.getpid())
-    use = _in_use.get(mark) or Use(root)
-    try:
-        fcntl.flock(use.descriptor, fcntl.LOCK_SH)
-        # SQLite's kind of lock, tried here: it would wait a minute before it gave up.
-        fcntl.lockf(use.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        fcntl.lockf(use.descriptor, fcntl.LOCK_UN)
-    except OSError as problem:
-        raise CacheUnavailableError(
-            f"cannot lock {root}: {problem.strerror}. Put the cache on a local disk "
-            "(--cache-dir, MOTOOLS_CACHE_DIR)"
-        ) from problem
-    _in_use[mark] = use
-    return use
-
-
 def _version(cache: Cache) -> int | None:
     """The schema version, or None when tables have to be made or brought up."""
-    if not (cache.root / layout.DATABASE).exists():
+    facts = cache.database.facts()
+    if not facts:
         return None
-    try:
-        rows = cache.database.read(_VERSION)
-    except CorruptDatabaseError as problem:
-        if "no such table" in str(problem):
-            return None
-        raise
-    version = int(rows[0][0]) if rows else 0
+    version = int(facts.get("schema_version", 0))
     check_version(version)
     return version if version == layout.SCHEMA else None
 
 
 def _make_tables(cache: Cache) -> None:
     with cache.database.write() as transaction:
-        if _ensure_schema(transaction, cache.id) and cache.documents.any():
+        if _ensure_schema(transaction, cache) and cache.documents.any():
             restore(transaction, cache.store, cache.documents)
 
 
-def _ensure_schema(transaction: Transaction, cache_id: str) -> bool:
+def _ensure_schema(transaction: Transaction, cache: Cache) -> bool:
     from motools.cache import schema
 
-    return schema.ensure(transaction.connection, cache_id)
-
-
-def _check_integrity(cache: Cache) -> None:
-    if (cache.root / layout.DATABASE).exists():
-        found = cache.database.read("PRAGMA quick_check")
-        if found[0][0] != "ok":
-            raise CorruptDatabaseError(str(found[0][0]))
-        _version(cache)
-
-
-def _set_aside(cache: Cache) -> Path:
-    """Move a damaged database out of the way, if nobody else uses it."""
-    cache.database.close()
-    aside = cache.root / layout.QUARANTINE / f"{layout.DATABASE}.{time.time_ns()}"
-    with _alone(cache.root):
-        for suffix in ("", "-wal", "-shm"):
-            path = cache.root / (layout.DATABASE + suffix)
-            if path.exists():
-                path.replace(f"{aside}{suffix}")
-    return aside
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    use = announce_use(root)
-    try:
-        fcntl.flock(use.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise CacheUnavailableError(
-            f"other processes use {root}: end them, then run `motools cache reindex` again. "
-            "Nothing was changed"
-        ) from None
-    finally:
-        announce_use(root)  # back to sharing; a refused lock may have cost us our own
+    cache.database.prepare(transaction.connection)
+    return schema.ensure(transaction.connection, cache.id)
 
 
 def _diverged(transaction: Transaction, row: tuple[Any, ...]) -> Problem | None:
@@ -269,9 +187,3 @@ def _restore_job(transaction: Transaction, row: tuple[Any, ...]) -> int:
             f"{statement} ON CONFLICT DO NOTHING", **dict(zip(names, row, strict=True))
         ).rowcount
     )
-
-
-def _open_directory(root: Path) -> str:
-    from motools.cache.marker import open_directory
-
-    return open_directory(root, create=False)

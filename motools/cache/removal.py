@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.commit import make_live, mark_behind
-from motools.cache.database import CLOCK, Transaction
+from motools.cache.database import Transaction
 from motools.cache.entry import Entry
 from motools.cache.layout import JOBS, blob_name, trashed
 from motools.cache.lease import JobLock
@@ -27,7 +27,7 @@ _DAY: Final = 86_400.0
 
 _NO_RUN_NEEDS_IT: Final = (
     "trashed_at < COALESCE((SELECT MIN(acquired_at) FROM leases "
-    f"WHERE holder IS NOT NULL AND expires_at >= {CLOCK}), trashed_at + 1)"
+    "WHERE holder IS NOT NULL AND expires_at >= {clock}), trashed_at + 1)"
 )
 """A run that began before a blob went into the trash may have stored it, and be about to commit."""
 
@@ -157,7 +157,8 @@ def purge(cache: Cache, *, before: float | None = None) -> int:
         freed = 0
         trash: Any = transaction.run(
             "SELECT digest, size FROM blobs WHERE state = 'trash' AND trashed_at < :before "
-            f"AND digest NOT IN (SELECT digest FROM entry_blobs) AND {_NO_RUN_NEEDS_IT}",
+            f"AND digest NOT IN (SELECT digest FROM entry_blobs) "
+            f"AND {_NO_RUN_NEEDS_IT.format(clock=cache.database.clock)}",
             before=before,
         ).all()
         for digest, size in trash:

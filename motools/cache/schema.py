@@ -7,13 +7,17 @@ importing SQLAlchemy takes longer than ten thousand of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
-from sqlalchemy import Column, Connection, Index, Text, inspect
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Text, inspect
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel, col, insert, select, update
 
 from motools.cache.database import check_version
 from motools.cache.layout import SCHEMA
+
+_LONG: Final = BigInteger().with_variant(Integer(), "sqlite")
+"""Of SQLite, any integer has eight bytes; of PostgreSQL, only this one."""
 
 
 class Row(SQLModel, registry=registry()):
@@ -77,7 +81,7 @@ class BlobRow(Row, table=True):
     __tablename__ = "blobs"
 
     digest: str = Field(primary_key=True)
-    size: int
+    size: int = Field(sa_type=_LONG)
     state: str
     """``live`` or ``trash``."""
     signature: str | None
@@ -124,7 +128,7 @@ class OutboxRow(Row, table=True):
 
     __tablename__ = "outbox"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=_LONG)
     name: str
 
 
@@ -145,7 +149,7 @@ class StatisticsRow(Row, table=True):
     __tablename__ = "statistics"
 
     key: str = Field(primary_key=True)
-    hits: int
+    hits: int = Field(sa_type=_LONG)
     last_used_at: float
 
 

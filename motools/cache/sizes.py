@@ -78,7 +78,7 @@ def breakdown(cache: Cache) -> SizeBreakdown:
     sizes["runs"] += _bytes_below(root / layout.JOBS)
     sizes["unused"] += _bytes_below(root / layout.TMP)
     sizes["trash"] += _bytes_below(root / layout.TRASH) + _bytes_below(root / layout.QUARANTINE)
-    sizes["database"] += sum(_size(root / (layout.DATABASE + end)) for end in ("", "-wal", "-shm"))
+    sizes["database"] += cache.database.size()
     sizes["database"] += sum(_bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL))
     return SizeBreakdown(**sizes)
 

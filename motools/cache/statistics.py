@@ -82,7 +82,8 @@ class Statistics:
         """What the live entries of each kind come to."""
         self.flush()
         rows = self._database.read(
-            "SELECT e.kind, COUNT(DISTINCT e.key), COALESCE(SUM(s.hits), 0), SUM(e.duration), "
+            "SELECT e.kind, COUNT(DISTINCT e.key), CAST(COALESCE(SUM(s.hits), 0) AS BIGINT), "
+            "SUM(e.duration), "
             "COALESCE(SUM(e.duration * s.hits), 0), COALESCE(SUM(e.cost), 0), "
             "COALESCE(SUM(e.cost * s.hits), 0) "
             "FROM entries e LEFT JOIN statistics s ON s.key = e.key AND e.generation = "
@@ -91,10 +92,10 @@ class Statistics:
         )
         sizes = dict(
             self._database.read(
-                "SELECT kind, SUM(size) FROM "
+                "SELECT kind, CAST(SUM(size) AS BIGINT) FROM "
                 "(SELECT DISTINCT e.kind, b.digest, b.size FROM entries e "
                 "JOIN entry_blobs l ON l.key = e.key AND l.generation = e.generation "
-                "JOIN blobs b ON b.digest = l.digest WHERE e.state = 'live') GROUP BY kind"
+                "JOIN blobs b ON b.digest = l.digest WHERE e.state = 'live') AS files GROUP BY kind"
             )
         )
         return {

@@ -6,12 +6,13 @@ import os
 import platform
 import sys
 
-from tests.benchmarks import evaluating, files, flows, hits, starting, training
+from tests.benchmarks import coordinators, evaluating, files, flows, hits, starting, training
 from tests.benchmarks.figures import show
 
 BENCHMARKS = {
     "hit": hits.one_hit,
     "look_up": hits.many_hits,
+    "coordinators": coordinators.coordinators,
     "hash": files.hash_large,
     "add": files.add_small,
     "start": starting.commands,

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from motools.cache import Action, Cache, RunContext
+from motools.cache.marker import open_directory
+from motools.cache.postgresql import PostgreSQL
 from motools.settings import Settings
 
 
@@ -37,7 +39,7 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @pytest.fixture
-def in_memory() -> Iterator[Path]:
+def in_memory(coordinator: str) -> Iterator[Path]:
     """A directory in memory, where there is such a thing."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         yield Path(folder)
@@ -48,8 +50,20 @@ def runs() -> Runs:
     return Runs()
 
 
+def lose_the_database(root: Path) -> None:
+    """Have the tables gone, and the documents still there."""
+    cache = Cache(root, open_directory(root, create=False).id, Settings.load())
+    if isinstance(cache.database, PostgreSQL):
+        schema = cache.database.schema
+        with cache.database.write() as transaction:
+            transaction.run(f"DROP SCHEMA {schema} CASCADE")
+    cache.database.close()
+    for path in root.glob("cache.db*"):
+        path.unlink()
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, coordinator: str) -> Path:
     return tmp_path / "cache"
 
 
@@ -58,7 +72,7 @@ def open_cache(root: Path) -> Iterator[Callable[..., Cache]]:
     opened = []
 
     def open_cache(**settings: Any) -> Cache:
-        opened.append(Cache.open(root, settings=Settings(**settings)))
+        opened.append(Cache.open(root, settings=Settings.load(**settings)))
         return opened[-1]
 
     yield open_cache

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from motools.cache import database, journal, layout, lease
+from motools.cache import layout
+from motools.cache.coordinator import chosen
+from motools.cache.database import Database
 from motools.cache.marker import open_directory
+from motools.cache.postgresql import PostgreSQL
+from motools.cache.sqlite import SQLite
+from motools.settings import Settings
 
 _SHARED = (
     layout.MARKER, layout.DATABASE, layout.OBJECTS, layout.ENTRIES, layout.JOURNAL,
@@ -18,13 +23,16 @@ _SHARED = (
 
 def second_host(first: Path, second: Path) -> Path:
     """Another way into a cache, with everything shared but the kernel locks on ``jobs/``."""
-    open_directory(first, create=True)
+    open_directory(first, create=True, coordinator=chosen(Settings.load()))
     second.mkdir()
     for name in _SHARED:
         (second / name).symlink_to(first / name)
     for name in (layout.JOBS, layout.EVALS):
         (second / name).mkdir()
     return second
+
+
+CLOCKS: dict[type[Database], str] = {kind: kind.clock for kind in (SQLite, PostgreSQL)}
 
 
 class Clock:
@@ -38,8 +46,8 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.offset += seconds
-        for module in (lease, journal):
-            module.CLOCK = f"({database.CLOCK} + {self.offset})"  # type: ignore[attr-defined]
+        for database, clock in CLOCKS.items():
+            database.clock = f"({clock} + {self.offset})"
 
 
 @contextmanager
@@ -47,5 +55,5 @@ def movable_clock() -> Iterator[Clock]:
     try:
         yield Clock()
     finally:
-        for module in (lease, journal):
-            module.CLOCK = database.CLOCK  # type: ignore[attr-defined]
+        for database, clock in CLOCKS.items():
+            database.clock = clock

@@ -23,10 +23,11 @@ from typing import Any
 import pytest
 
 from motools.cache import Cache, Claim, RunContext, removal
-from motools.cache.database import BUSY_SECONDS, check_file_system
+from motools.cache.database import BUSY_SECONDS
 from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, entry_name, trashed
+from motools.cache.mounts import check_file_system, check_shared
 from motools.cache.reindex import reindex
 from motools.cache.store import LocalStore
 from motools.errors import (
@@ -39,9 +40,10 @@ from motools.errors import (
     ReleasedError,
     ResultError,
 )
-from tests.cache.conftest import Runs, action
+from tests.cache.conftest import Runs, action, lose_the_database
 from tests.cache.hosts import second_host
 from tests.cache.steps import in_child, watched
+from tests.postgresql import BOTH
 
 ACTION = action()
 OpenCache = Callable[..., Cache]
@@ -65,6 +67,7 @@ def everything_in(root: Path) -> list[str]:
 # 1. Commit order: blobs durable, row, document.
 
 
+@BOTH
 def test_1_blobs_then_row_then_document(cache: Cache, runs: Runs) -> None:
     steps: list[str] = []
     with watched(steps.append):
@@ -78,6 +81,7 @@ def test_1_blobs_then_row_then_document(cache: Cache, runs: Runs) -> None:
     assert all(blob_name(str(digest)) in steps[settled] for digest in needed)
 
 
+@BOTH
 def test_1_no_row_without_its_blobs(cache: Cache, runs: Runs) -> None:
     def lose_the_blobs(step: str) -> None:
         if step.startswith("after settle"):
@@ -113,6 +117,7 @@ def test_1_what_may_be_durable_does_not_give_way_to_what_is_not(
     assert new != old
 
 
+@BOTH
 def test_1_what_comes_out_of_the_trash_is_made_durable(cache: Cache) -> None:
     cache.get_or_run(action("old"), write("bytes"))
     steps: list[str] = []
@@ -136,6 +141,7 @@ def test_1_what_comes_out_of_the_trash_is_made_durable(cache: Cache) -> None:
 # 2. Publishing is atomic.
 
 
+@BOTH
 def test_2_a_run_that_raises_leaves_nothing(cache: Cache) -> None:
     def fail(context: RunContext) -> Any:
         (context.directory / "half").write_text("half")
@@ -256,6 +262,7 @@ def test_3_a_run_cannot_keep_a_hand_on_its_files(cache: Cache, tmp_path: Path) -
 # 4. An entry says where its bytes are.
 
 
+@BOTH
 def test_4_a_hit_needs_no_bytes_that_were_released(cache: Cache, runs: Runs) -> None:
     entry = cache.get_or_run(ACTION, runs)
     with cache.database.write() as transaction:
@@ -388,6 +395,7 @@ def test_6_a_database_out_of_reach_is_not_a_miss(
         assert open_cache().get_or_run(ACTION, runs).hit
 
 
+@BOTH
 def test_6_an_altered_record_is_not_served_and_reindex_restores_it(
     cache: Cache, runs: Runs
 ) -> None:
@@ -400,6 +408,7 @@ def test_6_an_altered_record_is_not_served_and_reindex_restores_it(
     assert cache.look_up([ACTION])[0].value == entry.value  # type: ignore[union-attr]
 
 
+@BOTH
 def test_6_a_record_under_another_key_is_not_served(cache: Cache, runs: Runs) -> None:
     cache.get_or_run(ACTION, runs)
     with cache.database.write() as transaction:
@@ -411,6 +420,7 @@ def test_6_a_record_under_another_key_is_not_served(cache: Cache, runs: Runs) ->
 # 7. One runner per key (with processes: test_processes).
 
 
+@BOTH
 def test_7_a_commit_with_an_old_token_is_refused(root: Path, tmp_path: Path) -> None:
     from tests.cache.hosts import movable_clock
 
@@ -430,6 +440,7 @@ def test_7_a_commit_with_an_old_token_is_refused(root: Path, tmp_path: Path) -> 
         opened.close()
 
 
+@BOTH
 def test_7_a_lease_that_ended_is_not_one_that_was_lost(cache: Cache) -> None:
     """The heartbeat may beat between a commit and the news of it."""
     lease = cache.leases.try_take(ACTION.key, lambda _why: None)
@@ -466,6 +477,7 @@ def test_7_a_run_may_remove_its_scratch_directory(cache: Cache, runs: Runs) -> N
     assert cache.get_or_run(ACTION, runs, timeout=0).generation == 1
 
 
+@BOTH
 def test_7_descriptors_are_given_back(cache: Cache, runs: Runs) -> None:
     cache.get_or_run(action("warm"), runs)
     Cache.open(cache.root).close()
@@ -486,6 +498,7 @@ def clear(cache: Cache, *wanted: Any, files: bool = True) -> removal.Removed:
     return removal.execute(cache, removal.plan(cache, entries, files=files))
 
 
+@BOTH
 def test_9_what_was_cleared_can_be_undeleted(cache: Cache, runs: Runs) -> None:
     entry = cache.get_or_run(ACTION, runs)
     assert clear(cache, ACTION).blobs == 3
@@ -497,6 +510,7 @@ def test_9_what_was_cleared_can_be_undeleted(cache: Cache, runs: Runs) -> None:
     assert cache.store.size(trashed(entry_name(entry.key))) is None
 
 
+@BOTH
 def test_9_shared_blobs_stay(cache: Cache) -> None:
     for n in (1, 2):
         cache.get_or_run(action(n), write("shared"))
@@ -505,6 +519,7 @@ def test_9_shared_blobs_stay(cache: Cache) -> None:
     assert cache.look_up([action(2)])[0].files["file"].read_text() == "shared"  # type: ignore[union-attr]
 
 
+@BOTH
 def test_9_a_commit_restores_what_it_needs_from_the_trash(cache: Cache) -> None:
     """Whatever moment another process clears, and purges, the same bytes at."""
     steps: list[str] = []
@@ -534,6 +549,7 @@ def clear_all(root: Path) -> None:
     removal.purge(cache, before=4e9)
 
 
+@BOTH
 def test_9_clearing_against_committing(cache: Cache, tmp_path: Path) -> None:
     """Two processes, as fast as they can: what was committed last is there."""
     stop = tmp_path / "stop"
@@ -560,6 +576,7 @@ def test_9_clearing_against_committing(cache: Cache, tmp_path: Path) -> None:
     assert last.files["file"].read_text() == "the same bytes"
 
 
+@BOTH
 def test_9_a_plan_removes_only_what_it_named(cache: Cache, runs: Runs) -> None:
     cache.get_or_run(ACTION, runs)
     plan = removal.plan(cache, cache.entries(), files=True)
@@ -614,8 +631,7 @@ def test_10_documents_that_are_not_their_name_are_refused(
 ) -> None:
     entry = cache.get_or_run(ACTION, runs)
     cache.close()
-    for path in cache.root.glob("cache.db*"):
-        path.unlink()
+    lose_the_database(cache.root)
     path = tampered(cache.root, entry.key, change)
     done = reindex(cache.root)
     assert (done.entries, [problem.name for problem in done.problems]) == (
@@ -625,16 +641,17 @@ def test_10_documents_that_are_not_their_name_are_refused(
     assert Cache.open(cache.root).look_up([ACTION, action(2)]) == [None, None]
 
 
+@BOTH
 def test_10_a_document_speaks_for_its_own_key_only(cache: Cache, runs: Runs) -> None:
     entry = cache.get_or_run(ACTION, runs)
     cache.close()
-    for path in cache.root.glob("cache.db*"):
-        path.unlink()
+    lose_the_database(cache.root)
     tampered(cache.root, entry.key, smuggle_key)
     reindex(cache.root)
     assert Cache.open(cache.root).look_up([action(2)]) == [None]
 
 
+@BOTH
 def test_10_a_diverged_result_is_reported_and_never_overwrites(
     cache: Cache, tmp_path: Path
 ) -> None:
@@ -651,6 +668,7 @@ def test_10_a_diverged_result_is_reported_and_never_overwrites(
     other.close()
 
 
+@BOTH
 def test_10_reindexing_restores_all_but_leases_and_statistics(cache: Cache, runs: Runs) -> None:
     for n in range(3):
         cache.get_or_run(action(n), runs)
@@ -659,8 +677,7 @@ def test_10_reindexing_restores_all_but_leases_and_statistics(cache: Cache, runs
     before = cache.database.read(f"SELECT {COLUMNS} FROM entries ORDER BY key, generation")
     blobs = cache.database.read("SELECT digest, size, state FROM blobs ORDER BY digest")
     cache.close()
-    for path in cache.root.glob("cache.db*"):
-        path.unlink()
+    lose_the_database(cache.root)
     fresh = Cache.open(cache.root)
     rows = fresh.database.read(f"SELECT {COLUMNS} FROM entries ORDER BY key, generation")
     assert rows == before
@@ -740,6 +757,33 @@ def test_11_file_systems_without_reliable_locks_are_refused(tmp_path: Path, kind
             check_file_system(tmp_path, mounts)
     mounts.write_text(MOUNTS.format(device=described, point=point, kind="xfs"))
     check_file_system(tmp_path, mounts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "refused"),
+    [
+        ("nfs4", "rw,vers=4.2,local_lock=none", False),
+        ("nfs", "rw,vers=3,nolock,local_lock=all", True),
+        ("nfs4", "rw,local_lock=flock", True),
+        ("lustre", "rw,localflock", True),
+        ("fuse.sshfs", "rw", True),
+        ("xfs", "rw", False),
+    ],
+)
+def test_11_where_machines_do_not_see_each_others_locks(
+    tmp_path: Path, kind: str, options: str, refused: bool
+) -> None:
+    device = tmp_path.stat().st_dev
+    described = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        MOUNTS.format(device=described, point="/x", kind=kind).rstrip() + f" {options}\n"
+    )
+    if refused:
+        with pytest.raises(CacheUnavailableError, match="may not see each other's file locks"):
+            check_shared(tmp_path, mounts)
+    else:
+        check_shared(tmp_path, mounts)
 
 
 def test_11_a_busy_database_is_waited_for(cache: Cache, runs: Runs) -> None:

@@ -20,10 +20,13 @@ from motools.errors import (
     LeaseLostError,
     SubmissionUnsettledError,
 )
-from tests.cache.conftest import action
+from tests.cache.conftest import action, lose_the_database
 from tests.cache.hosts import Clock, movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child, watched
+from tests.postgresql import BOTH
+
+pytestmark = BOTH
 
 ACTION = action(kind="model")
 
@@ -293,8 +296,7 @@ def test_the_journal_outlives_the_database(cache: Cache, provider: Provider) -> 
     provider.can_find = False
     submit(cache, provider)
     cache.close()
-    for path in cache.root.glob("cache.db*"):
-        path.unlink()
+    lose_the_database(cache.root)
     assert reindex(cache.root).jobs == 1
     assert submit(Cache.open(cache.root), provider).id == "job-0"
 

@@ -34,10 +34,11 @@ from motools.errors import (
     SubmissionUnsettledError,
 )
 from motools.settings import Settings
-from tests.cache.conftest import MEMORY, action
+from tests.cache.conftest import MEMORY, action, lose_the_database
 from tests.cache.hosts import movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child
+from tests.postgresql import Server
 
 ACTIONS = {name: action(name, kind="model") for name in ("one", "two")}
 LEASE = 60.0
@@ -93,7 +94,7 @@ class Protocol(RuleBasedStateMachine):
         self.plan: removal.RemovalPlan | None = None
 
     def open(self, host: str) -> Cache:
-        return Cache.open(self.roots[host], settings=Settings(lease_seconds=LEASE))
+        return Cache.open(self.roots[host], settings=Settings.load(lease_seconds=LEASE))
 
     # Running
 
@@ -302,8 +303,7 @@ class Protocol(RuleBasedStateMachine):
     def lose_the_database(self) -> None:
         self.caches["a"].flush()  # until then, the row of a killed process is the only one
         self.close()
-        for path in self.roots["a"].glob("cache.db*"):
-            path.unlink()
+        lose_the_database(self.roots["a"])
         self.tokens.clear()
         self.caches = {host: self.open(host) for host in self.roots}
 
@@ -374,6 +374,7 @@ class Protocol(RuleBasedStateMachine):
         shutil.copytree(self.roots["a"], self.folder / "copy")
         for path in (self.folder / "copy").glob("cache.db*"):
             path.unlink()
+        (self.folder / "copy" / "motools.json").unlink()  # or else it has the same tables
         copy = Cache.open(self.folder / "copy")
         assert sorted(self.all_rows(copy)) == rows
         copy.close()
@@ -413,18 +414,31 @@ class Protocol(RuleBasedStateMachine):
             cache.database.close()
 
 
+class ProtocolOnPostgreSQL(Protocol):
+    """The same; that its tables are made again and again takes long."""
+
+
 _EXAMPLES = os.environ.get("MOTOOLS_TEST_EXAMPLES")
 
-Protocol.TestCase.settings = settings(
-    max_examples=int(_EXAMPLES or 60),
-    stateful_step_count=30,
-    derandomize=_EXAMPLES is None,
-    phases={Phase.generate},  # to shrink takes minutes
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+for machine, examples in ((Protocol, 60), (ProtocolOnPostgreSQL, 20)):
+    machine.TestCase.settings = settings(
+        max_examples=int(_EXAMPLES or examples),
+        stateful_step_count=30,
+        derandomize=_EXAMPLES is None,
+        phases={Phase.generate},  # to shrink takes minutes
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
 
 
 class TestProtocol(Protocol.TestCase):  # type: ignore[misc,valid-type]
     """A run, in any order of events, is paid for once and is never lost or altered."""
+
+
+class TestProtocolOnPostgreSQL(ProtocolOnPostgreSQL.TestCase):  # type: ignore[misc,valid-type]
+    """It is, too, where PostgreSQL coordinates."""
+
+    @pytest.fixture(autouse=True)
+    def use_postgresql(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MOTOOLS_DATABASE_URL", server.url)

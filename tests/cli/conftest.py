@@ -19,7 +19,7 @@ class Run(Protocol):
 
 
 @pytest.fixture
-def filled(tmp_path: Path) -> Filled:
+def filled(tmp_path: Path, coordinator: str) -> Filled:
     return fill(tmp_path / "cache")
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from motools.cache import Action, Cache
 from tests.filled import Filled
+from tests.postgresql import BOTH
 
 from .conftest import Run
 
@@ -49,6 +50,7 @@ def test_groups(run: Run, group: str, count: int) -> None:
     assert [row.get("cache_key") or row["id"] for row in rows] == keys
 
 
+@BOTH
 def test_filters(filled: Filled, run: Run) -> None:
     first, second = filled.models
     of_first = run("list", "evals", "--model-id", first.key, "-q").stdout.split()
@@ -104,6 +106,7 @@ def test_a_wrong_command_line_is_2_and_changes_nothing(
     assert len(filled.live()) == 8
 
 
+@BOTH
 def test_show(filled: Filled, run: Run, data: Data) -> None:
     model = filled.models[1]
     shown = data("show", model.key[:8])
@@ -155,6 +158,7 @@ def test_explain(filled: Filled, run: Run, data: Data) -> None:
     assert "no other entry" in alone.stderr
 
 
+@BOTH
 def test_statistics_and_sizes(filled: Filled, data: Data, run: Run) -> None:
     cache = Cache.open(filled.root)
     model = filled.models[1].action
@@ -179,6 +183,7 @@ def test_statistics_and_sizes(filled: Filled, data: Data, run: Run) -> None:
     assert "kB" in run("size", "--breakdown").stdout
 
 
+@BOTH
 def test_clear_by_key_and_bring_back(filled: Filled, run: Run) -> None:
     key = filled.models[1].key
     cleared = run("clear", "models", key[:10], "--yes")
@@ -194,6 +199,7 @@ def test_clear_by_key_and_bring_back(filled: Filled, run: Run) -> None:
     assert run("undelete", key[:10]).exit_code == 3
 
 
+@BOTH
 def test_clear_by_filter_with_files(filled: Filled, run: Run, data: Data) -> None:
     before = {part["part"]: part["bytes"] for part in data("size", "--breakdown")}
     dry = run("clear", "models", "--backend", "openai", "--files", "--dry-run")
@@ -283,6 +289,7 @@ def test_reindex_mends_a_damaged_database(filled: Filled, run: Run, data: Data) 
     assert filled.live() == keys
 
 
+@BOTH
 def test_reindex_names_damaged_documents(filled: Filled, run: Run) -> None:
     key = filled.models[0].key
     document = filled.root / "entries" / key[:2] / f"{key[2:]}.json"

@@ -92,7 +92,7 @@ def test_truncated_database_names_the_way_out(root: Path, length: int) -> None:
         found = reindex(root)
         assert found.entries == 1
         assert found.damaged is not None
-        assert found.damaged.exists()
+        assert Path(found.damaged).exists()
     # An empty database beside documents is made anew from them before it answers.
     entry = Cache.open(root).get_or_run(action(), run)
     assert entry.hit

@@ -151,7 +151,7 @@ def test_network_file_system_is_refused(tmp_path: Path) -> None:
 
     import pytest
 
-    from motools.cache.database import check_file_system
+    from motools.cache.mounts import check_file_system
     from motools.errors import CacheUnavailableError
 
     device = os.stat(tmp_path).st_dev

@@ -1,0 +1,191 @@
+"""SQLite as the coordinator: ``cache.db``, for the processes of one machine.
+
+Each thread reads on a connection of its own. Nothing else in this process may
+open the file: closing any other descriptor of it would drop SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.cache.database import BUSY_SECONDS, FACTS, Database
+from motools.cache.mounts import check_file_system
+from motools.errors import CacheUnavailableError, CorruptDatabaseError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+_ENDS: Final = ("", "-wal", "-shm")
+
+
+class SQLite(Database):
+    """A file, ``cache.db``.
+
+    Args:
+        path: the file; its directory must exist.
+    """
+
+    clock = "(julianday('now') - 2440587.5) * 86400.0"
+
+    def __init__(self, path: Path) -> None:
+        check_file_system(path.parent)
+        super().__init__()
+        self.path = path
+        self._lock = threading.Lock()
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        self._local = threading.local()
+        self._engine: Engine | None = None
+
+    def disconnect(self) -> None:
+        """Close all connections. Nobody may be using one."""
+        for reader in list(self._readers):
+            reader.connection.close()
+        self._readers = weakref.WeakSet()
+        self._local = threading.local()
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def facts(self) -> dict[str, str]:
+        """What the tables say of themselves; empty: there are no tables."""
+        if not self.path.exists():
+            return {}
+        try:
+            return dict(self.read(FACTS))
+        except CorruptDatabaseError as problem:
+            if "no such table" in str(problem):
+                return {}
+            raise
+
+    def prepare(self, connection: Connection) -> None:
+        """The file is made by whoever writes first."""
+
+    def check(self) -> None:
+        """Read all of it."""
+        if self.path.exists():
+            found = self.read("PRAGMA quick_check")
+            if found[0][0] != "ok":
+                raise CorruptDatabaseError(str(found[0][0]))
+            self.facts()
+
+    def set_aside(self, quarantine: Path) -> str:
+        """Move the file away. No other process may be using it."""
+        self.close()
+        aside = quarantine / f"{self.path.name}.{time.time_ns()}"
+        for source, end in zip(self._files(), _ENDS, strict=True):
+            if source.exists():
+                source.replace(f"{aside}{end}")
+        return str(aside)
+
+    def size(self) -> int:
+        """Bytes that the file and what SQLite keeps beside it take."""
+        total = 0
+        for path in self._files():
+            with contextlib.suppress(FileNotFoundError):  # SQLite removes its log at the end
+                total += path.stat().st_size
+        return total
+
+    def label(self, name: str) -> tuple[str, str]:
+        """SQL for one of an entry's labels, with a placeholder, and what to put there."""
+        return "json_extract(labels, ?)", f'$."{name}"'
+
+    def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        try:
+            return self._reader().execute(sql, parameters).fetchall()
+        except sqlite3.Error as problem:
+            raise self._explained(problem) from problem
+
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            with self._writer().begin() as connection:
+                yield connection
+        except DBAPIError as problem:
+            if isinstance(problem.orig, sqlite3.Error):
+                raise self._explained(problem.orig) from problem
+            raise
+
+    def _files(self) -> list[Path]:
+        return [self.path.with_name(self.path.name + end) for end in _ENDS]
+
+    def _reader(self) -> sqlite3.Connection:
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                cached_statements=64,
+                check_same_thread=False,  # closed by whichever thread forks
+            )
+            reader = self._local.reader = _Reader(connection)
+            with self._lock:
+                self._readers.add(reader)
+        return reader.connection
+
+    def _writer(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._make_engine()
+            return self._engine
+
+    def _make_engine(self) -> Engine:
+        from sqlalchemy import create_engine, event
+
+        engine = create_engine(
+            f"sqlite:///{self.path}",
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            max_overflow=-1,  # threads wait for SQLite's write lock, not for a connection
+        )
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+
+        @event.listens_for(engine, "begin")
+        def take_write_lock(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+    def _explained(self, problem: sqlite3.Error) -> CacheUnavailableError:
+        text = str(problem)
+        if any(
+            sign in text for sign in ("malformed", "not a database", "disk image", "no such table")
+        ):
+            return CorruptDatabaseError(
+                f"{self.path} is damaged ({text}). The entries are safe in their documents: "
+                f"run `motools cache reindex --cache-dir {self.path.parent}` to rebuild it"
+            )
+        hints = {
+            "readonly": "the cache directory is read-only: make it writable, "
+            "or point --cache-dir elsewhere",
+            "unable to open": "check that the directory exists and is writable",
+            "disk is full": "free some space "
+            "(`motools cache size --breakdown` shows what takes it)",
+            "locked": "another process holds it, or the file system cannot lock: "
+            "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
+            "disk I/O": "the disk failed or the file system cannot lock: "
+            "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
+        }
+        hint = next((hint for sign, hint in hints.items() if sign in text), "run it again")
+        return CacheUnavailableError(f"{self.path}: {text}; {hint}")
+
+
+class _Reader:
+    """One thread's connection for reads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
