@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING
 
 from motools.cache import layout
-from motools.cache.database import CLOCK
 from motools.cache.lease import LOCK, lock_domain
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def runner(cache: Cache, key: str) -> str | None:
     On this machine the kernel's lock tells, elsewhere the lease's time.
     """
     rows = cache.database.read(
-        f"SELECT holder, domain, expires_at > {CLOCK} FROM leases "
+        f"SELECT holder, domain, expires_at > {cache.database.clock} FROM leases "
         "WHERE key = ? AND holder IS NOT NULL",
         (key,),
     )
