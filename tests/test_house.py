@@ -63,7 +63,8 @@ MAY_IMPORT = {
     "evals": {"configs", "digest", "errors", "memo", "source", "training", "version", "worker"},
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
     "tasks": {*CORE, "evals", "steps", "training"},
-    "cli": {*CORE, "overview", "steps"},
+    "sweeps": {*CORE, "evals", "steps", "tasks", "training"},
+    "cli": {*CORE, "overview", "steps", "sweeps"},
     "overview": {"cache", "cli"},
     "__main__": {"cli"},
 }
@@ -76,13 +77,17 @@ HEAVY = (
 )  # fmt: skip
 
 WHO_MAY = {
-    "prefect": {"tasks"},
+    "prefect": {"tasks", "sweeps"},
     "inspect_ai": {"evals"},
     "torch": {"training"},
     "psycopg": {"cache"},
     "sqlmodel": {"cache"},
     "sqlalchemy": {"cache"},
 }
+
+
+PREFECT_IN_SWEEPS = {"run", "flow"}
+"""A plan and results need no Prefect."""
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -132,6 +137,8 @@ def test_dependencies_point_one_way(room: str, path: Path) -> None:
             assert rest[0] in allowed, f"{path} imports {name}"
         if first in WHO_MAY:
             assert room in WHO_MAY[first], f"{path} imports {name}"
+        if room == "sweeps" and (first == "prefect" or rest[:1] == ["tasks"]):
+            assert path.stem in PREFECT_IN_SWEEPS, f"{path} imports {name}"
 
 
 def test_every_room_has_a_rule() -> None:
