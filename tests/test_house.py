@@ -86,7 +86,7 @@ WHO_MAY = {
 }
 
 
-PREFECT_IN_SWEEPS = {"run", "flow"}
+PREFECT_IN_SWEEPS = {"run", "flow", "publish"}
 """A plan and results need no Prefect."""
 
 

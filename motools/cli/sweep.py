@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
@@ -17,7 +17,7 @@ from motools.cache.cache import Cache
 from motools.cli import output
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
-from motools.cli.options import CacheDir, Style
+from motools.cli.options import CacheDir, Style, one_of
 from motools.cli.output import Column, Format, Row
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ MaxCost: TypeAlias = Annotated[
 MaxTime: TypeAlias = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="Refuse what may take longer.")
 ]
-
-Chosen = TypeVar("Chosen", bound=StrEnum)
 
 _OUTCOMES: Final = (
     Column("cell"),
@@ -163,9 +161,9 @@ def run(
         place = held.enter_context(TemporaryDirectory()) if no_cache else cache_dir
         found = flow_of(
             sweep,
-            _one_of(Runner, runner, "--runner"),
+            one_of(Runner, runner, "--runner"),
             cache=Cache.open(place),
-            hits=_one_of(_Hits, hits, "--hits").value,
+            hits=one_of(_Hits, hits, "--hits").value,
             only=Choice.parse(only, sweep) if only else None,
             refresh=Choice.parse(refresh, sweep) if refresh else None,
             read_only=read_only,
@@ -180,13 +178,6 @@ def run(
 class _Hits(StrEnum):
     EVENT = "event"
     TASK_RUN = "task_run"
-
-
-def _one_of(kind: type[Chosen], text: str, option: str) -> Chosen:
-    try:
-        return kind(text)
-    except ValueError:
-        raise typer.BadParameter(f"{option} is one of {', '.join(kind)}, not {text!r}") from None
 
 
 def _outcomes(run: SweepRun) -> Iterator[Row]:

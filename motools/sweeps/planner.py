@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from motools.artifacts import Model
+from motools.artifacts import Dataset, Model
 from motools.cache import journal
 from motools.cache.action import Action
 from motools.cache.claim import SCRATCH
@@ -24,6 +24,7 @@ from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry
+    from motools.evals.identity import TaskIdentity
     from motools.sweeps.sweep import Sweep
 
 _ONE_BY_ONE: Final = 20
@@ -59,12 +60,12 @@ class _Planner:
         self._estimator = Estimator(cache)
         self._planned: dict[str, Planned] = {}
         self._waiting: dict[tuple[str, str, int], Planned] = {}
-        self._identified: dict[Any, Any] = {}
+        self._found: dict[object, Any] = {}
         self._neighbours: dict[str, Neighbours] = {}
 
     def trainings(self, cells: Sequence[Cell]) -> Iterator[Planned | None]:
         """How the model of each cell is made."""
-        steps = [self._train(cell) for cell in cells]
+        steps = [cell.train() for cell in cells]
         planned = self._plan((TRAINING, step) for step in steps if step is not None)
         return (None if step is None else next(planned) for step in steps)
 
@@ -74,7 +75,7 @@ class _Planner:
         """What the model of each cell is asked."""
         models = [_model(cell, made) for cell, made in zip(cells, trainings, strict=True)]
         planned = self._plan(
-            (name, self._evaluate(cell, name, model))
+            (name, cell.evaluate(name, model))
             for cell, model in zip(cells, models, strict=True)
             if model is not None
             for name in cell.evaluations
@@ -86,33 +87,6 @@ class _Planner:
             )
             for cell, made, model in zip(cells, trainings, models, strict=True)
         ]
-
-    def _train(self, cell: Cell) -> Train | None:
-        """The training of a cell, with what is the same for many cells found out once."""
-        step = cell.train()
-        if step is None:
-            return None
-        name = step.backend, step.config.base_model
-        base = self._once(name, lambda: step.identify(self._cache))
-        dataset = self._once(id(step.dataset), lambda: step.dataset.identify(self._cache.memo))
-        if base is None or dataset is None:
-            return step
-        return replace(step, base=base, dataset=dataset)
-
-    def _evaluate(self, cell: Cell, name: str, model: Model) -> Evaluate:
-        step = cell.evaluate(name, model)
-        at = id(step.config), step.options.base_dir
-        return replace(step, identity=self._once(at, lambda: step.identify(self._cache)))
-
-    def _once(self, name: object, find: Callable[[], T]) -> T | None:
-        """What was found; None where that is an error, which the step meets again itself."""
-        if name not in self._identified:
-            try:
-                self._identified[name] = find()
-            except MotoolsError:
-                self._identified[name] = None
-        found: T | None = self._identified[name]
-        return found
 
     def _plan(self, work: Iterable[Work]) -> Iterator[Planned]:
         """Look all of it up together."""
@@ -130,9 +104,36 @@ class _Planner:
 
     def _action(self, step: Train | Evaluate) -> Action | MotoolsError:
         try:
-            return step.action(self._cache)
+            return self._prepared(step).action(self._cache)
         except MotoolsError as problem:
             return problem
+
+    def _prepared(self, step: Train | Evaluate) -> Train | Evaluate:
+        """A step that knows what is the same for many steps, which is found out once."""
+        if isinstance(step, Evaluate):
+            return replace(step, identity=self._task(step))
+        name = step.backend, step.config.base_model
+        base = self._once(name, lambda: step.identify(self._cache))
+        return replace(step, base=base, dataset=self._dataset(step))
+
+    def _task(self, step: Evaluate) -> TaskIdentity:
+        at = id(step.config), step.options.base_dir
+        return self._once(at, lambda: step.identify(self._cache))
+
+    def _dataset(self, step: Train) -> Dataset:
+        return self._once(id(step.dataset), lambda: step.dataset.identify(self._cache.memo))
+
+    def _once(self, name: object, find: Callable[[], T]) -> T:
+        """What is found under a name, or the same error each time."""
+        if name not in self._found:
+            try:
+                self._found[name] = find()
+            except MotoolsError as problem:
+                self._found[name] = problem
+        found: T | MotoolsError = self._found[name]
+        if isinstance(found, MotoolsError):
+            raise found
+        return found
 
     def _held(
         self, name: str, step: Train | Evaluate, action: Action, entry: Entry | None
@@ -179,7 +180,7 @@ class _Planner:
 
     def _asked_later(self, cell: Cell, name: str) -> Planned:
         try:
-            task = cell.evaluate(name, Model.base("tiny")).identify(self._cache)
+            task = self._task(cell.evaluate(name, Model.base("")))
         except MotoolsError as problem:
             return Planned(name, None, State.BLOCKED, str(problem))
         samples = task.samples * int(task.material["epochs"])
@@ -191,7 +192,7 @@ class _Planner:
         if isinstance(step, Evaluate):
             samples = int(config["samples"]["count"]) * int(config["epochs"])  # type: ignore[index,call-overload,arg-type]
             return self._estimator.evaluation(str(config["task"]["name"]), samples)  # type: ignore[index,call-overload]
-        rows = step.dataset.identify(self._cache.memo).rows or 0
+        rows = self._dataset(step).rows or 0
         epochs = float(config.get("epochs") or 1)  # type: ignore[arg-type]
         method = str(config.get("method"))
         return self._estimator.training(step.config.base_model, step.backend, method, rows * epochs)

@@ -17,6 +17,7 @@ from motools.sweeps.choice import Choice
 from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 from motools.sweeps.planner import make_plan
+from motools.sweeps.publish import publish
 from motools.tasks import tally
 from motools.tasks.steps import evaluate, fine_tune
 from motools.tasks.witness import tell_hit
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 8
 """Steps in flight. Trainings on this machine queue for its devices besides."""
+
+_SHOWN: Final = 1_000
+"""Cells of a sweep whose results are published even if all were there already."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,10 @@ def run_sweep(
     plan.check_limits(limits.cost, limits.seconds)
     tally.watch(flow_run.flow)
     orders = _Orders(hits == "task_run", only, refresh, read_only, limits)
-    return _Run(plan, place, orders).go()
+    found = _Run(plan, place, orders).go()
+    if flow_run.flow_run is not None and (not plan.done or len(plan.cells) <= _SHOWN):
+        publish(found, flow_run.flow_run.id)
+    return found
 
 
 @dataclass(frozen=True)
