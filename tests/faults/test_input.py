@@ -57,12 +57,12 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[MotoolsError], str]] = {
     "a row without messages": (
         lambda place: tune(Dataset.from_rows([GOOD, {"text": "Hi"}])),
         DatasetError,
-        r"line 2: no field 'messages'",
+        r"row 2: no field 'messages'",
     ),
     "a message of nobody": (
         lambda place: tune(Dataset.from_rows([{"messages": [{"role": "me", "content": "Hi"}]}])),
         DatasetError,
-        r"line 1, messages\[0\]\.role: 'me'",
+        r"row 1, messages\[0\]\.role: 'me'",
     ),
     "empty dataset": (
         lambda place: tune(written(place / "d.jsonl", "")),
