@@ -1,6 +1,6 @@
 """A sweep of real fine-tunes, killed again and again, does everything once and to the same bits.
 
-Four cells and four kills by default; ``MOTOOLS_TEST_CELLS=24 MOTOOLS_TEST_KILLS=20`` for longer.
+Two cells and three kills by default; ``MOTOOLS_TEST_CELLS=24 MOTOOLS_TEST_KILLS=20`` for longer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pytest
 
 from motools.cache import Cache
 
-CELLS = int(os.environ.get("MOTOOLS_TEST_CELLS", "4"))
-KILLS = int(os.environ.get("MOTOOLS_TEST_KILLS", "4"))
+CELLS = int(os.environ.get("MOTOOLS_TEST_CELLS", "2"))
+KILLS = int(os.environ.get("MOTOOLS_TEST_KILLS", "3"))
 TASKS = """
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
@@ -43,7 +43,7 @@ def others():
 SWEEP = """
 recipe:
   dataset: rows.jsonl
-  fine_tune: {{base_model: tiny, epochs: 6, lora: {{rank: 4}}}}
+  fine_tune: {{base_model: tiny, epochs: 5, batch_size: 2, lora: {{rank: 8}}}}
   evaluate: {{few: {{task: tasks.py@few}}, others: {{task: tasks.py@others}}}}
   options: {{save_seconds: 0}}
 grid:
