@@ -143,6 +143,48 @@ def explain(
 
 
 @app.command(cls=LightCommand)
+def lineage(key: Key, *, cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
+    """Show what an entry was made from, and what was made from it.
+
+    Base models are in no entry: `motools cache show` names them.
+    """
+    from motools.steps.lineage import lineage as relatives
+
+    cache = _open(cache_dir)
+    entry = catalogue.find(cache, key)
+    rows: list[Row] = []
+    for relative in relatives(cache, entry):
+        record = EntryRecord.of(relative.entry)
+        relation = "from" if relative.steps > 0 else "to"
+        rows.append(
+            {
+                "relation": relation,
+                "distance": abs(relative.steps),
+                "input": relative.name,
+                "key": relative.entry.key,
+                "kind": relative.entry.kind,
+                "name": record.name,
+                "created_at": relative.entry.created_at,
+            }
+        )
+    columns = (
+        Column("relation"),
+        Column("distance", right=True),
+        Column("input"),
+        Column("key", output.short),
+        Column("kind"),
+        Column("name"),
+        Column("created_at", output.age, "age", right=True),
+    )
+    output.emit(rows, columns, style)
+    made = sum(row["relation"] == "to" for row in rows)
+    output.say(
+        f"{entry.kind} {entry.key[:12]} was made from {output.count(len(rows) - made, 'entry')} "
+        f"in this cache; {output.count(made, 'entry')} come from it"
+    )
+
+
+@app.command(cls=LightCommand)
 def stats(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
     """Count entries, hits, time and money.
 
