@@ -18,6 +18,7 @@ from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 from motools.sweeps.planner import make_plan
 from motools.sweeps.publish import publish
+from motools.sweeps.view import View
 from motools.tasks import tally
 from motools.tasks.steps import evaluate, fine_tune
 from motools.tasks.witness import tell_hit
@@ -141,6 +142,7 @@ class _Run:
         self._in_flight: dict[Any, _Work] = {}
         self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
         self._for_model: dict[int, list[_Work]] = {}
+        self._view = View(plan, orders.limits.at_once)
 
     def go(self) -> SweepRun:
         seen: set[int] = set()
@@ -149,11 +151,15 @@ class _Run:
                 if id(planned) not in seen:
                     seen.add(id(planned))
                     self._begin(_Work(cell, planned))
-        self._submit()
-        while self._in_flight:
-            future = self._done.get()
-            self._take(self._in_flight.pop(future), future)
+        try:
             self._submit()
+            while self._in_flight:
+                self._view.show(self._ended.values(), len(self._in_flight))
+                future = self._done.get()
+                self._take(self._in_flight.pop(future), future)
+                self._submit()
+        finally:
+            self._view.close()
         return SweepRun(self._plan, self._ended)
 
     def _begin(self, work: _Work) -> None:

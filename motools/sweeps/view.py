@@ -1,0 +1,69 @@
+"""How far a sweep is, while it runs: a line above those of its jobs, or a line of the log."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+from prefect.logging import get_run_logger
+
+from motools.sweeps.outcome import Ended, Outcome
+from motools.sweeps.plan import Plan
+from motools.tasks.board import BOARD, SHOWN
+
+_LOG_EVERY: Final = 30.0
+
+
+class View:
+    """What is shown of one sweep.
+
+    Args:
+        plan: of the sweep.
+        at_once: most steps in flight.
+    """
+
+    def __init__(self, plan: Plan, at_once: int) -> None:
+        self._name = f"sweep {plan.sweep.name}"
+        self._steps = plan.steps
+        self._at_once = at_once
+        self._log_next = time.monotonic() + _LOG_EVERY
+        self._logger = get_run_logger()
+
+    def show(self, ended: Collection[Ended], in_flight: int) -> None:
+        """Say how far it is.
+
+        Args:
+            ended: the steps that have come to their end.
+            in_flight: how many are being run.
+        """
+        text = self._text(ended, in_flight)
+        shown = BOARD.show(self._name, text, len(ended), len(self._steps))
+        if (now := time.monotonic()) >= self._log_next:
+            self._log_next = now + _LOG_EVERY
+            self._logger.info("%s", text, extra={SHOWN: shown})
+
+    def close(self) -> None:
+        """Take the line away."""
+        BOARD.drop(self._name)
+
+    def _text(self, ended: Collection[Ended], in_flight: int) -> str:
+        counts = Counter(each.outcome for each in ended)
+        states = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
+        cost = sum(e.entry.cost or 0.0 for e in ended if e.entry and e.outcome is not Outcome.HIT)
+        parts = [f"{len(ended)} of {len(self._steps)} steps", *states, f"{in_flight} in flight"]
+        if cost:
+            parts.append(f"{cost:.2f} spent")
+        if (left := self._seconds_left(ended)) is not None:
+            parts.append(f"{left:.0f} s left")
+        return f"{self._name}: {', '.join(parts)}"
+
+    def _seconds_left(self, ended: Collection[Ended]) -> float | None:
+        """About how long the rest takes; None: nothing supports a number."""
+        over = {id(each.planned) for each in ended}
+        rest = [step.estimate.seconds for step in self._steps if id(step) not in over]
+        known = [each for each in rest if each is not None]
+        if len(known) < len(rest):
+            return None
+        return sum((each.low + each.high) / 2 for each in known) / self._at_once
