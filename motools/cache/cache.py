@@ -323,7 +323,8 @@ def prepare(cache: Cache) -> None:
 
 def _flush_at_exit(reference: weakref.ref[Cache], pid: int) -> None:
     cache = reference()
-    if cache is not None and os.getpid() == pid:
+    # A cache whose directory was removed has nothing left to write.
+    if cache is not None and os.getpid() == pid and cache.root.is_dir():
         try:
             cache.flush()
         except CacheUnavailableError as problem:
