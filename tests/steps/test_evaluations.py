@@ -154,9 +154,10 @@ def test_an_altered_log_is_never_read(evaluation: Evaluation, cache: Cache) -> N
 
 
 def test_a_task_that_changed_after_it_was_planned_is_not_kept_under_the_old_key(
-    cache: Cache, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """While an evaluation waits for its turn, somebody edits the task."""
+    cache = Cache.open(tmp_path / "cache")
     path = tmp_path / "tasks.py"
     path.write_text(TASK)
     step = Evaluate(Model.base("tiny"), EvalConfig(task=f"{path}@asks", max_tokens=4))
