@@ -14,7 +14,7 @@ from motools.training.local.models import OFFLINE
 from tests.benchmarks.figures import Figure, median_of_each
 from tests.training.lessons import greeting_rows, write_rows
 
-EPOCHS = 900
+EPOCHS = 500
 """About a minute on one core."""
 
 PLAIN = Path(__file__).parents[1] / "training" / "plain_sft.py"
@@ -66,7 +66,7 @@ def one_minute() -> list[Figure]:
                 "plain TRL": lambda: process(PLAIN, base, rows, Path(place) / "out", EPOCHS),
                 "motools as a task": lambda: process("-c", TASK, base, rows, EPOCHS),
             },
-            3,
+            2,
             warm_up=False,
         )
     return [
