@@ -217,7 +217,8 @@ class _Run:
 
     def _submitted(self, work: _Work) -> PrefectFuture[Any]:
         cell, planned = work.cell.cell, work.planned
-        changed: dict[str, Any] = {"cache": self._cache, "task_run_name": f"{planned.name}: {cell}"}
+        name = f"{planned.name}: {cell}".replace("{", "{{").replace("}", "}}")  # Prefect formats it
+        changed: dict[str, Any] = {"cache": self._cache, "task_run_name": name}
         if self._orders.again(work.cell, planned):
             changed["refresh_cache"] = True
         if planned.name == TRAINING:

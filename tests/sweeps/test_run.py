@@ -151,6 +151,12 @@ def test_cells_of_one_key_run_once(project: Path, tmp_path: Path) -> None:
     assert str(run) == "6 run"
 
 
+def test_a_value_may_be_a_mapping(project: Path, tmp_path: Path) -> None:
+    """Prefect takes braces in the name of a task run for fields to fill in."""
+    made = sweep(project, grid={"fine_tune.lora": [{"rank": 4}, {"rank": 8}]})
+    assert str(go(made, Cache.open(tmp_path))) == "6 run"
+
+
 def test_only_refresh_and_read_only(project: Path, tmp_path: Path) -> None:
     cache = Cache.open(tmp_path)
     made = sweep(project, grid={"fine_tune.learning_rate": [0.1, 0.2], "fine_tune.seed": SEEDS})
