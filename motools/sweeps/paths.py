@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
@@ -91,16 +91,6 @@ def put(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
     if not isinstance(inner, Mapping):
         raise ConfigError(f"{path}: there is nothing below {first}, which is {inner!r}")
     return {**recipe, first: put(inner, rest, value)}
-
-
-def leaves(values: Mapping[str, Any], below: str = "") -> Iterator[tuple[str, Any]]:
-    """Every path of nested values with the value there."""
-    for name, value in values.items():
-        path = f"{below}.{name}" if below else str(name)
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, path)
-        else:
-            yield path, value
 
 
 @cache
