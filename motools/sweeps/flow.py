@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from prefect import flow
 
-from motools.errors import ConfigError
+from motools.sweeps.extras import needed
 from motools.sweeps.run import RunLimits, run_sweep
 
 if TYPE_CHECKING:
@@ -44,7 +43,8 @@ def flow_of(sweep: Sweep, runner: Runner = Runner.THREADS, **orders: Any) -> Swe
         orders: as :func:`motools.sweeps.run.run_sweep` takes them.
 
     Raises:
-        ConfigError: the runner's package is not installed, or the sweep is wrong.
+        BackendError: the runner's package is not installed.
+        ConfigError: the sweep is wrong.
         SweepLimitError: it may take more than the limits; nothing was run.
     """
     limits: RunLimits = orders.get("limits") or RunLimits()
@@ -58,11 +58,6 @@ def flow_of(sweep: Sweep, runner: Runner = Runner.THREADS, **orders: Any) -> Swe
 
 def _task_runner(runner: Runner, at_once: int) -> TaskRunner[Any]:
     module, name = _CLASSES[runner]
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except ImportError as problem:
-        raise ConfigError(
-            f"--runner {runner}: {problem}; pip install 'motools[{runner}]'"
-        ) from problem
+    kind = getattr(needed(module, runner), name)
     made: TaskRunner[Any] = kind(max_workers=at_once) if module.startswith("prefect.") else kind()
     return made
