@@ -8,6 +8,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.logging import get_run_logger
 
 from motools.errors import BackendError
 from motools.sweeps import plots, report, results
@@ -40,5 +41,7 @@ def _plot(run: SweepRun) -> bytes | None:
     try:
         plot = plots.overview(found)
         return None if plot is None else picture(plot, "png")
-    except BackendError:
-        return None  # matplotlib is not installed: the table has every number
+    except BackendError as problem:
+        # The table has every number.
+        get_run_logger().info("the sweep's table is published without a plot: %s", problem)
+        return None
