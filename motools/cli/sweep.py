@@ -131,7 +131,10 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Use an empty cache, and throw it away.")
     ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody on the network.")] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Ask the Hugging Face Hub for nothing: HF_HUB_OFFLINE=1."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
     ] = False,
