@@ -14,6 +14,8 @@ from motools.sweeps.plan import Plan
 from motools.tasks.board import BOARD, SHOWN
 
 _LOG_EVERY: Final = 30.0
+_SHOW_EVERY: Final = 0.5
+"""Every step of the sweep is gone through for the time that is left."""
 
 
 class View:
@@ -28,19 +30,23 @@ class View:
         self._name = f"sweep {plan.sweep.name}"
         self._steps = plan.steps
         self._at_once = at_once
+        self._show_next = 0.0
         self._log_next = time.monotonic() + _LOG_EVERY
         self._logger = get_run_logger()
 
     def show(self, ended: Collection[Ended], in_flight: int) -> None:
-        """Say how far it is.
+        """Say how far it is, at most twice a second.
 
         Args:
             ended: the steps that have come to their end.
             in_flight: how many are being run.
         """
+        if (now := time.monotonic()) < self._show_next:
+            return
+        self._show_next = now + _SHOW_EVERY
         text = self._text(ended, in_flight)
         shown = BOARD.show(self._name, text, len(ended), len(self._steps))
-        if (now := time.monotonic()) >= self._log_next:
+        if now >= self._log_next:
             self._log_next = now + _LOG_EVERY
             self._logger.info("%s", text, extra={SHOWN: shown})
 
