@@ -20,6 +20,19 @@ def test_the_local_backend_is_built_in() -> None:
     assert "local" in registry.names()
 
 
+def test_a_built_in_backend_is_found_without_looking_through_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every fine-tuning asks, hits too, and reading all entry points takes milliseconds."""
+
+    def looked(**_: str) -> None:
+        raise AssertionError("looked through the installed packages")
+
+    monkeypatch.setattr(registry, "entry_points", looked)
+    registry.backend.cache_clear()
+    assert registry.backend("local") is registry.backend("local")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(BackendError, match="'locl'; did you mean 'local'"):
         registry.backend("locl")
