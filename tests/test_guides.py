@@ -95,6 +95,7 @@ def run(command: list[str], place: Path) -> str:
             "MOTOOLS_CACHE_DIR": str(place / ".motools"),
             "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
             "PREFECT_HOME": str(place / ".prefect"),
+            "PYTHONUNBUFFERED": "",  # or else the lines of two processes run into one another
         },
     )
     assert done.returncode == 0, done.stdout[-3000:]
