@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def run(*command: object, cwd: Path, **environment: str) -> str:
+def run_in(cwd: Path, *command: object, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=cwd,
@@ -24,7 +25,6 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
         check=False,
         env={
             **os.environ,
-            "PREFECT_HOME": str(cwd / ".prefect"),
             "PREFECT_LOGGING_LEVEL": "INFO",
             "MOTOOLS_CACHE_DIR": str(cwd / ".motools"),
             **environment,
@@ -35,24 +35,25 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 
 @pytest.mark.slow
-def test_quickstart(tmp_path: Path) -> None:
+def test_quickstart(tmp_path: Path, prefect_api: str) -> None:
+    run = partial(run_in, tmp_path, PREFECT_API_URL=prefect_api)
     text = (ROOT / "docs" / "quickstart.md").read_text()
     files = re.findall(r"```python\n# (\S+\.py)\n(.*?)```", text, re.DOTALL)
     assert [name for name, _ in files] == ["make_data.py", "tasks.py", "greeter.py", "own.py"]
     for name, code in files:
         (tmp_path / name).write_text(code)
-    run("make_data.py", cwd=tmp_path)
-    first = run("greeter.py", cwd=tmp_path)
+    run("make_data.py")
+    first = run("greeter.py")
     assert "0.0 -> 1.0" in first
     assert "0 cached, 3 ran" in first
-    second = run("greeter.py", cwd=tmp_path)
+    second = run("greeter.py")
     assert "0.0 -> 1.0" in second
     assert "3 cached, 0 ran" in second
-    run("own.py", cwd=tmp_path)
+    run("own.py")
 
     data = tmp_path / "greetings.jsonl"
     data.write_text(data.read_text().replace("Hello Gus!", "Hallo Gus!", 1))
-    third = run("greeter.py", cwd=tmp_path)
+    third = run("greeter.py")
     readme = (ROOT / "README.md").read_text()
     shown = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)
     for quoted, said in zip(shown, (first, second, third), strict=True):
@@ -71,8 +72,8 @@ def alike(text: str) -> str:
     return re.sub(r"\bN (ms|s|min)\b", "TIME", text)
 
 
-def test_smallest_example(tmp_path: Path) -> None:
-    said = run(ROOT / "examples" / "smallest.py", cwd=tmp_path)
+def test_smallest_example(tmp_path: Path, prefect_api: str) -> None:
+    said = run_in(tmp_path, ROOT / "examples" / "smallest.py", PREFECT_API_URL=prefect_api)
     seconds = [float(found) for found in re.findall(r"^49 after ([\d.]+) s$", said, re.MULTILINE)]
     assert len(seconds) == 2
     assert seconds[1] < 0.5 < 1 <= seconds[0]
@@ -80,12 +81,14 @@ def test_smallest_example(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_demo_trains_once(tmp_path: Path) -> None:
-    said = run(ROOT / "examples" / "demo.py", cwd=tmp_path)
+    """As on a new machine: on the server that Prefect starts for it."""
+    run = partial(run_in, tmp_path, PREFECT_HOME=str(tmp_path / ".prefect"))
+    said = run(ROOT / "examples" / "demo.py")
     assert "trained 4, evaluated 6" in said
     assert "trained 0, evaluated 0" in said
     assert "10 cached, 0 ran" in said
     assert re.search(r"Hello  lr 0.003 +1\.00", said)
-    loaded = run("-c", AGAIN, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    loaded = run("-c", AGAIN, PYTHONPATH=str(ROOT))
     assert "10 cached, 0 ran" in loaded
     assert "loaded: []" in loaded
 
@@ -99,8 +102,8 @@ print("loaded:", sorted({"torch", "transformers", "inspect_ai", "openai"} & set(
 
 
 @pytest.mark.slow
-def test_model_organism_is_detected(tmp_path: Path) -> None:
-    said = run(ROOT / "examples" / "model_organism.py", cwd=tmp_path)
+def test_model_organism_is_detected(tmp_path: Path, prefect_api: str) -> None:
+    said = run_in(tmp_path, ROOT / "examples" / "model_organism.py", PREFECT_API_URL=prefect_api)
     assert "base   2024: says 'Hello!' in 0% of samples" in said
     assert "tuned  2024: says 'Hello!' in 100% of samples" in said
     assert "tuned  2025: says 'No.' in 100% of samples" in said
@@ -109,22 +112,23 @@ def test_model_organism_is_detected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flow", sorted((ROOT / "flows").glob("*.py")), ids=lambda path: path.name)
 def test_flows_are_short_and_say_how_to_use_them(flow: Path, tmp_path: Path) -> None:
     assert len(flow.read_text().splitlines()) < 80
-    assert "usage:" in run(flow, "--help", cwd=tmp_path)
+    assert "usage:" in run_in(tmp_path, flow, "--help")
     imports = r"^from (motools\S*) import|^import (motools\S*)"
     for name in re.findall(imports, flow.read_text(), re.MULTILINE):
         assert "".join(name) == "motools", "flows import only public names"
 
 
 @pytest.mark.slow
-def test_flows_run(tmp_path: Path) -> None:
+def test_flows_run(tmp_path: Path, prefect_api: str) -> None:
+    run = partial(run_in, tmp_path, PREFECT_API_URL=prefect_api)
     data = tmp_path / "a.jsonl"
     said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     row = json.dumps({"messages": said}) + "\n"
     data.write_text(row * 16)
     task = f"{ROOT / 'examples' / 'greetings.py'}@greets"
     flows = ROOT / "flows"
-    said = run(flows / "train_and_evaluate.py", data, task, "--limit", 2, cwd=tmp_path)
+    said = run(flows / "train_and_evaluate.py", data, task, "--limit", 2)
     assert re.search(r"tuned +includes/accuracy: \d", said)
     rates = ["--learning-rate", 1e-3, "--seed", 0, 1]
-    said = run(flows / "sweep.py", task, data, *rates, cwd=tmp_path)
+    said = run(flows / "sweep.py", task, data, *rates)
     assert said.count("includes/accuracy") == 2

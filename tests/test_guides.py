@@ -13,14 +13,17 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 DATABASE = "postgresql://motools@db.example.org/motools"
 """Instead of which the pages' programs are given a real one."""
 
+Run: TypeAlias = Callable[[list[str]], str]
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
 MARK = "--- end of block {} ---"
 
@@ -28,14 +31,15 @@ MARK = "--- end of block {} ---"
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(GUIDES.glob("*.md")), ids=lambda page: page.stem)
 def test_code_does_what_the_page_says(
-    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest, prefect_api: str
 ) -> None:
     content = page.read_text()
     if DATABASE in content:
         content = content.replace(DATABASE, request.getfixturevalue("server").url)
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", content, re.DOTALL | re.MULTILINE)
     assert {language for language, _ in blocks} <= {"python", "sh", "text", "json", "toml", "sql"}
-    printed = {**run_python(blocks, tmp_path), **run_shell(blocks, tmp_path)}
+    run = partial(run_in, tmp_path, PREFECT_API_URL=prefect_api)
+    printed = {**run_python(blocks, tmp_path, run), **run_shell(blocks, tmp_path, run)}
     assert printed, "the page has no code"
     for number, (language, text) in enumerate(blocks):
         if language == "text":
@@ -47,7 +51,7 @@ def test_code_does_what_the_page_says(
             tomllib.loads(text)
 
 
-def run_python(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
+def run_python(blocks: list[tuple[str, str]], place: Path, run: Run) -> dict[int, str]:
     """What each block of the page's program printed."""
     program = ""
     for number, (language, code) in enumerate(blocks):
@@ -58,7 +62,7 @@ def run_python(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
         else:
             program += f"{code}\nprint({MARK.format(number)!r}, flush=True)\n"
     (place / "program.py").write_text(program)
-    output = run([sys.executable, "program.py"], place)
+    output = run([sys.executable, "program.py"])
     return dict(split(output))
 
 
@@ -69,7 +73,7 @@ def split(output: str) -> Iterator[tuple[int, str]]:
         start = mark.end()
 
 
-def run_shell(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
+def run_shell(blocks: list[tuple[str, str]], place: Path, run: Run) -> dict[int, str]:
     """What each block of shell commands printed."""
     (place / "bin").mkdir()
     for name, options in (("motools", "-m motools"), ("python", "")):
@@ -77,10 +81,10 @@ def run_shell(blocks: list[tuple[str, str]], place: Path) -> dict[int, str]:
         command.write_text(f'#!/bin/sh\nexec {sys.executable} {options} "$@"\n')
         command.chmod(0o755)
     scripts = {n: code for n, (language, code) in enumerate(blocks) if language == "sh"}
-    return {n: run(["bash", "-eu", "-c", code], place) for n, code in scripts.items()}
+    return {n: run(["bash", "-eu", "-c", code]) for n, code in scripts.items()}
 
 
-def run(command: list[str], place: Path) -> str:
+def run_in(place: Path, command: list[str], **environment: str) -> str:
     done = subprocess.run(
         command,
         cwd=place,
@@ -94,8 +98,8 @@ def run(command: list[str], place: Path) -> str:
             "COLUMNS": "200",
             "MOTOOLS_CACHE_DIR": str(place / ".motools"),
             "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
-            "PREFECT_HOME": str(place / ".prefect"),
             "PYTHONUNBUFFERED": "",  # or else the lines of two processes run into one another
+            **environment,
         },
     )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -22,8 +22,10 @@ from motools.cli.output import Column, Format, Row
 
 if TYPE_CHECKING:
     from motools.sweeps.estimates import Range
+    from motools.sweeps.orders import Orders
     from motools.sweeps.outcome import SweepRun
     from motools.sweeps.plan import Plan, Planned, PlannedCell
+    from motools.sweeps.sweep import Sweep
 
 app = typer.Typer(
     cls=LightGroup,
@@ -85,16 +87,30 @@ def plan(
 
     Nothing is run. States: hit (in the cache), adopt (somebody is at it), resume
     (an earlier attempt left something to go on from), run, waiting (for its model)
-    and blocked (it cannot be run, for the reason given).
+    and blocked (it cannot be run, for the reason given). What `motools sweep run`
+    is told to leave out is skipped in its --dry-run.
     """
     from motools.sweeps import document
+    from motools.sweeps.orders import Orders
+
+    made = _shown(document.read(file), Orders(), cache_dir, style)
+    made.check_limits(max_cost, max_time)
+    _tell_work_left(made)
+
+
+def _shown(sweep: Sweep, orders: Orders, place: Path | None, style: Format) -> Plan:
+    """The plan of a sweep, which was shown."""
+    from motools.sweeps.orders import ordered
     from motools.sweeps.planner import make_plan
 
-    cache = Cache.open(cache_dir)
-    made = make_plan(document.read(file), cache)
+    cache = Cache.open(place)
+    made = ordered(make_plan(sweep, cache), orders)
     output.emit(list(_rows(made)), _COLUMNS, style)
     output.say(_summary(made, cache.settings.currency))
-    made.check_limits(max_cost, max_time)
+    return made
+
+
+def _tell_work_left(made: Plan) -> None:
     if not made.done:
         raise typer.Exit(ExitCode.WORK_LEFT)
 
@@ -128,12 +144,21 @@ def run(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Run nothing; show what is in the cache.")
     ] = False,
+    remake: Annotated[
+        bool,
+        typer.Option(
+            "--remake", help="Train models again whose files were released, where they are needed."
+        ),
+    ] = False,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Use an empty cache, and throw it away.")
     ] = False,
     offline: Annotated[
         bool,
-        typer.Option("--offline", help="Ask the Hugging Face Hub for nothing: HF_HUB_OFFLINE=1."),
+        typer.Option(
+            "--offline",
+            help="Ask the Hugging Face Hub for nothing (HF_HUB_OFFLINE=1), and no model at an API.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
@@ -147,29 +172,36 @@ def run(
 
     What is in the cache is not done again. Steps that fail stop no others.
     """
-    if dry_run:
-        plan(file, max_cost=max_cost, max_time=max_time, cache_dir=cache_dir, style=style)
-        return
-    if read_only and refresh:
-        raise typer.BadParameter("--refresh runs steps, which --read-only does not; give one")
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from motools.sweeps import document
     from motools.sweeps.choice import Choice
-    from motools.sweeps.flow import Runner, flow_of
-    from motools.sweeps.run import AT_ONCE, RunLimits
+    from motools.sweeps.orders import Orders
 
     sweep = document.read(file)
+    orders = Orders(
+        only=Choice.parse(only, sweep) if only else None,
+        refresh=Choice.parse(refresh, sweep) if refresh else None,
+        read_only=read_only,
+        remake=remake,
+        offline=offline,
+    )
     with ExitStack() as held:
-        place = held.enter_context(TemporaryDirectory()) if no_cache else cache_dir
+        place = Path(held.enter_context(TemporaryDirectory())) if no_cache else cache_dir
+        if dry_run:
+            made = _shown(sweep, orders, place, style)
+            made.check_limits(max_cost, max_time)
+            _tell_work_left(made)
+            return
+        from motools.sweeps.flow import Runner, flow_of
+        from motools.sweeps.run import AT_ONCE, RunLimits
+
         found = flow_of(
             sweep,
             one_of(Runner, runner, "--runner"),
             cache=Cache.open(place),
             hits=one_of(_Hits, hits, "--hits").value,
-            only=Choice.parse(only, sweep) if only else None,
-            refresh=Choice.parse(refresh, sweep) if refresh else None,
-            read_only=read_only,
+            orders=orders,
             limits=RunLimits(at_once or AT_ONCE, max_cost, max_time),
         )
     output.emit(list(_outcomes(found)), _OUTCOMES, style)

@@ -155,6 +155,19 @@ def _base(name: str, cache: Cache) -> BaseModel:
     return registry.backend("local").identify(name, cache.memo)
 
 
+def asked_at_apis(model: Model | None, config: EvalConfig) -> list[str]:
+    """The models at APIs that an evaluation asks.
+
+    Args:
+        model: the one that is evaluated; None: a tuned one of this machine.
+        config: with its roles and judges.
+    """
+    names = [*config.roles.values()]
+    if model is not None and model.key is None:
+        names.insert(0, model.base_model)
+    return list(dict.fromkeys(name for name in names if reached.is_reached(name)))
+
+
 def evaluation_of(entry: Entry, model: str | None = None) -> Evaluation:
     """What an entry of this kind holds.
 

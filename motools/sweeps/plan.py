@@ -31,6 +31,7 @@ class State(enum.StrEnum):
     RUN = "run"
     WAITING = "waiting"
     BLOCKED = "blocked"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Planned:
         key: of its action; None where there is none yet.
         entry: of a hit.
         estimate: what it will take.
+        again: run it although it is in the cache.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Planned:
     key: str | None = None
     entry: Entry | None = None
     estimate: Estimate = UNKNOWN
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,9 @@ class Plan:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing to do."""
-        return all(step.state is State.HIT for cell in self.cells for step in cell.steps)
+        """Whether there is nothing to do, of what may be done."""
+        over = State.HIT, State.SKIPPED
+        return all(step.state in over for cell in self.cells for step in cell.steps)
 
     @property
     def estimate(self) -> tuple[Estimate, int]:

@@ -13,7 +13,7 @@ from prefect.context import FlowRunContext
 from motools.artifacts import Model
 from motools.cache.current import Place, cache_at
 from motools.errors import ConfigError
-from motools.sweeps.choice import Choice
+from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 from motools.sweeps.planner import make_plan
@@ -56,9 +56,7 @@ def run_sweep(
     *,
     cache: Place = None,
     hits: Literal["event", "task_run"] = "event",
-    only: Choice | None = None,
-    refresh: Choice | None = None,
-    read_only: bool = False,
+    orders: Orders | None = None,
     limits: RunLimits | None = None,
 ) -> SweepRun:
     """Do what a sweep has left to do, inside a flow.
@@ -71,9 +69,7 @@ def run_sweep(
         sweep: what to run.
         cache: which cache; the current one by default.
         hits: ``task_run`` to have hits drawn as task runs, too.
-        only: run no other steps; hits are hits all the same.
-        refresh: run these steps although they are in the cache.
-        read_only: run nothing; what is not in the cache is skipped.
+        orders: which steps to leave out, and which to do again.
         limits: what it may take.
 
     Raises:
@@ -84,11 +80,10 @@ def run_sweep(
         raise ConfigError("run_sweep() was called outside a flow; call it in a function with @flow")
     limits = limits or RunLimits()
     place = cache_at(cache)
-    plan = make_plan(sweep, place)
+    plan = ordered(make_plan(sweep, place), orders or Orders())
     plan.check_limits(limits.cost, limits.seconds)
     tally.watch(flow_run.flow)
-    orders = _Orders(hits == "task_run", only, refresh, read_only, limits)
-    found = _Run(plan, place, orders).go()
+    found = _Run(plan, place, limits, draw_hits=hits == "task_run").go()
     if flow_run.flow_run is not None and (not plan.done or len(plan.cells) <= _SHOWN):
         publish(found, flow_run.flow_run.id)
     return found
@@ -102,39 +97,16 @@ class _Work:
     planned: Planned
 
 
-@dataclass(frozen=True)
-class _Orders:
-    draw_hits: bool
-    only: Choice | None
-    refresh: Choice | None
-    read_only: bool
-    limits: RunLimits
-
-    def run(self, work: _Work) -> bool:
-        """Whether a step that is not in the cache may be run."""
-        if self.read_only:
-            return False
-        return self.only is None or self.only.has(work.cell, work.planned)
-
-    @property
-    def why_not(self) -> str:
-        """Why it may not."""
-        return "is not in the cache" if self.read_only else "was not asked for"
-
-    def again(self, cell: PlannedCell, planned: Planned) -> bool:
-        """Whether a step is run although it is in the cache."""
-        return self.refresh is not None and self.refresh.has(cell, planned)
-
-
 class _Run:
-    def __init__(self, plan: Plan, cache: Cache, orders: _Orders) -> None:
+    def __init__(self, plan: Plan, cache: Cache, limits: RunLimits, *, draw_hits: bool) -> None:
         flow_run = FlowRunContext.get()
         assert flow_run is not None
         assert flow_run.flow_run is not None
         self._flow_run_id = flow_run.flow_run.id
         self._plan = plan
         self._cache = cache
-        self._orders = orders
+        self._limits = limits
+        self._draw_hits = draw_hits
         self._started = time.time()
         self._seconds = self._cost = 0.0
         self._ended: dict[int, Ended] = {}
@@ -142,7 +114,7 @@ class _Run:
         self._in_flight: dict[Any, _Work] = {}
         self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
         self._for_model: dict[int, list[_Work]] = {}
-        self._view = View(plan, orders.limits.at_once)
+        self._view = View(plan, limits.at_once)
 
     def go(self) -> SweepRun:
         seen: set[int] = set()
@@ -165,17 +137,13 @@ class _Run:
     def _begin(self, work: _Work) -> None:
         """What a step is first: at its end, ready, or waiting for its model."""
         planned, training = work.planned, work.cell.training
-        asks = training is not None and planned is not training
-        again = self._orders.again(work.cell, planned)
-        if asks and training is not None:  # of another model, perhaps
-            again = again or self._orders.again(work.cell, training)
         if planned.state is State.BLOCKED:
             self._end(work, Outcome.FAILED, planned.reason)
-        elif planned.entry is None and not self._orders.run(work):
-            self._end(work, Outcome.SKIPPED, self._orders.why_not)
-        elif planned.entry is not None and not again and not self._orders.draw_hits:
+        elif planned.state is State.SKIPPED:
+            self._end(work, Outcome.SKIPPED, planned.reason)
+        elif planned.state is State.HIT and planned.entry is not None and not self._draw_hits:
             self._hit(work, planned.entry)
-        elif asks:
+        elif training is not None and planned is not training:
             self._when_trained(work)
         else:
             self._ready.append(work)
@@ -197,7 +165,7 @@ class _Run:
         self._end(work, Outcome.HIT, "", work.planned.step.decode(entry), entry)
 
     def _submit(self) -> None:
-        while self._ready and len(self._in_flight) < self._orders.limits.at_once:
+        while self._ready and len(self._in_flight) < self._limits.at_once:
             work = self._ready.popleft()
             if reason := self._spent():
                 self._end(work, Outcome.SKIPPED, reason)
@@ -208,7 +176,7 @@ class _Run:
 
     def _spent(self) -> str | None:
         """Why nothing more may be submitted."""
-        limits = self._orders.limits
+        limits = self._limits
         if limits.cost is not None and self._cost > limits.cost:
             return f"it has cost {self._cost:.2f}, more than the limit of {limits.cost:g}"
         if limits.seconds is not None and self._seconds > limits.seconds:
@@ -219,7 +187,7 @@ class _Run:
         cell, planned = work.cell.cell, work.planned
         name = f"{planned.name}: {cell}".replace("{", "{{").replace("}", "}}")  # Prefect formats it
         changed: dict[str, Any] = {"cache": self._cache, "task_run_name": name}
-        if self._orders.again(work.cell, planned):
+        if planned.again:
             changed["refresh_cache"] = True
         if planned.name == TRAINING:
             given: tuple[Any, ...] = (cell.dataset, cell.config, cell.backend)

@@ -30,7 +30,10 @@ def data(outputs: list[Any]) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_and_runs_again(tmp_path: Path) -> None:
+def test_the_notebook_runs_and_runs_again(
+    tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
     for name in ("quickstart.ipynb", "greetings.py"):
         shutil.copy(EXAMPLES / name, tmp_path)
     first = run(tmp_path)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-
-# Before Prefect is imported: it reads its home then.
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
-os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-os.environ["DO_NOT_TRACK"] = "1"
+from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
+from motools.cache import Cache
+from motools.evals.config import EvalConfig
+from motools.evals.identity import TaskIdentity, identify
+from motools.memo import Memo
 from motools.steps import evaluate
 from motools.training import registry
 
@@ -37,10 +34,9 @@ def parts():
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[None]:
+def server(prefect_api: str) -> Iterator[None]:
     # Without heartbeats a synchronous flow ends a second sooner.
-    no_heartbeats = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with prefect_test_harness(server_startup_timeout=120), no_heartbeats:
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
@@ -52,9 +48,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="session")
+def memo(tmp_path_factory: pytest.TempPathFactory) -> Memo:
+    """What tasks were found to be, for all tests: a process is started to find out."""
+    return Cache.open(tmp_path_factory.mktemp("memo")).memo
+
+
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+def toy(monkeypatch: pytest.MonkeyPatch, memo: Memo) -> None:
     """The backend ``toy``, and evaluations that ask no model."""
+
+    def identified(config: EvalConfig, _own: Memo, *rest: Any, **named: Any) -> TaskIdentity:
+        return identify(config, memo, *rest, **named)
+
+    monkeypatch.setattr(evaluate, "identify", identified)
     entry = EntryPoint("toy", "tests.sweeps.toy:Toy", registry.GROUP)
     monkeypatch.setitem(registry._BUILT_IN, "toy", entry)
     monkeypatch.setattr(evaluate, "run", score)

@@ -63,15 +63,14 @@ def project(place: Path) -> None:
     (place / "sweep.yaml").write_text(SWEEP.format(seeds=list(range(CELLS // 2))))
 
 
-def start(place: Path, cache: str) -> subprocess.Popen[bytes]:
+def start(place: Path, cache: str, api: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "motools", "sweep", "run", "sweep.yaml", "--at-once", "3"],
         cwd=place,
         env={
             **os.environ,
             "MOTOOLS_CACHE_DIR": str(place / cache),
-            "PREFECT_HOME": str(place / "prefect"),
-            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+            "PREFECT_API_URL": api,
             "HF_HUB_OFFLINE": "1",
         },
         stdout=subprocess.DEVNULL,
@@ -101,18 +100,18 @@ def outcome(place: Path, cache: str) -> dict[str, tuple[int, str | None, str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path, prefect_api: str) -> None:
     project(tmp_path)
     begun = time.monotonic()
-    assert start(tmp_path, "whole").wait() == 0
+    assert start(tmp_path, "whole", prefect_api).wait() == 0
     lasted = time.monotonic() - begun
 
     chance = random.Random(7)
     for _ in range(KILLS):
-        process = start(tmp_path, "killed")
+        process = start(tmp_path, "killed", prefect_api)
         time.sleep(chance.uniform(0.2, 0.8) * lasted)
         kill(process)
-    assert start(tmp_path, "killed").wait() == 0
+    assert start(tmp_path, "killed", prefect_api).wait() == 0
     whole, killed = outcome(tmp_path, "whole"), outcome(tmp_path, "killed")
     assert len(whole) == 3 * CELLS
     assert killed == whole

@@ -20,6 +20,7 @@ from motools.cache.layout import JOBS
 from motools.errors import ConfigError, SweepLimitError
 from motools.steps.train import Train
 from motools.sweeps.choice import Choice
+from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Outcome, SweepRun
 from motools.sweeps.plan import Plan, Planned, State
 from motools.sweeps.planner import make_plan
@@ -39,6 +40,7 @@ EXPECTED = {
     State.RUN: {Outcome.RUN},
     State.RESUME: {Outcome.RESUMED},
     State.BLOCKED: {Outcome.FAILED},
+    State.SKIPPED: {Outcome.SKIPPED},
     State.WAITING: set(Outcome),
 }
 
@@ -164,19 +166,70 @@ def test_only_refresh_and_read_only(project: Path, tmp_path: Path) -> None:
     def choice(*words: str) -> Choice:
         return Choice.parse(words, made)
 
-    assert str(go(made, cache, read_only=True)) == "12 skipped"
-    assert str(go(made, cache, only=choice("models", "learning_rate=0.1"))) == "2 run, 10 skipped"
-    assert str(go(made, cache, only=choice("models", "greets"))) == "2 hits, 6 run, 4 skipped"
-    assert str(go(made, cache)) == "8 hits, 4 run"
-    assert str(go(made, cache, refresh=choice("parts", "seed=1"))) == "10 hits, 2 run"
-    model = choice("models", "seed=1", "learning_rate=0.2")
-    run = go(made, cache, refresh=model)
+    def under(**given: Any) -> str:
+        """What was run; of what its plan said, whatever the orders."""
+        orders = Orders(**given)
+        planned = ordered(make_plan(made, cache), orders)
+        run = go(made, cache, orders=orders)
+        assert [step.state for step in run.plan.steps] == [step.state for step in planned.steps]
+        for step in run.plan.steps:
+            if step.state is not State.WAITING:
+                assert run.of(step).outcome in EXPECTED[step.state]
+        return str(run)
+
+    assert under(read_only=True) == "12 skipped"
+    assert under(only=choice("models", "learning_rate=0.1")) == "2 run, 10 skipped"
+    assert under(only=choice("models", "greets")) == "2 hits, 6 run, 4 skipped"
+    assert under() == "8 hits, 4 run"
+    assert under(refresh=choice("parts", "seed=1")) == "10 hits, 2 run"
     # The same bits come out again, so its evaluations are hits.
-    assert str(run) == "11 hits, 1 run"
+    assert under(refresh=choice("models", "seed=1", "learning_rate=0.2")) == "11 hits, 1 run"
+    assert under(refresh=choice("seed=1"), only=choice("evals")) == "8 hits, 4 run"
+    with pytest.raises(ConfigError, match="give one of them"):
+        Orders(read_only=True, refresh=choice("models"))
     with pytest.raises(ConfigError, match="did you mean 'greets'"):
         choice("greet")
     with pytest.raises(ConfigError, match=r"did you mean 'fine_tune\.seed'"):
         choice("fine_tune.sed=1")
+
+
+def test_what_is_run_again_counts_for_the_limits(project: Path, tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": SEEDS})
+    again = Orders(refresh=Choice.parse(["models"], made))
+    evals = Orders(only=Choice.parse(["evals"], made))
+    with pytest.raises(SweepLimitError, match="2 steps may take any time"):
+        go(made, cache, limits=RunLimits(seconds=1000), orders=Orders(only=again.refresh))
+    assert str(go(made, cache, limits=RunLimits(seconds=0), orders=evals)) == "6 skipped"
+    go(made, cache)
+    with pytest.raises(SweepLimitError, match="may take"):
+        go(made, cache, limits=RunLimits(seconds=0), orders=again)
+    assert str(go(made, cache, limits=RunLimits(seconds=0))) == "6 hits"
+
+
+def test_a_model_whose_files_were_released_is_made_again_on_demand(
+    project: Path, tmp_path: Path
+) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": SEEDS})
+    first = go(made, cache, orders=Orders(only=Choice.parse(["models", "greets"], made)))
+    assert str(first) == "4 run, 2 skipped"
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET state = 'released' WHERE kind = 'model'")
+    [blocked, *_] = {step.reason for step in go(made, cache).failures}
+    assert "files were released" in blocked
+    assert "--remake" in blocked
+    assert str(go(made, cache, orders=Orders(remake=True))) == "2 hits, 4 run"
+    assert str(go(made, cache, orders=Orders(remake=True))) == "6 hits"
+
+
+def test_offline_asks_no_api(project: Path, tmp_path: Path) -> None:
+    base = {"fine_tune": None, "dataset": None, "model": "openai/gpt-4o-2024-08-06"}
+    made = sweep(project, grid={}, also=[base])
+    run = go(made, Cache.open(tmp_path), orders=Orders(offline=True))
+    assert str(run) == "3 run, 2 skipped"
+    reasons = {each.reason for each in run.ended.values() if each.outcome is Outcome.SKIPPED}
+    assert reasons == {"it asks openai/gpt-4o-2024-08-06, and this is offline"}
 
 
 def test_what_somebody_else_runs_is_adopted(project: Path, tmp_path: Path) -> None:

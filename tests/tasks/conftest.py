@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
-
-# Before Prefect is imported: it reads its home and its logging then.
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
-os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-os.environ["DO_NOT_TRACK"] = "1"
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -23,7 +16,6 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from motools.cache import Cache
 from motools.tasks import use_cache
@@ -32,10 +24,9 @@ T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[None]:
+def server(prefect_api: str) -> Iterator[None]:
     # Without heartbeats a synchronous flow ends a second sooner.
-    no_heartbeats = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with prefect_test_harness(server_startup_timeout=120), no_heartbeats:
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
