@@ -126,7 +126,7 @@ class _Run:
         try:
             self._submit()
             while self._in_flight:
-                self._view.show(self._ended.values(), len(self._in_flight))
+                self._view.show(self._ended, [work.planned for work in self._in_flight.values()])
                 future = self._done.get()
                 self._take(self._in_flight.pop(future), future)
                 self._submit()

@@ -1,19 +1,21 @@
-"""How far a sweep is, while it runs: a line above those of its jobs, or a line of the log."""
+"""How far a sweep is: marks and a line above those of its jobs, or a line of the log."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from prefect.logging import get_run_logger
 
 from motools.sweeps.outcome import Ended, Outcome
-from motools.sweeps.plan import Plan
+from motools.sweeps.plan import Plan, Planned
+from motools.sweeps.tiles import Tiles
 from motools.tasks.board import BOARD, SHOWN
 
 _LOG_EVERY: Final = 30.0
+_MADE: Final = (Outcome.RUN, Outcome.RESUMED, Outcome.ADOPTED, Outcome.FAILED)
 _SHOW_EVERY: Final = 0.5
 """Every step of the sweep is gone through for the time that is left."""
 
@@ -30,21 +32,25 @@ class View:
         self._name = f"sweep {plan.sweep.name}"
         self._steps = plan.steps
         self._at_once = at_once
+        self._tiles = Tiles(plan)
+        self._started = time.monotonic()
         self._show_next = 0.0
         self._log_next = time.monotonic() + _LOG_EVERY
         self._logger = get_run_logger()
 
-    def show(self, ended: Collection[Ended], in_flight: int) -> None:
+    def show(self, ended: Mapping[int, Ended], in_flight: Collection[Planned]) -> None:
         """Say how far it is, at most twice a second.
 
         Args:
-            ended: the steps that have come to their end.
-            in_flight: how many are being run.
+            ended: the steps that have come to their end, as :attr:`SweepRun.ended` has them.
+            in_flight: the steps that are being run.
         """
         if (now := time.monotonic()) < self._show_next:
             return
         self._show_next = now + _SHOW_EVERY
-        text = self._text(ended, in_flight)
+        text = self._text(ended.values(), len(in_flight))
+        self._tiles.update(ended, in_flight)
+        BOARD.top(self._name, self._tiles)
         shown = BOARD.show(self._name, text, len(ended), len(self._steps))
         if now >= self._log_next:
             self._log_next = now + _LOG_EVERY
@@ -59,6 +65,8 @@ class View:
         states = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
         cost = sum(e.entry.cost or 0.0 for e in ended if e.entry and e.outcome is not Outcome.HIT)
         parts = [f"{len(ended)} of {len(self._steps)} steps", *states, f"{in_flight} in flight"]
+        if made := sum(count for outcome, count in counts.items() if outcome in _MADE):
+            parts.append(f"{made / (time.monotonic() - self._started) * 60:.3g} a minute")
         if cost:
             parts.append(f"{cost:.2f} spent")
         if (left := self._seconds_left(ended)) is not None:

@@ -12,7 +12,9 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterator
+
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
 SHOWN: Final = "motools_shown"
@@ -31,6 +33,7 @@ class Board:
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._lines: dict[str, TaskID] = {}
+        self._tops: dict[str, RenderableType] = {}
 
     def show(self, job: str, message: str, done: float | None, total: float | None) -> bool:
         """Put a job's line on the screen, or change it.
@@ -54,9 +57,20 @@ class Board:
             self._progress.update(line, description=message, completed=done, total=total)
             return True
 
+    def top(self, job: str, picture: RenderableType) -> None:
+        """Have something drawn above all lines for as long as the job has one.
+
+        Args:
+            job: its key.
+            picture: what rich can draw; it is asked again at each refresh.
+        """
+        with self._lock:
+            self._tops[job] = picture
+
     def drop(self, job: str) -> None:
         """Take a job's line away, if it has one."""
         with self._lock:
+            self._tops.pop(job, None)
             line = self._lines.pop(job, None)
             if line is None or self._progress is None:
                 return
@@ -71,10 +85,17 @@ class Board:
             return False
         from rich.progress import BarColumn, Progress, TextColumn
 
+        tops = self._tops
+
+        class Lines(Progress):
+            def get_renderables(self) -> Iterator[RenderableType]:
+                yield from tuple(tops.values())
+                yield from super().get_renderables()
+
         # Prefect's console knows no styles but those of its log.
         bar = BarColumn(16, "bright_black", "green", "green", "bright_black")
         text = TextColumn("{task.description}", style="none", markup=False)
-        self._progress = Progress(bar, text, console=console, transient=True)
+        self._progress = Lines(bar, text, console=console, transient=True)
         self._progress.start()
         return True
 
