@@ -193,7 +193,7 @@ def run(
             made.check_limits(max_cost, max_time)
             _tell_work_left(made)
             return
-        # Where there is no Prefect server it starts one: on a new or busy machine that takes a while.
+        # Without a Prefect server it starts one, which takes a while on a new or busy machine.
         os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
         from motools.sweeps.flow import Runner, flow_of
         from motools.sweeps.run import AT_ONCE, RunLimits

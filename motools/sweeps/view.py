@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
+from statistics import fmean
 from typing import Final
 
 from prefect.logging import get_run_logger
@@ -76,8 +77,18 @@ class View:
     def _seconds_left(self, ended: Collection[Ended]) -> float | None:
         """About how long the rest takes; None: nothing supports a number."""
         over = {id(each.planned) for each in ended}
-        rest = [step.estimate.seconds for step in self._steps if id(step) not in over]
-        known = [each for each in rest if each is not None]
-        if len(known) < len(rest):
-            return None
-        return sum((each.low + each.high) / 2 for each in known) / self._at_once
+        took: dict[str, list[float]] = {}
+        for each in ended:
+            if each.entry is not None and each.outcome in _MADE:
+                took.setdefault(each.planned.name, []).append(each.entry.duration)
+        left = 0.0
+        for step in self._steps:
+            if id(step) in over:
+                continue
+            if step.name in took:
+                left += fmean(took[step.name])
+            elif (estimate := step.estimate.seconds) is not None:
+                left += (estimate.low + estimate.high) / 2
+            else:
+                return None
+        return left / self._at_once
