@@ -20,6 +20,8 @@ from motools.cache import Cache
 
 CELLS = int(os.environ.get("MOTOOLS_TEST_CELLS", "2"))
 KILLS = int(os.environ.get("MOTOOLS_TEST_KILLS", "2"))
+STARTING = 10.0
+"""Seconds that a training takes to begin, about."""
 TASKS = """
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
@@ -109,7 +111,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path, prefect_api: str) -> No
     chance = random.Random(7)
     for _ in range(KILLS):
         process = start(tmp_path, "killed", prefect_api)
-        time.sleep(chance.uniform(0.2, 0.8) * lasted)
+        time.sleep(chance.uniform(0.2, 1.6) * max(lasted / KILLS, STARTING))
         kill(process)
     assert start(tmp_path, "killed", prefect_api).wait() == 0
     whole, killed = outcome(tmp_path, "whole"), outcome(tmp_path, "killed")
