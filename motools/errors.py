@@ -12,6 +12,7 @@
     │   └── WorkerError            a worker process failed
     │       ├── TrainingError      training ended without a model
     │       └── EvaluationError    an evaluation failed or is incomplete
+    ├── MissingExtraError          a library that an extra brings is not installed (ImportError)
     ├── SweepLimitError            a sweep would cost or take more than is allowed
     ├── ResultError                a function's result cannot be stored (TypeError)
     └── CacheError                 the cache cannot answer or cannot store
@@ -78,6 +79,10 @@ class SourceError(MotoolsError):
 
 class BackendError(MotoolsError):
     """A backend is unknown or cannot do what was asked of it."""
+
+
+class MissingExtraError(MotoolsError, ImportError):
+    """A library that only some of motools needs is not installed; the message says how to."""
 
 
 class WorkerError(BackendError):

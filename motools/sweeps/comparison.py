@@ -113,7 +113,7 @@ def compare(
     Raises:
         ConfigError: they have no sample, or no score that is a number, in common.
         ReleasedError: a log's bytes were pruned.
-        BackendError: SciPy is not installed.
+        MissingExtraError: SciPy is not installed.
     """
     a, b = _read(evaluation_a), _read(evaluation_b)
     names = f"{evaluation_a.key[:SHORT]} and {evaluation_b.key[:SHORT]}"

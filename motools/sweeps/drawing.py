@@ -64,7 +64,7 @@ def draw(plot: Plot) -> Figure:
     """A figure of a plot.
 
     Raises:
-        BackendError: Matplotlib is not installed.
+        MissingExtraError: Matplotlib is not installed.
     """
     with needed("matplotlib", "plots").rc_context(STYLE):
         figure: Figure = needed("matplotlib.figure", "plots").Figure(
@@ -84,7 +84,7 @@ def picture(plot: Plot, style: str) -> bytes:
         style: ``png``, ``svg`` or ``pdf``.
 
     Raises:
-        BackendError: Matplotlib is not installed.
+        MissingExtraError: Matplotlib is not installed.
     """
     with needed("matplotlib", "plots").rc_context(STYLE), BytesIO() as stream:
         metadata = dict.fromkeys(_UNTOLD[style])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from motools.errors import BackendError
+from motools.errors import MissingExtraError
 
 
 def needed(module: str, extra: str) -> Any:
@@ -16,12 +16,12 @@ def needed(module: str, extra: str) -> Any:
         extra: of motools, that has the library.
 
     Raises:
-        BackendError: it is not installed; the message says how to install it.
+        MissingExtraError: it is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as problem:
         library = module.partition(".")[0]
-        raise BackendError(
+        raise MissingExtraError(
             f"{library} is not installed: python -m pip install 'motools[{extra}]'"
         ) from problem

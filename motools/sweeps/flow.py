@@ -43,7 +43,7 @@ def flow_of(sweep: Sweep, runner: Runner = Runner.THREADS, **orders: Any) -> Swe
         orders: as :func:`motools.sweeps.run.run_sweep` takes them.
 
     Raises:
-        BackendError: the runner's package is not installed.
+        MissingExtraError: the runner's package is not installed.
         ConfigError: the sweep is wrong.
         SweepLimitError: it may take more than the limits; nothing was run.
     """

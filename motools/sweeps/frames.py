@@ -39,7 +39,7 @@ def results(sweep: Sweep, cache: Place = None, *, wide: bool = False) -> DataFra
         wide: a row for every evaluation instead, with a column for every score.
 
     Raises:
-        BackendError: pandas is not installed.
+        MissingExtraError: pandas is not installed.
         ConfigError: a cell of the sweep is wrong.
     """
     found = of_plan(make_plan(sweep, cache_at(cache)))
@@ -58,7 +58,7 @@ def write_parquet(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     """Write rows to a Parquet file.
 
     Raises:
-        BackendError: pandas or pyarrow is not installed.
+        MissingExtraError: pandas or pyarrow is not installed.
     """
     needed("pyarrow", "frames")
     frame(rows).to_parquet(path, index=False)

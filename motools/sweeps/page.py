@@ -23,7 +23,7 @@ def page(plot: Plot) -> str:
     """HTML that needs nothing else, not even a network.
 
     Raises:
-        BackendError: Matplotlib is not installed.
+        MissingExtraError: Matplotlib is not installed.
     """
     drawn = picture(plot, "svg").decode()
     drawn = drawn[drawn.index("<svg") :]  # without the prolog of a file of its own

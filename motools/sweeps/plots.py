@@ -87,7 +87,7 @@ class Plot:
         """The figure, to change or to save as Matplotlib can.
 
         Raises:
-            BackendError: Matplotlib is not installed.
+            MissingExtraError: Matplotlib is not installed.
         """
         from motools.sweeps.drawing import draw
 
@@ -98,7 +98,7 @@ class Plot:
 
         Raises:
             ConfigError: the path ends in something else.
-            BackendError: Matplotlib is not installed.
+            MissingExtraError: Matplotlib is not installed.
         """
         from motools.sweeps.drawing import FORMATS, picture
         from motools.sweeps.page import page
@@ -138,7 +138,7 @@ def plot(
     Raises:
         ConfigError: a name that the sweep does not have; there is more than one mean
             for a place in the figure; or nothing to draw.
-        BackendError: SciPy is not installed.
+        MissingExtraError: SciPy is not installed.
     """
     x = results.column(x)
     by = None if by is None else results.column(by)

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.logging import get_run_logger
 
-from motools.errors import BackendError
+from motools.errors import MissingExtraError
 from motools.sweeps import plots, report, results
 from motools.sweeps.drawing import picture
 from motools.sweeps.outcome import SweepRun
@@ -41,7 +41,7 @@ def _plot(run: SweepRun) -> bytes | None:
     try:
         plot = plots.overview(found)
         return None if plot is None else picture(plot, "png")
-    except BackendError as problem:
+    except MissingExtraError as problem:
         # The table has every number.
         get_run_logger().info("the sweep's table is published without a plot: %s", problem)
         return None

@@ -86,7 +86,7 @@ def summarise(
 
     Raises:
         ConfigError: a path that does not vary in the sweep.
-        BackendError: SciPy is not installed.
+        MissingExtraError: SciPy is not installed.
     """
     merged = _columns(results, over)
     apart = "replicate" not in merged and any(each.replicate for each in results.measurements)

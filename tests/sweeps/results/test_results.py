@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from motools.errors import BackendError, ConfigError
+from motools.errors import ConfigError, MissingExtraError
 from motools.sweeps import extras, parameters
 from motools.sweeps.choice import Choice
 from motools.sweeps.frames import results, write_parquet
@@ -107,7 +107,7 @@ def test_columns_are_as_short_as_they_can_be() -> None:
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra() -> None:
-    with pytest.raises(BackendError, match=r"no_such_library.*'motools\[frames\]'"):
+    with pytest.raises(MissingExtraError, match=r"no_such_library.*'motools\[frames\]'"):
         extras.needed("no_such_library.part", "frames")
 
 
