@@ -31,6 +31,7 @@ from motools.cache.marker import open_directory
 from motools.cache.memo import Memos
 from motools.cache.statistics import Statistics
 from motools.cache.store import LocalStore, Store, unavailable
+from motools.cache.texts import Texts
 from motools.cache.tree import Tree
 from motools.digest import Digest
 from motools.errors import CacheUnavailableError, LeaseTimeoutError
@@ -58,6 +59,7 @@ class Cache:
         memo: facts that are cheap to forget.
         index: entries as recorded.
         documents: durable copies of the records.
+        texts: what digests in keys were made of, for explaining.
     """
 
     def __init__(self, root: Path, cache_id: str, settings: Settings) -> None:
@@ -70,6 +72,7 @@ class Cache:
         self.blobs = Blobs(root, self.store, self.database, self.memo)
         self.index = Index(self.database, self.blobs)
         self.documents = Documents(self.store, self.database)
+        self.texts = Texts(self.store)
         self.statistics = Statistics(self.database)
         self.use: object = None
         self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)

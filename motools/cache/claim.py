@@ -68,6 +68,7 @@ class Claim:
         if not self._open or os.getpid() != self._pid:  # a fork's copy: the claim is its parent's
             return
         self._open = False
+        self.context.keep_action()
         # Files first: where the disk is full, releasing may need their room.
         shutil.rmtree(self.context.directory, ignore_errors=True)
         try:

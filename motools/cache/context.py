@@ -64,6 +64,11 @@ class RunContext:
         """Let the entry be found by these."""
         self.labels.update(labels)
 
+    def keep_action(self) -> None:
+        """Keep what the key was made of, which otherwise only an entry does."""
+        text = {"action": self.action.canonical.decode()}
+        self.cache.texts.keep({self.key: text})
+
     def submit(self, sender: Sender) -> Job:
         """Submit paid work once for this key, or take up what was submitted before.
 
@@ -71,6 +76,7 @@ class RunContext:
             SubmissionUnsettledError: it cannot be told whether an earlier submission arrived.
             LeaseLostError: somebody else took the key over; nothing was submitted.
         """
+        self.keep_action()
         return self.cache.journal.submit(self.lease, sender, self._send, refresh=self.refresh)
 
     def _send(self, message: str, fields: dict[str, Any]) -> None:

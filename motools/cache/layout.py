@@ -8,6 +8,7 @@
     ├── objects/ab/cdef…        blobs, read-only, named by digest
     ├── entries/ab/cdef….json   one document per key, all generations inside
     ├── journal/ab/cdef….json   one document per key with paid jobs, all attempts inside
+    ├── texts/ab/cdef….json     what a digest in a key was made of, for explaining
     ├── evals/*.eval            copies of Inspect logs
     ├── jobs/<key>/             a running job: its lock, files/ and scratch/
     ├── tmp/                    what is being written
@@ -30,6 +31,7 @@ DATABASE: Final = "cache.db"
 OBJECTS: Final = "objects"
 ENTRIES: Final = "entries"
 JOURNAL: Final = "journal"
+TEXTS: Final = "texts"
 EVALS: Final = "evals"
 JOBS: Final = "jobs"
 TMP: Final = "tmp"
@@ -50,6 +52,11 @@ def entry_name(key: str) -> str:
 def journal_name(key: str) -> str:
     """Where the document of a key's paid jobs is."""
     return f"{JOURNAL}/{key[:2]}/{key[2:]}.json"
+
+
+def text_name(digest: str) -> str:
+    """Where the text behind a digest is."""
+    return f"{TEXTS}/{digest[:2]}/{digest[2:]}.json"
 
 
 def trashed(name: str) -> str:

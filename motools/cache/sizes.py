@@ -47,7 +47,7 @@ class SizeBreakdown(Figures):
         runs: files of models, and what running jobs hold.
         evals: logs of evaluations.
         functions: files that cached functions returned.
-        database: the tables, and the documents they can be made again from.
+        database: the tables, the documents they can be made again from, and texts.
         trash: what was cleared or set aside, until its time has passed.
         unused: blobs that no entry needs, and what is being written.
     """
@@ -79,7 +79,7 @@ def breakdown(cache: Cache) -> SizeBreakdown:
     sizes["unused"] += _bytes_below(root / layout.TMP)
     sizes["trash"] += _bytes_below(root / layout.TRASH) + _bytes_below(root / layout.QUARANTINE)
     sizes["database"] += cache.database.size()
-    sizes["database"] += sum(_bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL))
+    sizes["database"] += sum(_bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL, layout.TEXTS))
     return SizeBreakdown(**sizes)
 
 

@@ -11,7 +11,7 @@ from motools.worker import Emit, serve
 
 
 def main(request: dict[str, Any], _emit: Emit) -> dict[str, Any]:
-    """Load the task and return its material and what that depended on.
+    """Load the task and return its material, the texts behind it and what it depended on.
 
     Args:
         request: ``task``, ``task_args``, ``limit``, ``sample_ids``, ``version``
@@ -23,12 +23,13 @@ def main(request: dict[str, Any], _emit: Emit) -> dict[str, Any]:
     from motools.evals.loading import load_task, prepare
 
     prepare()
-    from motools.evals.material import task_material
+    from motools.evals.material import describe
 
     with recorder.recording():
         task = load_task(request["task"], request["task_args"])
-        material = task_material(task, request)
-    return {"material": material, "dependencies": dataclasses.asdict(recorder.dependencies)}
+        described = describe(task, request)
+    found = dataclasses.asdict(recorder.dependencies)
+    return {"material": described.material, "texts": described.texts, "dependencies": found}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -26,8 +26,8 @@ from motools.memo import Memo
 from motools.version import __version__
 from motools.worker import run_worker
 
-_NAMESPACE: Final = "evaluation/1"
-"""The number changes when the same task would be given another material."""
+_NAMESPACE: Final = "evaluation/2"
+"""The number changes when the same task would be given another material, or texts with it."""
 
 _WORKER: Final = "motools.evals.identify"
 
@@ -45,9 +45,12 @@ class TaskIdentity:
     Attributes:
         material: all of it, as canonical values: samples, solver, scorers,
             epochs, generation settings. It belongs in the action's config as is.
+        texts: digest in the material -> what it was made of, if that was found out
+            just now, and not recalled.
     """
 
     material: Mapping[str, Any]
+    texts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -98,12 +101,13 @@ def identify(
     # Another environment may have other libraries, whatever is unchanged in this one.
     place = f"{sys.prefix} {os.environ.get('PYTHONPATH', '')}"
     signature = f"{__version__} {sys.version} {place}"
-    known = memo.recall(_NAMESPACE, subject, signature)
+    known, texts = memo.recall(_NAMESPACE, subject, signature), {}
     if known is None or not unchanged(known["dependencies"]):
         known = _load(request)
+        texts = known.pop("texts")
         if not known["dependencies"]["opaque"]:
             memo.record(_NAMESPACE, subject, signature, known)
-    return TaskIdentity(Canonical(overlaid(known["material"], config, local_roles)))
+    return TaskIdentity(Canonical(overlaid(known["material"], config, local_roles)), texts)
 
 
 def task_request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,9 +69,25 @@ _COSMETIC: Final = frozenset(
 
 _COSMETIC_OF_SAMPLE: Final = frozenset({"checkpoint", "description"})
 
+_MOST_BYTES: Final = 4 * 2**20
+"""Of samples that are kept for people; of more, which of them changed is told, not how."""
 
-def task_material(task: Task, request: Mapping[str, Any]) -> dict[str, Value]:
-    """What a task is, as canonical values, before the user's settings are laid over it.
+
+@dataclass(frozen=True)
+class Described:
+    """A task, for a key and for people.
+
+    Attributes:
+        material: what it is, as canonical values.
+        texts: digest in the material -> what it was made of: source, samples.
+    """
+
+    material: dict[str, Value]
+    texts: dict[str, Value]
+
+
+def describe(task: Task, request: Mapping[str, Any]) -> Described:
+    """What a task is, before the user's settings are laid over it.
 
     Args:
         task: a task that has not run.
@@ -89,10 +106,12 @@ def task_material(task: Task, request: Mapping[str, Any]) -> dict[str, Value]:
     inspect_version = source.representative("inspect_ai", inspect_ai.__version__, equivalent)
     directory = Path(getattr(task, "__task_run_dir__", "."))
     pins = Pins(request["version"], inspect_version, directory, equivalent)
-    samples = [sample_digest(s, pins) for s in selected(task, request)]
+    forms = [sample_form(sample, pins) for sample in selected(task, request)]
+    samples = [hash_bytes(canonical_json(form, f"sample {form['id']!r}")).hex for form in forms]
+    digest = hash_bytes(canonical_json(samples)).hex
     material: dict[str, Value] = {
         "task": {"name": task.name, "version": task.version},
-        "samples": {"count": len(samples), "digest": hash_bytes(canonical_json(samples)).hex},
+        "samples": {"count": len(samples), "digest": digest},
         "solver": _listed(pins.value(task.solver, "solver")),
         "setup": pins.value(task.setup, "setup"),
         "scorers": pins.value(task.scorer, "scorer"),
@@ -107,7 +126,18 @@ def task_material(task: Task, request: Mapping[str, Any]) -> dict[str, Value]:
         "inspect_ai": inspect_version,
     }
     material["models"] = sorted(pins.models)
-    return {name: value for name, value in material.items() if value not in (None, [], {})}
+    return Described(
+        {name: value for name, value in material.items() if value not in (None, [], {})},
+        {**pins.texts, digest: {"samples": _shown(forms, samples)}},
+    )
+
+
+def _shown(forms: list[dict[str, Value]], digests: list[str]) -> list[Value]:
+    """The samples for people: whole, or where they are many by their digests."""
+    if sum(len(canonical_json(form)) for form in forms) <= _MOST_BYTES:
+        return list(forms)
+    pairs = zip(forms, digests, strict=True)
+    return [{"id": form["id"], "digest": digest} for form, digest in pairs]
 
 
 def selected(task: Task, request: Mapping[str, Any]) -> Any:
@@ -135,8 +165,8 @@ def selected(task: Task, request: Mapping[str, Any]) -> Any:
     return slice_dataset(task.dataset, request["limit"], wanted)
 
 
-def sample_digest(sample: Sample, pins: Pins) -> str:
-    """The digest of a sample's canonical form: files and images by content."""
+def sample_form(sample: Sample, pins: Pins) -> dict[str, Value]:
+    """A sample's canonical form: files and images by content."""
     path = f"sample {sample.id!r}"
     form: dict[str, Value] = {}
     for name in type(sample).model_fields:
@@ -154,7 +184,7 @@ def sample_digest(sample: Sample, pins: Pins) -> str:
             form[name] = pins.sandbox(value, where)
         else:
             form[name] = pins.value(value, where)
-    return hash_bytes(canonical_json(form, path)).hex
+    return form
 
 
 def _message(message: Any, pins: Pins, path: str) -> Value:

@@ -43,7 +43,7 @@ _SCALARS: Final = (bool, int, float, str)
 
 
 class Pins:
-    """Makes canonical forms, and collects the models that were met.
+    """Makes canonical forms, and collects the models and the source that were met.
 
     Args:
         version: the user's statement of what source cannot show, or None.
@@ -60,6 +60,7 @@ class Pins:
         equivalent: Mapping[str, Sequence[Sequence[str]]],
     ) -> None:
         self.models: set[str] = set()
+        self.texts: dict[str, Value] = {}
         self._version = version
         self._inspect_version = inspect_version
         self._directory = directory
@@ -258,14 +259,18 @@ class Pins:
 
     def _source(self, value: Any, path: str) -> dict[str, Value]:
         try:
-            return {"digest": source.describe(value, equivalent=self._equivalent).digest}
+            described = source.describe(value, equivalent=self._equivalent)
+            self.texts[described.digest] = {"source": described.to_json()}
+            return {"digest": described.digest}
         except SourceError as problem:
             if self._version is None:
                 raise SourceError(
                     f"{path}: {problem} (here: EvalConfig(version=...), changed when that changes)"
                 ) from problem
         # The statement vouches for what is reached; what is in plain sight still counts.
-        text = hash_bytes(inspect.getsource(value).encode()).hex
+        lines = inspect.getsource(value)
+        text = hash_bytes(lines.encode()).hex
+        self.texts[text] = {"source": source.in_plain_sight(value, text, lines).to_json()}
         return {"digest": source.describe(value, version=self._version).digest, "text": text}
 
     def _instance(self, value: Any, path: str) -> Value:

@@ -89,11 +89,12 @@ def _require_same(task: Task, request: dict[str, Any]) -> None:
     from motools.digest import canonical_json
     from motools.evals.config import EvalConfig
     from motools.evals.identity import overlaid
-    from motools.evals.material import task_material
+    from motools.evals.material import describe
 
     planned = request["material"]
     config = EvalConfig.from_mapping(request["config"])
-    material = overlaid(task_material(task, request["task"]), config, request["local_roles"])
+    found = describe(task, request["task"]).material
+    material = overlaid(found, config, request["local_roles"])
     if canonical_json(material) == canonical_json(planned):
         return
     names = sorted(

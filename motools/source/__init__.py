@@ -11,9 +11,10 @@ names looked up at run time, globals that change) is refused.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import FunctionType
 from typing import Any, Final
 
@@ -21,8 +22,9 @@ from motools.digest import canonical_json, hash_bytes
 from motools.source.objects import name_of
 from motools.source.reach import SCHEMA, Walk
 from motools.source.stated import stated
+from motools.source.text import Text
 
-__all__ = ["SourceDigest", "describe", "representative"]
+__all__ = ["SourceDigest", "Text", "describe", "in_plain_sight", "representative"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,21 @@ class SourceDigest:
         parts: qualified name of each function, class and constant reached -> its
             own digest; compare two of these to name what changed.
         packages: distribution -> version of every package reached.
+        texts: the lines of those parts whose file is within reach.
     """
 
     digest: str
     parts: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, Text] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it but the digest, for whoever has to say later what changed."""
+        parts = {
+            name: {"digest": digest, **(asdict(self.texts[name]) if name in self.texts else {})}
+            for name, digest in self.parts.items()
+        }
+        return {"parts": parts, "packages": dict(self.packages)}
 
 
 _KNOWN: Final[dict[int, tuple[Walk, SourceDigest]]] = {}
@@ -79,6 +91,19 @@ def describe(
     return replace(described, digest=walk.digest(versions))
 
 
+def in_plain_sight(obj: Any, digest: str, lines: str) -> SourceDigest:
+    """What is shown of code that nothing but its own lines stands for.
+
+    Args:
+        obj: the function or class.
+        digest: of its lines.
+        lines: as they stand in its file.
+    """
+    unwrapped = inspect.unwrap(obj)
+    text = Text(inspect.getfile(unwrapped), inspect.getsourcelines(unwrapped)[1], lines)
+    return SourceDigest(digest, {name_of(obj): digest}, texts={name_of(obj): text})
+
+
 def representative(
     distribution: str, version: str, equivalent: Mapping[str, Sequence[Sequence[str]]]
 ) -> str:
@@ -101,7 +126,7 @@ def _canonical(distribution: str) -> str:
 def _walked(obj: Any) -> tuple[Walk, SourceDigest]:
     walk = Walk(obj)
     parts = dict(sorted(walk.parts.items()))
-    known = walk, SourceDigest(walk.digest(walk.packages), parts, walk.packages)
+    known = walk, SourceDigest(walk.digest(walk.packages), parts, walk.packages, walk.texts)
     if isinstance(obj, (FunctionType, type)):
         if len(_KNOWN) >= _MOST:  # functions made in a loop
             _KNOWN.clear()

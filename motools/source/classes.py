@@ -25,6 +25,7 @@ from motools.source.objects import (
     namespace_of,
 )
 from motools.source.origin import Origin
+from motools.source.text import text_of
 from motools.tags import SOURCED, encode
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def describe_class(walk: Walk, cls: type) -> Value:
     _watch(walk, cls)
     cells = cells_of(members)
     walk.parts[name] = digest(node)
+    walk.show(name, text_of(node, filename))
     unit = Unit(name, filename, node, namespace, cells, "<locals>" in cls.__qualname__)
     return {
         "source": digest(node),

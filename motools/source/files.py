@@ -15,7 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final, TypeVar
 
 from motools.errors import SourceError
-from motools.source.bindings import Function
+from motools.source.bindings import Function, bindings
 from motools.source.normalise import digest
 
 _Node = TypeVar("_Node", Function, ast.ClassDef)
@@ -29,6 +29,9 @@ class _File:
     functions: Mapping[str, list[Function]]
     classes: Mapping[str, list[ast.ClassDef]]
     codes: Mapping[str, list[CodeType]]
+    names: Mapping[str, list[ast.stmt]]
+    """Name -> the statements of the module, outside every block, that bind it."""
+    lines: list[str]
 
 
 def function_node(function: FunctionType) -> Function:
@@ -97,6 +100,30 @@ def cells_with(qualname: str) -> list[str]:
     return found
 
 
+def lines_of(node: Function | ast.ClassDef | ast.stmt, filename: str) -> tuple[int, str]:
+    """The number of a definition's first line, and its lines as they stand in the file.
+
+    Args:
+        node: from this file, found just now.
+        filename: the file that defines it.
+
+    Raises:
+        SourceError: the file cannot be read any more.
+    """
+    first = _first_line(node)
+    lines = _file(filename, {}, filename).lines
+    return first, "\n".join(lines[first - 1 : node.end_lineno])
+
+
+def statements_of(name: str, filename: str) -> list[ast.stmt]:
+    """The statements of a module that bind a name, none of which is inside a block.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    return _file(filename, {}, filename).names.get(name, [])
+
+
 def _only(nodes: list[_Node], label: str) -> _Node:
     if not nodes:
         raise SourceError(f"{label}: its source is out of reach; {_WAY_OUT}")
@@ -143,7 +170,7 @@ def _compiled(node: ast.Lambda) -> CodeType:
     return next(_codes(module))
 
 
-def _first_line(node: Function | ast.ClassDef) -> int:
+def _first_line(node: Function | ast.ClassDef | ast.stmt) -> int:
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
@@ -222,7 +249,11 @@ def _parsed(filename: str, text: str) -> _File:
     codes: dict[str, list[CodeType]] = defaultdict(list)
     for code in _codes(module):
         codes[_name(code)].append(code)
-    return _File(dict(functions), dict(classes), dict(codes))
+    names: dict[str, list[ast.stmt]] = defaultdict(list)
+    for statement in tree.body:
+        for name in bindings([statement]).bound:
+            names[name].append(statement)
+    return _File(dict(functions), dict(classes), dict(codes), dict(names), text.splitlines())
 
 
 def _name(code: CodeType) -> str:

@@ -52,6 +52,7 @@ from motools.source.objects import (
 )
 from motools.source.origin import Origin, of_file, of_module, packages, public_name
 from motools.source.scopes import Use, uses
+from motools.source.text import Text, text_of, text_of_constant
 from motools.source.watch import Watch, may_change
 from motools.tags import encode
 
@@ -72,12 +73,14 @@ class Walk:
 
     Attributes:
         parts: qualified name of each part -> digest of its source or value.
+        texts: qualified name -> its lines, of the parts whose file is within reach.
         packages: distribution -> version.
         watch: what must stay as it is.
     """
 
     def __init__(self, root: Any) -> None:
         self.parts: dict[str, str] = {}
+        self.texts: dict[str, Text] = {}
         self.packages: dict[str, str] = {}
         self.watch = Watch()
         self._objects: list[Any] = []
@@ -129,6 +132,11 @@ class Walk:
     def encoded(self, value: Any, name: str) -> Value:
         """A value in canonical form; functions, classes and objects by their number."""
         return encode(value, name, self.refer)
+
+    def show(self, name: str, text: Text | None) -> None:
+        """Keep the lines of a part for people."""
+        if text is not None:
+            self.texts[name] = text
 
     def place_of(self, value: Any) -> str:
         """Who led to an object, and by what name, to begin an error with."""
@@ -186,6 +194,7 @@ class Walk:
         holder = f"{name} ({code.co_filename}:{code.co_firstlineno})"
         owner = owner_of(function)
         self.parts[name] = digest(node)
+        self.show(name, text_of(node, code.co_filename))
         return {
             "source": digest(node),
             "names": self.names(unit),
@@ -263,7 +272,9 @@ class Walk:
         encoded = self.value(target, f"{unit.name} ({unit.filename})", path)
         if not (isinstance(encoded, dict) and "$node" in encoded):
             module = module_name(str(unit.namespace.get("__name__", "")), unit.namespace)
-            self.parts[f"{module}.{path}"] = blake3(canonical_json(encoded)).hexdigest()
+            part = f"{module}.{path}"
+            self.parts[part] = blake3(canonical_json(encoded)).hexdigest()
+            self.show(part, text_of_constant(path, unit.filename, unit.namespace))
         return encoded
 
 

@@ -114,13 +114,15 @@ class Evaluate:
         Raises:
             EvaluationError: it cannot be found, made or pinned.
         """
-        return identify(
+        identity = identify(
             self.config,
             cache.memo,
             self.options.base_dir,
             equivalent=cache.settings.equivalent,
             local_roles=self._local_roles(cache),
         )
+        cache.texts.keep(identity.texts)
+        return identity
 
     def _model_digest(self, cache: Cache) -> str:
         if self.model.digest is not None:

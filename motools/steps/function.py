@@ -132,16 +132,14 @@ class _Call(Generic[R]):
             CanonicalError: an argument has no canonical form.
             SourceError: the source is out of reach and no version was given.
         """
-        function, equivalent = self.function, cache.settings.equivalent
-        described = source.describe(
-            function.function, version=function.version, equivalent=equivalent
-        )
+        function = self.function
+        described = self._source(cache)
         bound = arguments.bind(
             function.function,
             self.args,
             self.kwargs,
             unhashed=function.unhashed,
-            equivalent=equivalent,
+            equivalent=cache.settings.equivalent,
         )
         return Action(
             kind=KIND,
@@ -159,9 +157,15 @@ class _Call(Generic[R]):
         value: R = decode(entry.value, entry.files, prefix=prefix, copy=copy_file)
         return value
 
+    def _source(self, cache: Cache) -> source.SourceDigest:
+        function, equivalent = self.function, cache.settings.equivalent
+        return source.describe(function.function, version=function.version, equivalent=equivalent)
+
     @contextmanager
     def _running(self, context: RunContext) -> Iterator[None]:
         context.label(function=self.function.name)
+        described = self._source(context.cache)
+        context.cache.texts.keep({described.digest: {"source": described.to_json()}})
         token = _context.set(context)
         try:
             yield
