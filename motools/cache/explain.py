@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import itertools
 import operator
 import re
@@ -77,19 +78,6 @@ def explain(index: Index, action: Action) -> Explanation:
     return Neighbours(index, action.kind).explain(action)
 
 
-def nearest(
-    index: Index, wanted: dict[str, Any], *, but: str | None = None
-) -> tuple[Entry | None, tuple[Difference, ...]]:
-    """The entry of the same kind that differs least from an action, and in what.
-
-    Args:
-        index: where to look.
-        wanted: the action's key material.
-        but: a key to leave out.
-    """
-    return Neighbours(index, wanted["kind"], but=but).nearest(wanted)
-
-
 class Neighbours:
     """The newest entries of a kind, to find the one that differs least from many actions.
 
@@ -135,6 +123,22 @@ class Neighbours:
             if best is None or len(found) < len(fewest):
                 best, fewest = candidate, found
         return best, fewest
+
+    def several(
+        self, wanted: dict[str, Any], count: int
+    ) -> list[tuple[Entry, tuple[Difference, ...]]]:
+        """The entries that differ least, nearest first and newest first among equals.
+
+        All are gone through one by one.
+
+        Args:
+            wanted: an action's key material.
+            count: at most so many.
+        """
+        fields = dict(flatten(wanted))
+        compared = (tuple(_differences(fields, there)) for there in self._fields)
+        found = zip(self._entries, compared, strict=True)
+        return heapq.nsmallest(count, found, key=lambda pair: len(pair[1]))
 
 
 def _but_one(fields: dict[str, Any]) -> Iterator[tuple[str, int]]:

@@ -79,7 +79,9 @@ def breakdown(cache: Cache) -> SizeBreakdown:
     sizes["unused"] += _bytes_below(root / layout.TMP)
     sizes["trash"] += _bytes_below(root / layout.TRASH) + _bytes_below(root / layout.QUARANTINE)
     sizes["database"] += cache.database.size()
-    sizes["database"] += sum(_bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL, layout.TEXTS))
+    sizes["database"] += sum(
+        _bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL, layout.TEXTS)
+    )
     return SizeBreakdown(**sizes)
 
 

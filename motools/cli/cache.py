@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from motools.cache import catalogue, removal
 from motools.cache.cache import Cache
 from motools.cache.catalogue import Selection
-from motools.cache.entry import Entry
-from motools.cache.explain import Difference, compare, nearest
 from motools.cache.records import GROUPS, EntryRecord
 from motools.cache.removal import RemovalPlan
-from motools.cli import output, tables
+from motools.cli import explanation, output, tables
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.cli.options import (
@@ -27,7 +23,6 @@ from motools.cli.options import (
     Key,
     Keys,
     ModelIds,
-    OtherKey,
     Since,
     Style,
     TaskIds,
@@ -35,9 +30,6 @@ from motools.cli.options import (
 )
 from motools.cli.output import Column, Format, Row
 from motools.errors import KeyNotFoundError, RemovalError
-
-_SHOWN: Final = 40
-"""Most differences in a table."""
 
 app = typer.Typer(
     cls=LightGroup,
@@ -100,46 +92,7 @@ def show(key: Key, cache_dir: CacheDir = None, style: Style = Format.TABLE) -> N
     output.emit_one(*tables.details(catalogue.find(_open(cache_dir), key)), style)
 
 
-@app.command(cls=LightCommand)
-def explain(
-    key: Key, key2: OtherKey = None, cache_dir: CacheDir = None, style: Style = Format.TABLE
-) -> None:
-    """Say what a key was made of.
-
-    And in which fields it differs from the nearest other entry, or from KEY2;
-    where that is a dataset, in which rows.
-    """
-    cache = _open(cache_dir)
-    entry = catalogue.find(cache, key)
-    other, differences = _other(cache, entry, key2)
-    rows: list[Row] = [
-        {"field": d.field, "this": d.wanted, "other": d.found}
-        for d in _with_rows(cache, differences)
-    ]
-    if style is Format.JSON:
-        found = {"key": entry.key, "canonical": entry.canonical, "action": entry.action}
-        other_key = None if other is None else other.key
-        output.emit_one({**found, "other": other_key, "differences": rows}, {}, style)
-        return
-    if style is Format.TABLE and key2 is None:
-        output.emit_lines([output.printable(json.dumps(entry.action, indent=2))])
-    if other is None:
-        output.say(f"there is no other entry of kind {entry.kind!r}")
-        return
-    which = "" if key2 else "the nearest other entry, "
-    output.say(
-        f"{entry.key[:12]} differs from {which}{other.key[:12]} "
-        f"in {output.count(len(rows), 'field')}"
-    )
-    columns = (
-        Column("field"),
-        Column("this", json.dumps, entry.key[:12]),
-        Column("other", json.dumps, other.key[:12]),
-    )
-    shown = rows[:_SHOWN] if style is Format.TABLE else rows
-    output.emit(shown, columns, style)
-    if hidden := len(rows) - len(shown):
-        output.say(f"and {hidden} more: --format json has all")
+explanation.add_to(app)
 
 
 @app.command(cls=LightCommand)
@@ -300,25 +253,6 @@ def reindex(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
 
 def _open(cache_dir: Path | None) -> Cache:
     return Cache.open(cache_dir, create=False)
-
-
-def _other(
-    cache: Cache, entry: Entry, key: str | None
-) -> tuple[Entry | None, tuple[Difference, ...]]:
-    """What to compare an entry with, and the fields that differ."""
-    if key is None:
-        return nearest(cache.index, entry.action, but=entry.key)
-    other = catalogue.find(cache, key)
-    return other, compare(entry.action, other.action)
-
-
-def _with_rows(cache: Cache, differences: Sequence[Difference]) -> Iterator[Difference]:
-    """Differences, each that is between two datasets followed by those between their rows."""
-    from motools.steps.differences import in_rows
-
-    for difference in differences:
-        yield difference
-        yield from in_rows(cache, difference)
 
 
 def _described(cache: Cache, plan: RemovalPlan) -> str:

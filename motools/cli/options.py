@@ -84,7 +84,11 @@ Key: TypeAlias = Annotated[
 ]
 OtherKey: TypeAlias = Annotated[
     str | None,
-    typer.Argument(metavar="KEY2", help="Another key.", autocompletion=complete_key),
+    typer.Argument(
+        metavar="KEY2",
+        help="The entry to compare with; by default the nearest.",
+        autocompletion=complete_key,
+    ),
 ]
 Keys: TypeAlias = Annotated[
     list[str] | None,

@@ -15,6 +15,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from types import FunctionType
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ class SourceDigest:
         digest: 64 hexadecimal characters; the only part that belongs in a key.
         parts: qualified name of each function, class and constant reached -> its
             own digest; compare two of these to name what changed.
-        packages: distribution -> version of every package reached.
+        packages: distribution -> version of every package reached, as it is hashed.
         texts: the lines of those parts whose file is within reach.
     """
 
@@ -47,7 +48,10 @@ class SourceDigest:
     def to_json(self) -> dict[str, Any]:
         """All of it but the digest, for whoever has to say later what changed."""
         parts = {
-            name: {"digest": digest, **(asdict(self.texts[name]) if name in self.texts else {})}
+            _without_place(name): {
+                "digest": digest,
+                **(asdict(self.texts[name]) if name in self.texts else {}),
+            }
             for name, digest in self.parts.items()
         }
         return {"parts": parts, "packages": dict(self.packages)}
@@ -88,7 +92,7 @@ def describe(
     if not equivalent:
         return described
     versions = {n: representative(n, found, equivalent) for n, found in walk.packages.items()}
-    return replace(described, digest=walk.digest(versions))
+    return replace(described, digest=walk.digest(versions), packages=versions)
 
 
 def in_plain_sight(obj: Any, digest: str, lines: str) -> SourceDigest:
@@ -117,6 +121,12 @@ def representative(
     wanted = _canonical(distribution)
     groups = [g for name, each in equivalent.items() if _canonical(name) == wanted for g in each]
     return next((group[0] for group in groups if version in group), version)
+
+
+def _without_place(name: str) -> str:
+    """A part's name, where its module is called by its path, as Inspect calls files of tasks."""
+    path, _, rest = name.rpartition(".py.")
+    return f"{PurePath(path).name}.{rest}" if path else name
 
 
 def _canonical(distribution: str) -> str:

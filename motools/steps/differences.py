@@ -1,4 +1,4 @@
-"""Where two datasets differ: which row, and which field of it."""
+"""Where two datasets, or the samples of two tasks, differ: which row, and which field of it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import itertools
 import json
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from motools.cache.explain import Difference, compare
 from motools.datasets import Dataset
+from motools.digest import canonical_json
 from motools.errors import MotoolsError
 from motools.steps import upload
 
 if TYPE_CHECKING:
     from motools.cache import Cache
 
+Samples: TypeAlias = Sequence[dict[str, Any]]
+"""Of a task, in canonical form."""
+
 _DIGEST_LENGTH: Final = 64
 _MOST_PAIRS: Final = 4_000_000
 """Comparing every row with every other takes some seconds for so many pairs."""
+
+
+class _Rows(Protocol):
+    def __getitem__(self, number: int, /) -> dict[str, Any]: ...
 
 
 def in_rows(
@@ -51,18 +59,40 @@ def compare_rows(found: Dataset, wanted: Dataset) -> Iterator[Difference]:
     Fields are named as in ``row 7, messages[1].content``; a row that only one
     has is one difference. Memory: sixteen bytes a row.
     """
-    here, there = _marks(found), _marks(wanted)
+    marks = _marks(found.lines()), _marks(wanted.lines())
+    yield from _compared(found, wanted, *marks, lambda number, _: f"row {number + 1}")
+
+
+def compare_samples(found: Samples, wanted: Samples) -> Iterator[Difference]:
+    """The fields in which samples differ, as in ``sample 'hi', target``; see :func:`compare_rows`.
+
+    Args:
+        found: canonical forms, each with its ``id``.
+        wanted: those that they are compared with.
+    """
+    marks = _marks(map(canonical_json, found)), _marks(map(canonical_json, wanted))
+    yield from _compared(found, wanted, *marks, lambda _, sample: f"sample {sample['id']!r}")
+
+
+def _compared(
+    found: _Rows,
+    wanted: _Rows,
+    here: array[int],
+    there: array[int],
+    name: Callable[[int, Mapping[str, Any]], str],
+) -> Iterator[Difference]:
     for same, i1, i2, j1, j2 in _blocks(here, there):
         if same:
             continue
         for i, j in itertools.zip_longest(range(i1, i2), range(j1, j2)):
             if i is None:
-                yield Difference(f"row {j + 1}, added", json.dumps(wanted[j]), None)
+                yield Difference(f"{name(j, wanted[j])}, added", json.dumps(wanted[j]), None)
             elif j is None:
-                yield Difference(f"row {i + 1}, removed", None, json.dumps(found[i]))
+                yield Difference(f"{name(i, found[i])}, removed", None, json.dumps(found[i]))
             else:
+                row = name(j, wanted[j])
                 for inner in compare(wanted[j], found[i]):
-                    yield Difference(f"row {j + 1}, {inner.field}", inner.wanted, inner.found)
+                    yield Difference(f"{row}, {inner.field}", inner.wanted, inner.found)
 
 
 def _dataset(
@@ -82,9 +112,9 @@ def _dataset(
         return None  # released or damaged: using it would say so, comparing with it need not
 
 
-def _marks(dataset: Dataset) -> array[int]:
+def _marks(lines: Iterable[bytes]) -> array[int]:
     """A number for each row, equal for equal rows of one process."""
-    return array("q", map(hash, dataset.lines()))
+    return array("q", map(hash, lines))
 
 
 def _blocks(here: array[int], there: array[int]) -> Iterator[tuple[bool, int, int, int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,13 +35,18 @@ def lineage(cache: Cache, entry: Entry) -> list[Relative]:
     An input that is in no entry of the cache (a base model, say) is not listed.
     """
     entries = cache.entries()
+    above = list(_above(entry, makers(entries), 1))
+    below = list(_below(entry, entries, -1))
+    return [*reversed(above), *below]
+
+
+def makers(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Digest of an input to the first of these entries that made it."""
     made: dict[str, Entry] = {}
     for each in entries:
         for digest in stands_for(each):
             made.setdefault(digest, each)
-    above = list(_above(entry, made, 1))
-    below = list(_below(entry, entries, -1))
-    return [*reversed(above), *below]
+    return made
 
 
 def stands_for(entry: Entry) -> set[str]:

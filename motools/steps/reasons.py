@@ -10,6 +10,7 @@ from motools.digest import SHORT
 from motools.errors import MotoolsError
 from motools.steps import function
 from motools.steps.differences import in_rows
+from motools.steps.findings import of_texts
 
 if TYPE_CHECKING:
     from motools.cache import Action, Cache
@@ -47,18 +48,25 @@ def reason(
     return f"differs from {explanation.nearest.key[:SHORT]} in {_listed(differences)}"
 
 
-def _detailed(cache: Cache, differences: tuple[Difference, ...], step: Any) -> list[Difference]:
+def _detailed(cache: Cache, differences: tuple[Difference, ...], step: Any) -> list[str]:
     given = getattr(step, "dataset", None)
     if given is not None:
         given = given.identify(cache.memo)
-    detailed: list[Difference] = []
+    detailed: list[str] = []
     for difference in differences:
         rows = in_rows(cache, difference, given, _MOST_BYTES)
-        detailed += list(itertools.islice(rows, _SHOWN + 1)) or [difference]
+        inside = [str(row) for row in itertools.islice(rows, _SHOWN + 1)]
+        detailed += inside or _from_texts(cache, difference) or [str(difference)]
     return detailed
 
 
-def _listed(differences: list[Difference]) -> str:
-    shown = "; ".join(map(str, differences[:_SHOWN]))
+def _from_texts(cache: Cache, difference: Difference) -> list[str]:
+    finding = of_texts(cache, difference)
+    source = [f"the source of {change}" for change in finding.source]
+    return [*source, *(str(one.difference) for one in finding.inside)]
+
+
+def _listed(differences: list[str]) -> str:
+    shown = "; ".join(differences[:_SHOWN])
     more = len(differences) - _SHOWN
     return f"{shown}; and more" if more > 0 else shown

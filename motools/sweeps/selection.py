@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from motools.configs import unknown_name
 from motools.errors import ConfigError
 from motools.sweeps.choice import Choice
-from motools.sweeps.plan import Plan, PlannedCell
+from motools.sweeps.plan import Plan, Planned, PlannedCell
 
 _REPLICATE: Final = "replicate="
 _BETWEEN: Final = re.compile(r",(?=[^,=]+=)")
@@ -15,15 +16,18 @@ _SHOWN: Final = 4
 
 
 def one_cell(plan: Plan, text: str) -> PlannedCell:
-    """The one cell with these values.
+    """The one cell with this number or these values.
 
     Args:
         plan: of the sweep.
-        text: as in ``learning_rate=1e-4,seed=0``; also ``replicate=1``.
+        text: as in ``learning_rate=1e-4,seed=0``; also ``replicate=1``; or a number,
+            from 1, in the order of the plan.
 
     Raises:
         ConfigError: a path that the sweep does not have; no cell or several have the values.
     """
+    if text.isdecimal():
+        return _numbered(plan, int(text))
     words = _BETWEEN.split(text)
     replicates = {word.removeprefix(_REPLICATE) for word in words if word.startswith(_REPLICATE)}
     others = [word for word in words if not word.startswith(_REPLICATE)]
@@ -41,3 +45,27 @@ def one_cell(plan: Plan, text: str) -> PlannedCell:
     shown = "; ".join(str(cell.cell) for cell in found[:_SHOWN])
     more = "; …" if len(found) > _SHOWN else ""
     raise ConfigError(f"{text}: {len(found)} cells have these values, say more: {shown}{more}")
+
+
+def _numbered(plan: Plan, number: int) -> PlannedCell:
+    if 1 <= number <= len(plan.cells):
+        return plan.cells[number - 1]
+    raise ConfigError(
+        f"{number}: {plan.sweep.name} has {len(plan.cells)} cells, numbered from 1 in the order of "
+        "`motools sweep plan`"
+    )
+
+
+def steps_of(cell: PlannedCell, name: str | None) -> list[Planned]:
+    """The steps of a cell, or the one with a name.
+
+    Raises:
+        ConfigError: the cell has no step of that name.
+    """
+    steps = list(cell.steps)
+    if name is None:
+        return steps
+    found = [step for step in steps if step.name == name]
+    if not found:
+        raise ConfigError(unknown_name(name, name, [step.name for step in steps]))
+    return found

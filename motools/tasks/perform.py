@@ -25,7 +25,7 @@ def perform(step: Step[R], cache: Place = None, *, refresh: bool = False) -> tup
     """
     store = cache_at(cache)
     action = step.action(store)
-    with Witness(action) as witness:
+    with Witness(action, store) as witness:
         if refresh:
             _say_stale(store, action, witness)
 
@@ -50,7 +50,7 @@ async def perform_async(
     """Like :func:`perform`; waits for other runners without blocking the event loop."""
     store = cache_at(cache)
     action = step.action(store)
-    with Witness(action) as witness:
+    with Witness(action, store) as witness:
         if refresh:
             _say_stale(store, action, witness)
         claim = await claim_when_free(

@@ -1,5 +1,7 @@
 """What the cache saved in a flow run, as one table in Prefect's user interface.
 
+Also which task run asked for which key, told to the cache when the flow ends.
+
 Tasks of one flow run may be in other threads and other processes of the
 machine, so each outcome is one line appended to a file that is named after the
 flow run; when the flow ends, a hook of the flow turns the file into a table.
@@ -19,6 +21,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
+
+from motools.cache.current import cache_at
+from motools.steps.subject import link_task_runs
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
@@ -47,10 +52,27 @@ class Outcome:
     cost: float | None
 
 
-def record(flow_run_id: UUID, outcome: Outcome) -> None:
-    """Add an outcome to the table of a flow run."""
+@dataclass(frozen=True)
+class Asked:
+    """Which key a task run asked for, so that `motools cache explain` finds it by the run.
+
+    Attributes:
+        cache: the directory of the cache.
+        task_run_id: Prefect's id of the run.
+        task_run: its name.
+        key: what it asked for.
+    """
+
+    cache: str
+    task_run_id: str
+    task_run: str
+    key: str
+
+
+def record(flow_run_id: UUID, fact: Outcome | Asked) -> None:
+    """Note what became of a call of a flow run, or which key a task run asks for."""
     path = _path(flow_run_id)
-    line = json.dumps(asdict(outcome)).encode() + b"\n"
+    line = json.dumps(asdict(fact)).encode() + b"\n"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except FileNotFoundError:
@@ -83,7 +105,9 @@ async def write_cache_table(
     state: State[Any],  # noqa: ARG001 (a hook's parameters have these names)
 ) -> None:
     """Hook of a flow: say what hit and what ran, and publish the table of it."""
-    outcomes = _take(flow_run.id)
+    facts = _take(flow_run.id)
+    _link([fact for fact in facts if isinstance(fact, Asked)])
+    outcomes = [fact for fact in facts if isinstance(fact, Outcome)]
     if not outcomes:
         return
     flow_run_logger(flow_run, flow).info("motools: %s", _summary(outcomes))
@@ -99,14 +123,22 @@ async def write_cache_table(
         )
 
 
-def _take(flow_run_id: UUID) -> list[Outcome]:
+def _link(asked: list[Asked]) -> None:
+    """Have task runs found by their ids and names, in the caches that they asked."""
+    for cache in {each.cache for each in asked}:
+        runs = [(a.task_run_id, a.task_run, a.key) for a in asked if a.cache == cache]
+        link_task_runs(cache_at(cache), runs)
+
+
+def _take(flow_run_id: UUID) -> list[Outcome | Asked]:
     path = _path(flow_run_id)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     path.unlink(missing_ok=True)
-    return [Outcome(**json.loads(line)) for line in lines]
+    facts = map(json.loads, lines)
+    return [Asked(**fact) if "key" in fact else Outcome(**fact) for fact in facts]
 
 
 def _rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.utilities import emit_event
 from prefect.logging import get_run_logger
 
-from motools.cache import Action, Entry
+from motools.cache import Action, Cache, Entry
 from motools.digest import SHORT
 from motools.steps import function
 from motools.tasks import tally
@@ -33,8 +33,9 @@ def inside_run() -> bool:
 class Witness:
     """Says what happens in one call of one step, until the block is left."""
 
-    def __init__(self, action: Action) -> None:
+    def __init__(self, action: Action, cache: Cache) -> None:
         self._action = action
+        self._cache = cache
         self._inside = inside_run()
         self._logger: Any = get_run_logger() if self._inside else _logger()
         self._percent = Percent(f"motools-{action.kind}-{action.key[:SHORT]}", self._logger)
@@ -42,6 +43,11 @@ class Witness:
         self._waiting = False
 
     def __enter__(self) -> Self:
+        run, flow_run_id = TaskRunContext.get(), _flow_run_id()
+        if run is not None and flow_run_id is not None:
+            place, name = str(self._cache.root), run.task_run.name
+            asked = tally.Asked(place, str(run.task_run.id), name, self._action.key)
+            tally.record(flow_run_id, asked)
         return self
 
     def __exit__(
