@@ -13,10 +13,13 @@ from uuid import UUID
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.task_runners import ProcessPoolTaskRunner
+from typer.testing import CliRunner
 
 from motools.cache import Cache
+from motools.cli import app
 from motools.tasks import cached_task, run_context
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -129,6 +132,41 @@ def test_the_table_counts_other_processes_and_failed_flows(
     [table] = tables(failed[0])
     assert (rows(table)[-1]["hit"], rows(table)[-1]["ran"]) == (1, 1)
     assert log.read_text() == "ran\n"
+
+
+@cached_task
+def inverse(x: int) -> float:
+    return 1 / x
+
+
+def test_a_task_run_is_explained_by_its_id_and_its_name(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[Any] = []
+
+    @flow
+    def inverses() -> None:
+        states.extend(inverse(x, return_state=True) for x in (1, 1, 0))
+
+    inverses()
+    made, hit, failed = [state.state_details.task_run_id for state in states]
+    [entry] = cache.entries()
+    monkeypatch.setenv("MOTOOLS_CACHE_DIR", str(cache.root))
+
+    def explained(name: object) -> Any:
+        command = ["cache", "explain", str(name), "--format", "json"]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    assert explained(made)["key"] == explained(hit)["key"] == entry.key
+    missed = explained(failed)
+    assert (missed["state"], missed["other"]) == ("miss", entry.key)
+    [row] = missed["differences"]
+    assert (row["field"], row["this"], row["other"]) == ("config.arguments.x", 0, 1)
+    with get_client(sync_client=True) as client:
+        name = client.read_task_run(failed).name
+    assert explained(name)["key"] == missed["key"]
 
 
 def rows(table: dict[str, Any]) -> list[dict[str, Any]]:
