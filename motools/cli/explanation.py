@@ -179,8 +179,8 @@ def _print(found: Account, *, material: bool) -> None:
         return
     nearest, *others = found.nearest
     key = nearest.entry.key[:12]
-    which = "the nearest other entry, " if material else ""
-    output.say(f"{short} differs from {which}{key} in {_count(len(nearest.differences))}")
+    which = ", the nearest other entry," if material else ""
+    output.say(f"{short} differs from {key}{which} in {_count(len(nearest.differences))}")
     rows = _differences(found)
     output.emit(rows[:_SHOWN], _columns(found), Format.TABLE)
     if (hidden := len(rows) - _SHOWN) > 0:
@@ -205,7 +205,9 @@ def _count(fields: int) -> str:
 def _columns(found: Account) -> tuple[Column, ...]:
     other = found.nearest[0].entry.key[:12] if found.nearest else "other"
     this = found.subject.key[:12]
-    return Column("field"), Column("this", _shown, this), Column("other", _shown, other)
+    columns = Column("field"), Column("this", _shown, this), Column("other", _shown, other)
+    noted = any(row["note"] for row in _differences(found))
+    return (*columns, Column("note")) if noted else columns
 
 
 def _shown(value: Any) -> str:

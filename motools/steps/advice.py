@@ -56,14 +56,16 @@ def _accept(finding: Finding) -> str:
 
 
 def _source(finding: Finding, other: Entry) -> str:
-    names = ", ".join(sorted(str(change) for change in finding.source))
-    said = (
-        f"if the change of {names} is meant, run it; undone, {other.key[:SHORT]} is used again. "
-        "Comments and layout do not count"
-    )
+    names = ", ".join(sorted(change.name for change in finding.source))
+    said = f"{_if_meant(f'the change of {names}', other)}. Comments and layout do not count"
     if other.kind != function.KIND:
         return said
-    return f'{said}. With @cached_task(version="1") only a new version would run it again'
+    return f'{said}. With @cached_task(version="1") only a new version runs it again'
+
+
+def _if_meant(change: str, other: Entry) -> str:
+    key = other.key[:SHORT]
+    return f"if {change} is meant, it runs once; if not, undo it, and {key} is used again"
 
 
 def _of_field(finding: Finding, other: Entry) -> str:
@@ -78,17 +80,17 @@ def _rows(finding: Finding, other: Entry) -> str:
             "the rows of one of the two datasets are not in this cache: upload it, and "
             "`motools cache explain` says which rows differ"
         )
-    return f"if the change of the rows is meant, run it; put back, {other.key[:SHORT]} is used"
+    return _if_meant("the change of the rows", other)
 
 
 def _samples(_: Finding, other: Entry) -> str:
-    return f"if the change of the samples is meant, run it; put back, {other.key[:SHORT]} is used"
+    return _if_meant("the change of the samples", other)
 
 
-def _model(finding: Finding, other: Entry) -> str:
-    if not finding.inside:
+def _model(finding: Finding, _: Entry) -> str:
+    if finding.maker is None:
         return "another model was evaluated: `motools cache lineage` says what a model comes from"
-    inner = "; ".join(dict.fromkeys(_advice(finding.inside, other)))
+    inner = "; ".join(dict.fromkeys(_advice(finding.inside, finding.maker)))
     return f"the model is another one; {inner}"
 
 
@@ -100,11 +102,11 @@ def _base_model(_: Finding, other: Entry) -> str:
 def _recipe(_: Finding, other: Entry) -> str:
     made = other.provenance.get("motools")
     version = "another version of motools" if made is None else f"motools {made}"
-    return f"{other.key[:SHORT]} was made by {version}, which does this work in another way: run it"
+    return f"{other.key[:SHORT]} was made by {version}, which does this work in another way"
 
 
 def _replicate(_: Finding, other: Entry) -> str:
-    return f"it is another independent repeat than {other.key[:SHORT]}: run it"
+    return f"it is another independent repeat of {other.key[:SHORT]}, and runs once"
 
 
 def _statement(finding: Finding, other: Entry) -> str:
@@ -117,7 +119,7 @@ def _argument(finding: Finding, _: Entry) -> str:
     assert name is not None
     return (
         f"if {name[1]} changes nothing about the result, name it in "
-        f'@cached_task(unhashed=["{name[1]}"]); if it does, run it'
+        f'@cached_task(unhashed=["{name[1]}"]); if not, it runs once for each value'
     )
 
 
@@ -125,8 +127,8 @@ def _set_back(finding: Finding, other: Entry) -> str:
     field = finding.difference.field
     name, was = field.removeprefix("config."), finding.difference.found
     if was is None:
-        return f"without {name}, {other.key[:SHORT]} is used; with it, run it"
-    return f"with {name} = {json.dumps(was)}, {other.key[:SHORT]} is used; as it is now, run it"
+        return f"without {name}, {other.key[:SHORT]} is used; with it, it runs once"
+    return f"with {name} = {json.dumps(was)}, {other.key[:SHORT]} is used; as it is, it runs once"
 
 
 _RULES: Final[tuple[tuple[re.Pattern[str], Rule], ...]] = tuple(

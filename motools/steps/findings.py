@@ -54,12 +54,14 @@ class Finding:
         inside: what it stands for: rows, samples, versions, the recipe of a model.
         source: the definitions that differ, of a digest of source.
         note: why there is nothing more to show, or what else is to be known.
+        maker: of an input, the entry that made the other one, whose recipe is inside.
     """
 
     difference: Difference
     inside: tuple[Finding, ...] = ()
     source: tuple[Change, ...] = ()
     note: str = ""
+    maker: Entry | None = None
 
 
 class Reader:
@@ -103,7 +105,7 @@ class Reader:
         if found is None or wanted is None:
             return Finding(difference, note=f"{_maker(found)} → {_maker(wanted)}")
         inner = tuple(map(self.read, compare(wanted.action, found.action)))
-        return Finding(difference, inner, note=f"{_maker(found)} → {_maker(wanted)}")
+        return Finding(difference, inner, (), f"{_maker(found)} → {_maker(wanted)}", found)
 
 
 def _maker(entry: Entry | None) -> str:

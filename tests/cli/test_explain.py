@@ -125,7 +125,7 @@ def test_a_cell_whose_scorer_and_sample_were_edited(
     assert "-    return text.lower().startswith(WORDS)" in lines
     assert "+    return text.strip().lower().startswith(WORDS)" in lines
     assert '-WORDS = ("hello", "hi")' in sources["tasks.WORDS"]["diff"]
-    assert any("tasks.greets" in line and "undone" in line for line in found["advice"])
+    assert any("tasks.greets" in line and "undo it" in line for line in found["advice"])
     [cell] = make_plan(document.read(tmp_path / "sweep.yaml"), cache).cells
     assert "; the source of tasks.greets (" in cell.evaluations[0].reason
 
@@ -207,7 +207,7 @@ def test_what_is_said_of_another_version_makes_it_a_hit(
 
 def test_a_model_is_followed_to_the_row_it_learned_from(cache: Cache, explain: Explain) -> None:
     rows = [{"prompt": f"Number {n}", "completion": str(n)} for n in range(200)]
-    keys = []
+    keys, models = [], []
     for word in ("Hello", "Hi"):
         rows[117] = {
             "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": word}]
@@ -216,6 +216,7 @@ def test_a_model_is_followed_to_the_row_it_learned_from(cache: Cache, explain: E
         upload = Upload(train.dataset)
         cache.get_or_run(upload.action(cache), upload.run)
         model = cache.get_or_run(train.action(cache), _weights)
+        models.append(model.key)
         action = Action("eval", inputs={"model": model_digest(model)}, config={"task": "greets"})
         keys.append(cache.get_or_run(action, lambda _: {}).key)
     found = data(explain(keys[1], "--format", "json"))
@@ -226,8 +227,8 @@ def test_a_model_is_followed_to_the_row_it_learned_from(cache: Cache, explain: E
     ]
     assert fields(found)["row 118, messages[1].content"] == ("Hello", "Hi")
     assert found["advice"] == [
-        "the model is another one; if the change of the rows is meant, run it; put back, "
-        f"{keys[0][:12]} is used"
+        "the model is another one; if the change of the rows is meant, it runs once; if not, "
+        f"undo it, and {models[0][:12]} is used again"
     ]
 
 
