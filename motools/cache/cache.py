@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.cache import layout
 from motools.cache.action import Action
 from motools.cache.blobs import Blobs
-from motools.cache.claim import FILES, SCRATCH, Claim
+from motools.cache.claim import ACTION, FILES, SCRATCH, Claim
 from motools.cache.commit import check_json, commit
 from motools.cache.context import Report, RunContext
 from motools.cache.coordinator import chosen, coordinator, require_chosen
@@ -268,6 +268,8 @@ class Cache:
                 shutil.rmtree(files)
             files.mkdir()
             scratch.mkdir(exist_ok=True)
+            # Of a runner that is killed, this says what it ran.
+            (lock.directory / ACTION).write_bytes(wanted.action.canonical)
         return RunContext(
             action=wanted.action,
             directory=files,

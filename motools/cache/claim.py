@@ -14,6 +14,7 @@ from motools.cache.entry import Entry
 from motools.cache.lease import JobLock
 from motools.errors import CacheError
 
+ACTION: Final = "action.json"
 FILES: Final = "files"
 SCRATCH: Final = "scratch"
 

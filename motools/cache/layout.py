@@ -10,7 +10,7 @@
     ├── journal/ab/cdef….json   one document per key with paid jobs, all attempts inside
     ├── texts/ab/cdef….json     what a digest in a key was made of, for explaining
     ├── evals/*.eval            copies of Inspect logs
-    ├── jobs/<key>/             a running job: its lock, files/ and scratch/
+    ├── jobs/<key>/             a running job: its lock, action, files/ and scratch/
     ├── tmp/                    what is being written
     ├── trash/                  what was cleared, until the grace period has passed
     └── quarantine/             bytes that were not what their name says

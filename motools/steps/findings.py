@@ -87,10 +87,11 @@ class Reader:
             return Finding(difference)
         if rows := tuple(in_rows(self._cache, difference, self._given)):
             return Finding(difference, tuple(map(Finding, rows)))
+        finding = of_texts(self._cache, difference)
+        if not finding.note:
+            return finding
         makers = self._makers.get(found), self._makers.get(wanted)
-        if any(makers):
-            return self._of_makers(difference, *makers)
-        return of_texts(self._cache, difference)
+        return self._of_makers(difference, *makers) if any(makers) else finding
 
     @cached_property
     def _makers(self) -> dict[str, Entry]:

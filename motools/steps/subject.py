@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from motools.cache import catalogue
 from motools.cache.action import key_of, material
+from motools.cache.claim import ACTION
+from motools.cache.layout import JOBS
 from motools.cache.running import runner
 from motools.digest import SHORT
 from motools.errors import AmbiguousKeyError, CorruptDocumentError, KeyNotFoundError
@@ -59,7 +61,7 @@ def find(cache: Cache, name: str) -> Subject:
     Args:
         cache: where to look.
         name: the key, or the beginning of it, of an entry, of one that was cleared or of
-            an action that failed; the id or the name of a Prefect task run.
+            an action that failed or is running; the id or the name of a Prefect task run.
 
     Raises:
         KeyNotFoundError: nothing is known of it.
@@ -96,12 +98,14 @@ def _of_entry(entry: Entry) -> Subject:
 
 
 def _of_failed(cache: Cache, name: str) -> Subject | None:
-    """An action that has no entry, of which its text was kept."""
+    """An action that has no entry: it failed, was killed, or is running."""
     prefix = name.lower()
     if len(prefix) < _LEAST or not _HEX.issuperset(prefix):
         return None
     texts = {key: cache.texts.read(key) for key in cache.texts.beginning(prefix)}
     actions = {key: text["action"] for key, text in texts.items() if "action" in text}
+    for path in (cache.root / JOBS).glob(f"{prefix}*/{ACTION}"):
+        actions.setdefault(path.parent.name, path.read_text())
     if len(actions) > 1:
         some = ", ".join(key[:16] for key in list(actions)[:5])
         raise AmbiguousKeyError(
@@ -109,7 +113,9 @@ def _of_failed(cache: Cache, name: str) -> Subject | None:
         )
     for key, canonical in actions.items():
         if key_of(canonical) != key:
-            raise CorruptDocumentError(f"the text of {key[:SHORT]} is of another action: delete it")
+            raise CorruptDocumentError(
+                f"what was kept of the action {key[:SHORT]} is damaged: run it again"
+            )
         return Subject(canonical, note=_state(cache, key) or "an attempt at it left no entry")
     return None
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from motools import Dataset, EvalConfig, FineTuneConfig, Model
 from motools.cache import Action, Cache
+from motools.cache.claim import Claim
 from motools.cli import app
 from motools.settings import Settings
 from motools.steps.evaluate import Evaluate
@@ -157,6 +158,18 @@ def test_a_call_that_failed_is_explained_by_its_key(
     assert "+TOKEN = os.environ['TOKEN']" in token["diff"]
     assert "@@ -1,2 +4,2 @@" in half["diff"]
     assert "an attempt at it left no entry" in explain(key[:9]).stderr
+
+
+def test_what_is_running_is_explained(cache: Cache, explain: Explain) -> None:
+    cache.get_or_run(Action("function", config={"n": 1}), lambda _: 1)
+    action = Action("function", config={"n": 2})
+    claim = cache.claim(action)
+    assert isinstance(claim, Claim)
+    with claim:
+        said = explain(action.key[:12])
+        assert said.exit_code == 0
+        assert " is running it" in said.stderr
+        assert "with n = 1" in said.stderr
 
 
 def test_code_that_was_moved_is_no_change(cache: Cache, explain: Explain, tmp_path: Path) -> None:
