@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from motools.errors import SourceError
-from motools.source import describe
+from motools.source import Text, describe
 
 _NUMBER = count()
 
@@ -495,3 +495,19 @@ def test_methods_partials_and_callables_are_told_apart():
     made += [functools.partial(Scaler(1).scale, 1), functools.partial(Scaler(1).scale, x=1)]
     assert len({describe(each).digest for each in made}) == len(made)
     assert describe(Scaler(1).scale).digest == describe(Scaler(1).scale).digest
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("KEY = 'sk-proj-abcdefghijklmnop'", "KEY = '***'"),
+        ('API_KEY: str = "anything"', 'API_KEY: str = "***"'),
+        ("ask(password='a b', n=1)", "ask(password='***', n=1)"),
+        ("{'client_secret': 'x'}", "{'client_secret': '***'}"),
+        ("eos_token = '<|end|>'", "eos_token = '<|end|>'"),
+        ("API_KEY = os.environ['API_KEY']", "API_KEY = os.environ['API_KEY']"),
+        ("task = 'risk-of-something-or-other'", "task = 'risk-of-something-or-other'"),
+    ],
+)
+def test_what_is_shown_of_source_has_no_secrets(line: str, kept: str) -> None:
+    assert Text("a.py", 1, line).lines == kept

@@ -2,27 +2,40 @@
 
 Texts are beside digests, never in them: two with the same digest may differ in
 comments and layout. A constant is shown by the statement that makes it, never by
-its value, which may be a secret that was read from the environment.
+its value, which may be a secret that was read from the environment. What looks like
+a secret that was written into the source is left out: caches are shared.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import resolve_name
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from motools.errors import SourceError
 from motools.source.bindings import Unit, bindings
 from motools.source.files import lines_of, statements_of
 
+_HIDDEN: Final = "***"
+_CREDENTIAL: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk-|hf_|gh[opsu]_|github_pat_|xox[abp]-|AKIA|AIza)[A-Za-z0-9_-]{12,}"
+)
+"""How the keys of well-known services begin."""
+_ASSIGNED: Final = re.compile(
+    r"""(?ix) (\b\w*(?:api_?key|access_?key|auth_?token|access_?token|secret|passw(?:or)?d)\w*
+    ["']? \s* (?: :[^=\n]*= | [:=] ) \s* [rbuf]{0,2} (["']))  (?:(?!\2).)+  (\2)"""
+)
+"""Text given to a name that is that of a credential."""
+
 
 @dataclass(frozen=True)
 class Text:
-    """The lines of a definition.
+    """The lines of a definition, without what looks like a secret.
 
     Attributes:
         file: where it stands.
@@ -33,6 +46,11 @@ class Text:
     file: str
     line: int
     lines: str
+
+    def __post_init__(self) -> None:
+        """Leave secrets out, whoever made it."""
+        lines = _ASSIGNED.sub(rf"\1{_HIDDEN}\3", _CREDENTIAL.sub(_HIDDEN, self.lines))
+        object.__setattr__(self, "lines", lines)
 
 
 def text_of(node: Unit | ast.stmt, filename: str) -> Text | None:
