@@ -7,11 +7,15 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests import postgresql
 
 # Flows that are run as programs start a server each, two at a time on busy cores.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+# A deadline would be for an idle machine.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 # Prefect reads these when it is imported.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
