@@ -86,7 +86,7 @@ WHO_MAY = {
 }
 
 
-PREFECT_IN_SWEEPS = {"flow", "publish", "run", "view"}
+PREFECT_IN_SWEEPS = {"flow", "publish", "run", "runners", "view"}
 """A plan and results need no Prefect."""
 
 

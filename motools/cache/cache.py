@@ -84,6 +84,12 @@ class Cache:
 
         return Journal(self.database, self.documents, lock_domain(self.root / layout.JOBS))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process gets: the cache of this directory, with settings of its own."""
+        from motools.cache.current import cache_at
+
+        return cache_at, (self.root,)
+
     @classmethod
     def open(
         cls,

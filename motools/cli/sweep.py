@@ -135,6 +135,10 @@ def run(
     runner: Annotated[
         str, typer.Option(metavar="NAME", help="Where steps run: threads, processes, dask or ray.")
     ] = "threads",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A Dask or Ray cluster; by default one is made here."),
+    ] = None,
     at_once: Annotated[
         int | None, typer.Option(min=1, metavar="NUMBER", help="Most steps in flight.")
     ] = None,
@@ -195,12 +199,14 @@ def run(
             return
         # Without a Prefect server it starts one, which takes a while on a new or busy machine.
         os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-        from motools.sweeps.flow import Runner, flow_of
+        from motools.sweeps.flow import flow_of
         from motools.sweeps.run import AT_ONCE, RunLimits
+        from motools.sweeps.runners import Runner
 
         found = flow_of(
             sweep,
             one_of(Runner, runner, "--runner"),
+            address=address,
             cache=Cache.open(place),
             hits=one_of(_Hits, hits, "--hits").value,
             orders=orders,

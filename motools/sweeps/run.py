@@ -18,6 +18,7 @@ from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 from motools.sweeps.planner import make_plan
 from motools.sweeps.publish import publish
+from motools.sweeps.runners import one_server
 from motools.sweeps.view import View
 from motools.tasks import tally
 from motools.tasks.steps import evaluate, fine_tune
@@ -83,7 +84,8 @@ def run_sweep(
     plan = ordered(make_plan(sweep, place), orders or Orders())
     plan.check_limits(limits.cost, limits.seconds)
     tally.watch(flow_run.flow)
-    found = _Run(plan, place, limits, draw_hits=hits == "task_run").go()
+    with one_server():
+        found = _Run(plan, place, limits, draw_hits=hits == "task_run").go()
     if flow_run.flow_run is not None and (not plan.done or len(plan.cells) <= _SHOWN):
         publish(found, flow_run.flow_run.id)
     return found
