@@ -3,7 +3,7 @@
 The project file is ``motools.toml``, or ``[tool.motools]`` in ``pyproject.toml``,
 in the working directory or the nearest one above it; the user file is
 ``~/.config/motools/settings.toml``. Environment variables are ``MOTOOLS_`` and
-the name in capitals.
+the name in capitals; tables are written in one line: ``MOTOOLS_LIMITS='{local = 2}'``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Settings:
         trash_days: how long what was cleared can be undeleted.
         currency: what costs are counted in.
         prices: backend to price: ``hour`` of its time, in the currency.
+        limits: backend to how many of its steps run at once, wherever they are run;
+            ``inspect`` for evaluations.
         equivalent: library name to groups of versions that count as the first of their group.
     """
 
@@ -43,6 +45,7 @@ class Settings:
     trash_days: float = 7.0
     currency: str = "USD"
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
     equivalent: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @classmethod
@@ -99,17 +102,26 @@ def _environment(cls: type) -> dict[str, Any]:
     for spec in dataclasses.fields(cls):
         text = os.environ.get(PREFIX + spec.name.upper())
         if text is not None:
-            found[spec.name] = _parsed(text, spec.type)
+            found[spec.name] = _parsed(spec.name, text, spec.type)
     return found
 
 
-def _parsed(text: str, declared: Any) -> Any:
+def _parsed(name: str, text: str, declared: Any) -> Any:
+    """A value as it stands in a file: text as it is, tables as TOML writes them in one line."""
     if declared == "float":
         try:
             return float(text)
         except ValueError:
             return text  # refused below, with its name
-    return text
+    if not str(declared).startswith("dict"):
+        return text
+    try:
+        return tomllib.loads(f"{name} = {text}")[name]
+    except tomllib.TOMLDecodeError as problem:
+        raise SettingsError(
+            f"environment: {PREFIX}{name.upper()}: {problem}; write a table in one line, as in "
+            "{local = 2}"
+        ) from problem
 
 
 def _checked(cls: type, source: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Claim:
         """
         if not self._open:
             raise CacheError(f"the claim on {self.context.key[:12]} has ended: claim it again")
-        entry = self._store(self.context, value, time.monotonic() - self._started)
+        took = time.monotonic() - self._started - self.context.waited
+        entry = self._store(self.context, value, took)
         self._open = False
         self._lock.release(remove=True)
         return entry

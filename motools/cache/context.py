@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -36,6 +38,7 @@ class RunContext:
         provenance: who made it and with what; not hashed.
         cost: money spent, in the currency of the settings; None: unknown.
         remote: the result that lives at a provider, if that is where it lives.
+        waited: seconds of the run that went by waiting for others.
     """
 
     action: Action
@@ -50,6 +53,7 @@ class RunContext:
     provenance: dict[str, Any] = field(default_factory=dict)
     cost: float | None = None
     remote: RemoteRef | None = None
+    waited: float = 0.0
 
     @property
     def key(self) -> str:
@@ -68,6 +72,15 @@ class RunContext:
         """Keep what the key was made of, which otherwise only an entry does."""
         text = {"action": self.action.canonical.decode()}
         self.cache.texts.keep({self.key: text})
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Do not count the block as time that the work took."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited += time.monotonic() - began
 
     def submit(self, sender: Sender) -> Job:
         """Submit paid work once for this key, or take up what was submitted before.

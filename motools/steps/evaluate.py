@@ -17,6 +17,7 @@ from motools.evals import reached
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig, is_local
 from motools.evals.identity import TaskIdentity, identify
 from motools.evals.runner import LOG, EvaluationJob, run
+from motools.steps.limits import EVALUATIONS, slot
 from motools.steps.models import loadable
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
@@ -76,6 +77,7 @@ class Evaluate:
         if self._model_digest(context.cache) != context.action.inputs["model"]:
             raise BackendError(f"{self.model} changed since it was planned: run it again")
         with ExitStack() as held:
+            locks = held.enter_context(slot(context, EVALUATIONS))
             model = held.enter_context(self._reached(context))
             roles = {
                 role: {**held.enter_context(self._judge(role, context)), "digest": digest}
@@ -92,7 +94,7 @@ class Evaluate:
                     base_dir=self.options.base_dir,
                     equivalent=context.cache.settings.equivalent,
                     on_event=on_event,
-                    lock_fds=context.lock_fds,
+                    lock_fds=(*context.lock_fds, *locks),
                 )
             )
         context.provenance.update(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import Dataset, Model
 from motools.cache.action import Action
 from motools.digest import SHORT, canonical_json, hash_bytes
 from motools.errors import DatasetError, MotoolsError
+from motools.steps.limits import slot
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.steps.upload import FILE, Upload
@@ -86,6 +88,11 @@ class Train:
             base_model=self.config.base_model,
             backend=self.backend,
         )
+
+        def wait(holds: Callable[[], bool]) -> None:
+            with context.waiting():
+                until(holds)
+
         job = TrainingJob(
             dataset=dataset.file(FILE, hashed=True),
             config=dict(context.action.config),
@@ -93,14 +100,16 @@ class Train:
             directory=context.directory,
             scratch=context.scratch,
             report=Progress(context, f"fine-tuning {self.config.base_model}"),
-            wait=until,
+            wait=wait,
             lock_fds=context.lock_fds,
             save_seconds=self.options.save_seconds,
             name=context.key[:SHORT],
             devices=self.options.devices,
         )
         try:
-            result = registry.backend(self.backend).train(job)
+            with slot(context, self.backend) as held:
+                job = replace(job, lock_fds=(*job.lock_fds, *held))
+                result = registry.backend(self.backend).train(job)
         except DatasetError as problem:
             raise self._placed(problem) from problem
         context.provenance.update(

@@ -44,10 +44,10 @@ def install(place: Path) -> dict[str, str]:
     """The environment of processes that find the backend in a directory.
 
     Args:
-        place: is made.
+        place: is made, if it is not there.
     """
     described = place / "toy-1.dist-info"
-    described.mkdir(parents=True)
+    described.mkdir(parents=True, exist_ok=True)
     (described / "METADATA").write_text(_METADATA)
     (described / "entry_points.txt").write_text(_ENTRY_POINTS)
     (place / "sitecustomize.py").write_text(_CUSTOMIZE)
