@@ -39,7 +39,7 @@ def task_runner(runner: Runner, at_once: int, address: str | None = None) -> Tas
             default one is made on this machine, and ended with the flow.
 
     Raises:
-        BackendError: the runner's package is not installed.
+        MissingExtraError: the runner's package is not installed.
         ConfigError: an address for a runner that takes none.
     """
     if runner is Runner.DASK:

@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import TaskRunSort
 
 from motools.artifacts import Evaluation
 from motools.cache import Cache
-from motools.errors import BackendError, ConfigError
+from motools.errors import ConfigError, MissingExtraError
 from motools.sweeps.flow import flow_of
 from motools.sweeps.run import RunLimits
 from motools.sweeps.runners import Runner, task_runner
@@ -83,5 +83,5 @@ def test_a_runner_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="have no address; dask and ray do"):
         task_runner(Runner.THREADS, 2, "tcp://10.0.0.1:8786")
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
-    with pytest.raises(BackendError, match=r"pip install 'motools\[dask\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'motools\[dask\]'"):
         task_runner(Runner.DASK, 2)
