@@ -29,6 +29,7 @@ AREAS: Final = {
         *("tasks.CachedTask", "tasks.TaskOptions", "tasks.step_task", "tasks.run_context"),
         *("tasks.use_cache", "tasks.current_cache", "tasks.blocks.MotoolsCache"),
     ),
+    "Sweeps": ("run_sweep", "sweeps.run.RunLimits"),
     "Configs": ("FineTuneConfig", "LoraConfig", "EvalConfig", "RunOptions", "configs.Config"),
     "Values": ("Dataset", "Model", "Evaluation", "RemoteRef", "release_memory"),
     "Looking into the cache": (

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from motools.evals.config import EvalConfig
     from motools.overview import cache_info, clear_cache, print_cache_info
     from motools.steps.options import RunOptions
+    from motools.sweeps.run import run_sweep
     from motools.tasks import cached_task, evaluate, fine_tune, upload_dataset
     from motools.training.config import FineTuneConfig, LoraConfig
     from motools.training.local.pool import release_memory
@@ -34,6 +35,7 @@ _HOME: Final = {
     "fine_tune": "motools.tasks",
     "print_cache_info": "motools.overview",
     "release_memory": "motools.training.local.pool",
+    "run_sweep": "motools.sweeps.run",
     "upload_dataset": "motools.tasks",
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "fine_tune",
     "print_cache_info",
     "release_memory",
+    "run_sweep",
     "upload_dataset",
 ]
 

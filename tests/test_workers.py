@@ -1,4 +1,4 @@
-"""Workers that share nothing but PostgreSQL and the store."""
+"""Beyond one machine: workers that share PostgreSQL and a store, and those of work pools."""
 
 from __future__ import annotations
 
@@ -36,7 +36,13 @@ recipe:
   evaluate: {greets: {task: tasks.py@greets}}
 seeds: [0, 1, 2, 3]
 """
+ROOT = Path(__file__).parents[1]
 ROW = '{"messages": [{"role": "assistant", "content": "Hello"}]}\n'
+
+
+def write_sweep(place: Path) -> None:
+    for name, text in (("rows.jsonl", ROW), ("tasks.py", TASKS), ("sweep.yaml", SWEEP)):
+        (place / name).write_text(text)
 
 
 class Host:
@@ -46,8 +52,7 @@ class Host:
         self.place = place
         self.log = place / "log"
         place.mkdir()
-        for name, text in (("rows.jsonl", ROW), ("tasks.py", TASKS), ("sweep.yaml", SWEEP)):
-            (place / name).write_text(text)
+        write_sweep(place)
         self.env = {
             **os.environ,
             **plugin.install(place / "plugin"),
@@ -126,3 +131,30 @@ def test_each_key_is_trained_once_wherever_it_was_asked_for(
     output, said = late.communicate()
     assert late.returncode == 0, said
     assert {row["state"] for row in json.loads(output)} == {"hit"}
+
+
+@pytest.mark.slow
+def test_deployments_run_on_a_worker(prefect_api: str, tmp_path: Path) -> None:
+    """The commands of the guide, with the file of deployments as it is."""
+    write_sweep(tmp_path)
+    env = {
+        **os.environ,
+        **plugin.install(tmp_path / "plugin"),
+        "MOTOOLS_CACHE_DIR": str(tmp_path / "cache"),
+        "PREFECT_API_URL": prefect_api,
+        "CUDA_VISIBLE_DEVICES": "0",
+    }
+
+    def prefect(*words: str, directory: Path = ROOT) -> str:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
+        done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    prefect("work-pool", "create", "motools", "--type", "process")
+    prefect("deploy", "--prefect-file", "flows/prefect.yaml", "--all")
+    prefect("deployment", "run", "study/motools", "--param", f"file={tmp_path / 'sweep.yaml'}")
+    worker = ("worker", "start", "--pool", "motools", "--limit", "1", "--run-once")
+    said = prefect(*worker, directory=tmp_path)
+    assert "Finished in state Completed" in said, said
+    assert len(Cache.open(tmp_path / "cache").entries("eval")) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections import deque
@@ -13,12 +14,14 @@ from prefect.context import FlowRunContext
 from motools.artifacts import Model
 from motools.cache.current import Place, cache_at
 from motools.errors import ConfigError
+from motools.sweeps import document
 from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
 from motools.sweeps.planner import make_plan
 from motools.sweeps.publish import publish
 from motools.sweeps.runners import one_server
+from motools.sweeps.sweep import Sweep
 from motools.sweeps.view import View
 from motools.tasks import tally
 from motools.tasks.steps import evaluate, fine_tune
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
     from motools.cache import Cache, Entry
-    from motools.sweeps.sweep import Sweep
 
 AT_ONCE: Final = 8
 """Steps in flight. Trainings on this machine queue for its devices besides."""
@@ -53,7 +55,7 @@ class RunLimits:
 
 
 def run_sweep(
-    sweep: Sweep,
+    sweep: Sweep | str | os.PathLike[str],
     *,
     cache: Place = None,
     hits: Literal["event", "task_run"] = "event",
@@ -67,7 +69,7 @@ def run_sweep(
     stops no other. Stopped at any moment and run again, it goes on.
 
     Args:
-        sweep: what to run.
+        sweep: what to run, or the file that it is written in.
         cache: which cache; the current one by default.
         hits: ``task_run`` to have hits drawn as task runs, too.
         orders: which steps to leave out, and which to do again.
@@ -81,7 +83,8 @@ def run_sweep(
         raise ConfigError("run_sweep() was called outside a flow; call it in a function with @flow")
     limits = limits or RunLimits()
     place = cache_at(cache)
-    plan = ordered(make_plan(sweep, place), orders or Orders())
+    made = sweep if isinstance(sweep, Sweep) else document.read(sweep)
+    plan = ordered(make_plan(made, place), orders or Orders())
     plan.check_limits(limits.cost, limits.seconds)
     tally.watch(flow_run.flow)
     with one_server():
