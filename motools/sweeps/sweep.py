@@ -194,7 +194,7 @@ class _Maker:
         return parts | {"dataset": self._dataset(recipe[DATASET])}
 
     def _options(self, recipe: Recipe) -> Mapping[str, Any]:
-        return {"base_dir": str(self._base_dir), **(recipe.get(OPTIONS) or {})}
+        return {"base_dir": str(self._base_dir.absolute()), **(recipe.get(OPTIONS) or {})}
 
     def _config(self, kind: Any, values: Any) -> Any:
         if isinstance(values, kind):

@@ -85,3 +85,12 @@ def test_a_runner_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'motools\[dask\]'"):
         task_runner(Runner.DASK, 2)
+
+
+def test_relative_paths_start_where_the_flow_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of a cluster works in a directory of its own."""
+    monkeypatch.chdir(project)
+    [cell] = sweep(Path(), grid={}).cells()
+    assert cell.options.base_dir == str(project)
