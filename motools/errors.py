@@ -13,6 +13,7 @@
     │       ├── TrainingError      training ended without a model
     │       └── EvaluationError    an evaluation failed or is incomplete
     ├── MissingExtraError          a library that an extra brings is not installed (ImportError)
+    ├── StoppedError               a person interrupted it
     ├── SweepLimitError            a sweep would cost or take more than is allowed
     ├── ResultError                a function's result cannot be stored (TypeError)
     └── CacheError                 the cache cannot answer or cannot store
@@ -95,6 +96,10 @@ class TrainingError(WorkerError):
 
 class EvaluationError(WorkerError):
     """An evaluation failed or is incomplete."""
+
+
+class StoppedError(MotoolsError):
+    """Work ended because its process was interrupted; run again, it goes on."""
 
 
 class SweepLimitError(MotoolsError):

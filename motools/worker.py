@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from motools.errors import MotoolsError, WorkerError
+from motools.stopping import stoppable
 
 Event: TypeAlias = dict[str, Any]
 Emit: TypeAlias = Callable[[Event], None]
@@ -62,6 +63,7 @@ def run_worker(
     Raises:
         WorkerError: (as ``error``) the worker raised or died; the message has
             its last lines. When this call is interrupted, the worker is ended first.
+        StoppedError: this process was interrupted.
     """
     reader, writer = os.pipe()
     with open(log, "ab") as output:
@@ -79,13 +81,16 @@ def run_worker(
     outcome: Event = {}
     try:
         assert process.stdin is not None
-        _send(process.stdin, request)
-        for event in _events(reader):
-            if event.get("event") in ("result", "error"):
-                outcome = event
-            else:
-                on_event(event)
-        process.wait()
+        with stoppable(process.terminate) as check:
+            _send(process.stdin, request)
+            for event in _events(reader):
+                if event.get("event") in ("result", "error"):
+                    outcome = event
+                else:
+                    on_event(event)
+            process.wait()
+            if not outcome:
+                check()
     finally:
         _end(process)
     if outcome.get("event") == "result":

@@ -36,6 +36,7 @@ from motools.cache.tree import Tree
 from motools.digest import Digest
 from motools.errors import CacheUnavailableError, LeaseTimeoutError
 from motools.settings import Settings
+from motools.stopping import stoppable
 
 if TYPE_CHECKING:
     from motools.cache.explain import Explanation
@@ -186,19 +187,21 @@ class Cache:
         wanted = _Wanted(action, seen, refresh, report, provenance or {})
         deadline = None if timeout is None else time.monotonic() + timeout
         pause, say_at = _FIRST_WAIT, 0.0
-        while True:
-            claim = self._try_claim(wanted)
-            if claim is not None:
-                return claim
-            if deadline is not None and time.monotonic() >= deadline:
-                raise LeaseTimeoutError(
-                    f"{self._who_holds(action.key)}; gave up after {timeout:g} s"
-                )
-            if report is not None and time.monotonic() >= say_at:
-                report(self._who_holds(action.key), {"waiting": action.key})
-                say_at = time.monotonic() + _SAY_EVERY
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_WAIT)
+        with stoppable() as check:
+            while True:
+                check()
+                claim = self._try_claim(wanted)
+                if claim is not None:
+                    return claim
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise LeaseTimeoutError(
+                        f"{self._who_holds(action.key)}; gave up after {timeout:g} s"
+                    )
+                if report is not None and time.monotonic() >= say_at:
+                    report(self._who_holds(action.key), {"waiting": action.key})
+                    say_at = time.monotonic() + _SAY_EVERY
+                time.sleep(pause)
+                pause = min(pause * 2, _LONGEST_WAIT)
 
     def entry(self, prefix: str) -> Entry:
         """The entry whose key starts with a prefix.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from motools.cache.entry import Entry
 from motools.errors import LeaseTimeoutError
+from motools.stopping import stoppable
 
 if TYPE_CHECKING:
     from motools.cache import Action, Cache, Claim
@@ -63,11 +64,18 @@ def until(holds: Callable[[], bool]) -> None:
 
     Args:
         holds: asks, quickly; what it raises ends the waiting.
+
+    Raises:
+        StoppedError: this process was interrupted.
     """
     pause = _FIRST_PAUSE
-    while not holds():
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    with stoppable() as check:
+        while True:
+            check()  # first: what stops here ends what others wait for
+            if holds():
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class Poller:

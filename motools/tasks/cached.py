@@ -19,6 +19,7 @@ from motools.datasets import Dataset
 from motools.errors import ConfigError
 from motools.steps.function import Function
 from motools.steps.step import Step
+from motools.stopping import stop_at_interrupt
 from motools.tasks import options as task_options
 from motools.tasks import tally
 from motools.tasks.options import TaskOptions
@@ -122,6 +123,7 @@ class CachedTask(Task[P, R], Generic[P, R]):
         """A copy that finds the same cache in another thread or process."""
         if (run := FlowRunContext.get()) is not None:
             tally.watch(run.flow)
+            stop_at_interrupt()
         task = copy(self)
         task.cache = cache_at(self.cache).root
         return task

@@ -1,0 +1,75 @@
+"""Stopping: a person interrupts this process, and what its threads have begun ends too.
+
+An interrupt reaches the main thread alone. Threads that wait for a worker, a device
+or another process would go on, and the process would wait for them. So they say here
+what they wait for, and whoever is interrupted says so here.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from motools.errors import StoppedError
+
+_lock: Final = threading.Lock()
+_begun: Final[set[_Begun]] = set()
+
+
+class _Begun:
+    def __init__(self, end: Callable[[], None]) -> None:
+        self.end = end
+        self.stopped = False
+
+    def check(self) -> None:
+        if self.stopped:
+            raise StoppedError("it was interrupted: run it again to go on")
+
+
+@contextmanager
+def stoppable(end: Callable[[], None] = lambda: None) -> Iterator[Callable[[], None]]:
+    """Say that a thread waits for something during the block.
+
+    Args:
+        end: called, from another thread or a signal handler, to end what is waited for.
+
+    Yields:
+        A check to call between two looks, which raises :class:`StoppedError` once
+        everything was stopped.
+    """
+    begun = _Begun(end)
+    with _lock:
+        _begun.add(begun)
+    try:
+        yield begun.check
+    finally:
+        with _lock:
+            _begun.discard(begun)
+
+
+def stop() -> None:
+    """Stop all that is waited for now; what begins later is not concerned."""
+    for begun in tuple(_begun):
+        begun.stopped = True
+        begun.end()
+
+
+def stop_at_interrupt() -> None:
+    """Have an interrupt (Ctrl-C) stop everything, before it does what it does anyway.
+
+    Nothing is changed outside the main thread, or where interrupts are handled by
+    somebody else already.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    stop()
+    signal.default_int_handler(number, frame)
