@@ -15,7 +15,7 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, Field
+from dataclasses import MISSING, Field, dataclass
 from typing import Any, Final, Literal, Self, Union, cast, get_args, get_origin
 
 from motools.coercion import coerce
@@ -49,11 +49,10 @@ class Config:
     """Base of typed configs. Subclasses are frozen dataclasses."""
 
     def __post_init__(self) -> None:
-        hints = self._hints()
-        for spec in _fields(type(self)):
-            path = f"{type(self).__name__}.{spec.name}"
-            value = coerce(getattr(self, spec.name), hints[spec.name], path)
-            object.__setattr__(self, spec.name, value)
+        for name, field in self._declared().items():
+            given = getattr(self, name)
+            if type(given) not in field.exact:
+                object.__setattr__(self, name, coerce(given, field.hint, field.path))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -63,18 +62,18 @@ class Config:
             ConfigError: an unknown name (with the nearest known one), a missing
                 or a wrong value.
         """
-        names = [spec.name for spec in _fields(cls)]
+        declared = cls._declared()
         for name in values:
-            if name not in names:
-                raise ConfigError(unknown_name(f"{cls.__name__}.{name}", str(name), names))
-        required = [s.name for s in _fields(cls) if s.default is s.default_factory is MISSING]
-        if missing := [name for name in required if name not in values]:
+            if name not in declared:
+                path = f"{cls.__name__}.{name}"
+                raise ConfigError(unknown_name(path, str(name), list(declared)))
+        if missing := [n for n, field in declared.items() if field.required and n not in values]:
             raise ConfigError(f"{cls.__name__}: missing {', '.join(missing)}")
         return cls(**values)
 
     @classmethod
-    def _hints(cls) -> dict[str, Any]:
-        return _hints(cast("Any", cls))
+    def _declared(cls) -> dict[str, _Declared]:
+        return _declared(cast("Any", cls))
 
     def resolved(self) -> dict[str, Value]:
         """Every hashed field as a canonical value, for the key.
@@ -82,32 +81,81 @@ class Config:
         Raises:
             ConfigError: a hashed field whose type cannot be in a key (a secret, say).
         """
-        hints = self._hints()
         values: dict[str, Value] = {}
-        for spec in _fields(type(self)):
-            if not spec.metadata.get(_HASHED, True):
-                continue
-            hint, path = hints[spec.name], f"{type(self).__name__}.{spec.name}"
-            value = _plain(getattr(self, spec.name), hint, path)
-            if _ABSENT in spec.metadata and _same(value, spec.metadata[_ABSENT], hint, path):
-                continue
-            values[spec.name] = value
+        for name, field in self._declared().items():
+            if field.hashed:
+                value = _plain(getattr(self, name), field.hint, field.path)
+                if field.absent is None or canonical_json(value) != field.absent:
+                    values[name] = value
         return values
 
     def changed(self) -> dict[str, Value]:
         """The fields that differ from their defaults, as canonical values."""
-        resolved, hints = self.resolved(), self._hints()
+        declared = self._declared()
         return {
-            spec.name: resolved[spec.name]
-            for spec in _fields(type(self))
-            if spec.name in resolved
-            and not _same(resolved[spec.name], _default(spec), hints[spec.name], spec.name)
+            name: value
+            for name, value in self.resolved().items()
+            if canonical_json(value) != declared[name].canonical(_default(declared[name].spec))
         }
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
-        values = {spec.name: getattr(self, spec.name) for spec in _fields(type(self))}
+        values = {name: getattr(self, name) for name in self._declared()}
         return type(self).from_mapping({**values, **changes})
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A field of a config.
+
+    Attributes:
+        spec: its declaration.
+        path: what to call it in an error.
+        hint: its declared type.
+        exact: types of values that are in their one form as they are given.
+        hashed: whether it is part of a key.
+    """
+
+    spec: Field[Any]
+    path: str
+    hint: Any
+    exact: frozenset[type]
+    hashed: bool
+
+    @functools.cached_property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return _default(self.spec) is MISSING
+
+    @functools.cached_property
+    def absent(self) -> bytes | None:
+        """Canonical form of the value at which it is left out of a key; None: never."""
+        return self.canonical(self.spec.metadata.get(_ABSENT, MISSING))
+
+    def canonical(self, value: Any) -> bytes | None:
+        """The canonical form of a value as it is in the declaration; None: there is none."""
+        if value is MISSING:
+            return None
+        return canonical_json(_plain(coerce(value, self.hint, self.path), self.hint, self.path))
+
+
+@functools.cache
+def _declared(cls: Any) -> dict[str, _Declared]:
+    """The fields of a config by name, each checked for what a key can hold.
+
+    Raises:
+        ConfigError: a hashed field of a type, a secret say, that no key can hold.
+    """
+    hints = typing.get_type_hints(cls)
+    found = {}
+    for spec in dataclasses.fields(cls):
+        hint, path = hints[spec.name], f"{cls.__name__}.{spec.name}"
+        hashed = spec.metadata.get(_HASHED, True)
+        if hashed:
+            _check_hint(hint, path)
+        exact = _EXACT.intersection(_choices(hint))
+        found[spec.name] = _Declared(spec, path, hint, exact, hashed)
+    return found
 
 
 def unknown_name(path: str, name: str, known: list[str]) -> str:
@@ -119,15 +167,15 @@ def unknown_name(path: str, name: str, known: list[str]) -> str:
 
 def _plain(value: Any, hint: Any, path: str) -> Value:
     """A coerced value as a canonical one, told by its declared type."""
-    if isinstance(value, enum.Enum):
-        return _plain(value.value, Any, path)
-    if isinstance(value, Config):
-        return _plain_config(value, hint)
     if type(value) is float and value.is_integer() and _takes_both(hint):
         # Where both may stand, 1 and 1.0 can mean a number of steps and a share of them.
         return {"$float": str(int(value))}
     if value is None or type(value) in _SCALARS:
         return cast("Value", value)
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, Any, path)
+    if isinstance(value, Config):
+        return _plain_config(value, hint)
     if isinstance(value, (list, tuple)):
         items = _item_hints(hint, len(value))
         return [
@@ -150,8 +198,7 @@ def _takes_both(hint: Any) -> bool:
 
 
 def _plain_config(value: Config, hint: Any) -> Value:
-    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if [choice for choice in choices if choice is not type(None)] == [type(value)]:
+    if [choice for choice in _choices(hint) if choice is not type(None)] == [type(value)]:
         return value.resolved()
     # Two types with equal fields mean two things.
     return {"$type": type(value).__name__, **value.resolved()}
@@ -166,15 +213,12 @@ def _item_hints(hint: Any, count: int) -> tuple[Any, ...]:
 
 def _of_origin(hint: Any, origins: tuple[Any, ...]) -> Any:
     """The hint itself, or the choice of a union, that stands for one of some containers."""
-    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return next((choice for choice in choices if get_origin(choice) in origins), None)
+    return next((choice for choice in _choices(hint) if get_origin(choice) in origins), None)
 
 
-def _same(value: Value, other: Any, hint: Any, path: str) -> bool:
-    """Whether a canonical value is that of another, which may not have been coerced yet."""
-    if other is MISSING:
-        return False
-    return canonical_json(value) == canonical_json(_plain(coerce(other, hint, path), hint, path))
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """The types that a union is of; another type alone."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def _not_hashable(path: str, kind: str) -> str:
@@ -185,20 +229,7 @@ def _not_hashable(path: str, kind: str) -> str:
 
 
 _SCALARS: Final = frozenset({bool, int, float, str})
-
-
-@functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    """The declared types of a config's fields, each checked for what a key can hold.
-
-    Raises:
-        ConfigError: a hashed field of a type, a secret say, that no key can hold.
-    """
-    hints = typing.get_type_hints(cls)
-    for spec in _fields(cls):
-        if spec.metadata.get(_HASHED, True):
-            _check_hint(hints[spec.name], f"{cls.__name__}.{spec.name}")
-    return hints
+_EXACT: Final[frozenset[type]] = frozenset({bool, int, str, type(None)})
 
 
 def _check_hint(hint: Any, path: str) -> None:
@@ -211,10 +242,6 @@ def _check_hint(hint: Any, path: str) -> None:
         or (isinstance(hint, type) and issubclass(hint, (Config, enum.Enum)))
     ):
         raise ConfigError(_not_hashable(path, str(getattr(hint, "__name__", hint))))
-
-
-def _fields(cls: type) -> tuple[Field[Any], ...]:
-    return dataclasses.fields(cls)
 
 
 def _default(spec: Field[Any]) -> Any:

@@ -74,12 +74,19 @@ def canonical_json(value: object, path: str = "") -> bytes:
         CanonicalError: NaN, infinity, bytes, sets, keys that are not strings,
             lone surrogates and any other object; the message has the path.
     """
+    return canonical_text(value, path).encode()
+
+
+def canonical_text(value: object, path: str = "") -> str:
+    """Like :func:`canonical_json`, as text."""
+    if type(value) is Canonical:
+        return value.text
     parts: list[str] = []
     try:
         _write(value, parts.append, path)
     except RecursionError:
         raise CanonicalError(path, "nested too deeply, or contains itself") from None
-    return "".join(parts).encode()
+    return "".join(parts)
 
 
 class Canonical(dict[str, "Value"]):
@@ -88,7 +95,7 @@ class Canonical(dict[str, "Value"]):
     @cached_property
     def text(self) -> str:
         """The canonical form."""
-        return canonical_json(dict(self)).decode()
+        return canonical_text(dict(self))
 
 
 def tagged_int(value: int) -> dict[str, str]:
@@ -173,6 +180,9 @@ def _write_int(value: int, emit: Callable[[str], None], path: str) -> None:
         raise CanonicalError(path, "an integer with too many digits; pass it as text") from None
 
 
+_LITERALS: Final = {None: "null", True: "true", False: "false"}
+
+
 def _write_mapping(value: Mapping[Any, object], emit: Callable[[str], None], path: str) -> None:
     for key in value:
         if type(key) is not str:
@@ -184,6 +194,8 @@ def _write_mapping(value: Mapping[Any, object], emit: Callable[[str], None], pat
         # Every hit makes a key: what most fields hold is written without a call and a path.
         if type(item) is str and item.isascii():
             emit(f"{separator}{name}:{_quote(item)}")
+        elif item is None or item is True or item is False:
+            emit(f"{separator}{name}:{_LITERALS[item]}")
         elif type(item) is int and -EXACT < item < EXACT:
             emit(f"{separator}{name}:{item}")
         else:
@@ -226,19 +238,15 @@ def _number(value: float, path: str) -> str:
     if value == 0:
         return "0"
     sign = "-" if value < 0 else ""
-    mantissa, _, exponent_text = repr(abs(value)).partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    if not exponent:
+        return sign + mantissa.removesuffix(".0")
+    digits = mantissa.replace(".", "")
     # The value is 0.DIGITS times ten to the power of `point`.
-    leading_zeros = len(whole + fraction) - len(digits)
-    point = len(whole) - leading_zeros + int(exponent_text or 0)
-    digits = digits.rstrip("0")
-    count = len(digits)
-    if count <= point <= 21:
-        return sign + digits + "0" * (point - count)
+    point = int(exponent) + 1
     if 0 < point <= 21:
-        return f"{sign}{digits[:point]}.{digits[point:]}"
+        return sign + digits.ljust(point, "0")
     if -6 < point <= 0:
         return f"{sign}0.{'0' * -point}{digits}"
-    tail = f".{digits[1:]}" if count > 1 else ""
+    tail = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{sign}{digits[0]}{tail}e{point - 1:+d}"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from motools.digest import Value, canonical_json
+from motools.digest import Value, canonical_text
 from motools.errors import CanonicalError
 
 SCHEMA: Final = "motools.action/1"
@@ -45,16 +45,15 @@ class Action:
             raise CanonicalError("kind", "must be a non-empty string")
         if type(self.replicate) is not int or self.replicate < 0:
             raise CanonicalError("replicate", f"{self.replicate!r} is not an integer from 0")
-        return canonical_json(
-            {
-                "schema": SCHEMA,
-                "kind": self.kind,
-                "inputs": self.inputs,
-                "config": self.config,
-                "backend": self.backend,
-                "replicate": self.replicate,
-            }
-        )
+        # Names in canonical order: each part is written once, however many actions share it.
+        return (
+            f'{{"backend":{canonical_text(self.backend, "backend")},'
+            f'"config":{canonical_text(self.config, "config")},'
+            f'"inputs":{canonical_text(self.inputs, "inputs")},'
+            f'"kind":{canonical_text(self.kind, "kind")},'
+            f'"replicate":{canonical_text(self.replicate, "replicate")},'
+            f'"schema":"{SCHEMA}"}}'
+        ).encode()
 
     @cached_property
     def key(self) -> str:

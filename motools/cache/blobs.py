@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from motools.cache.database import Database
 from motools.cache.layout import QUARANTINE, TMP, blob_name
@@ -35,12 +35,10 @@ class Blobs:
         self._database = database
         self._memo = memo
 
-    def absent(self, files: Iterable[Sequence[object]]) -> list[str]:
+    def absent(self, files: Iterable[Sequence[Any]]) -> list[str]:
         """Which of some ``[path, digest, size, …]`` have no bytes of that size in place."""
         size = self._store.size
-        return [
-            str(digest) for _, digest, length, *_ in files if size(blob_name(str(digest))) != length
-        ]
+        return [file[1] for file in files if size(blob_name(file[1])) != file[2]]
 
     def put_bytes(self, data: bytes) -> Digest:
         """Store bytes; :meth:`settle` makes them durable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -136,7 +137,7 @@ class Index:
         check(row)
         entry = Entry(row, self._blobs)
         if row[6] != "[]" and entry.state == "live":
-            gone = self._blobs.absent(entry.file_rows)
+            gone = self._blobs.absent(json.loads(row[6]))  # not kept, of perhaps thousands
             if gone:
                 raise MissingBlobError(
                     f"{entry.kind} {entry.key[:12]} is recorded, but {len(gone)} of its files are "

@@ -12,6 +12,7 @@ from motools.artifacts import Evaluation, Model
 from motools.cache import logs
 from motools.cache.action import Action
 from motools.cache.current import cache_at
+from motools.digest import Canonical
 from motools.errors import BackendError
 from motools.evals import reached
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig, is_local
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
 
 KIND: Final = "eval"
+
+_BACKEND: Final = Canonical({"name": "inspect", "recipe": PROVIDER_RECIPE})
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Evaluate:
             kind=KIND,
             inputs={"model": self._model_digest(cache)},
             config=(self.identity or self.identify(cache)).material,
-            backend={"name": "inspect", "recipe": PROVIDER_RECIPE},
+            backend=_BACKEND,
             replicate=self.replicate,
         )
 

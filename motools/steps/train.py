@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import Dataset, Model
 from motools.cache.action import Action
-from motools.digest import SHORT, canonical_json, hash_bytes
+from motools.digest import SHORT, Canonical, canonical_json, hash_bytes
 from motools.errors import DatasetError, MotoolsError
 from motools.steps.limits import slot
 from motools.steps.options import RunOptions
@@ -26,6 +26,21 @@ KIND: Final = "model"
 
 
 @dataclass(frozen=True)
+class Resolved:
+    """The part of an action that trainings share which differ in dataset and replicate alone.
+
+    Attributes:
+        base_model: digest of the base model.
+        config: every value that decides the result.
+        backend: who does it, as it stands in a key.
+    """
+
+    base_model: str
+    config: Canonical
+    backend: Canonical
+
+
+@dataclass(frozen=True)
 class Train:
     """Fine-tune a model.
 
@@ -35,7 +50,7 @@ class Train:
         backend: who does it, by name.
         options: how to run.
         replicate: which of several independent repeats.
-        base: the base model, if it was identified just now for another step.
+        resolved: what the config comes to, if that was found out just now for another step.
     """
 
     dataset: Dataset
@@ -43,7 +58,7 @@ class Train:
     backend: str = "local"
     options: RunOptions = field(default_factory=RunOptions)
     replicate: int = 0
-    base: BaseModel | None = field(default=None, compare=False, repr=False)
+    resolved: Resolved | None = field(default=None, compare=False, repr=False)
 
     def action(self, cache: Cache) -> Action:
         """The dataset, the base model and every value that decides the result.
@@ -52,18 +67,17 @@ class Train:
             DatasetError: a row is not JSON.
             BackendError: the backend is unknown or cannot honour a field.
         """
-        return self._action(cache, self.base or self.identify(cache))
+        return self._action(cache, self.resolved or self.resolve(self.identify(cache)))
 
-    def _action(self, cache: Cache, base: BaseModel) -> Action:
-        backend = registry.backend(self.backend)
+    def _action(self, cache: Cache, resolved: Resolved) -> Action:
         return Action(
             kind=KIND,
             inputs={
                 "dataset": str(self.dataset.identify(cache.memo).digest),
-                "base_model": base.digest,
+                "base_model": resolved.base_model,
             },
-            config=backend.resolve(self.config, base),
-            backend=backend.identity(),
+            config=resolved.config,
+            backend=resolved.backend,
             replicate=self.replicate,
         )
 
@@ -77,7 +91,7 @@ class Train:
             timeout=self.options.timeout,
         )
         base = self.identify(cache)
-        if self._action(cache, base).key != context.key:
+        if self._action(cache, self.resolve(base)).key != context.key:
             raise MotoolsError(
                 f"the dataset or base model of {context.key[:12]} changed since it was planned: "
                 "run it again"
@@ -129,7 +143,7 @@ class Train:
         return Model(
             base_model=self.config.base_model,
             key=entry.key,
-            digest=model_digest(entry),
+            digest=model_digest(entry, self.resolved),
             remote=entry.remote,
             cache=str(entry.root),
         )
@@ -149,13 +163,35 @@ class Train:
         """
         return registry.backend(self.backend).identify(self.config.base_model, cache.memo)
 
+    def resolve(self, base: BaseModel) -> Resolved:
+        """What the config comes to, on a base model.
 
-def model_digest(entry: Entry) -> str:
-    """What stands for a trained model in a key: its bytes and its base's, not how it was made."""
+        Raises:
+            BackendError: the backend is unknown or cannot honour a field.
+        """
+        backend = registry.backend(self.backend)
+        return Resolved(
+            base.digest,
+            Canonical(backend.resolve(self.config, base)),
+            Canonical(backend.identity()),
+        )
+
+
+def model_digest(entry: Entry, resolved: Resolved | None = None) -> str:
+    """What stands for a trained model in a key: its bytes and its base's, not how it was made.
+
+    Args:
+        entry: of the training.
+        resolved: the part of its action that is read here, where it is at hand.
+    """
     if entry.remote is not None:
         return entry.remote.digest
-    parts = {"base_model": entry.action["inputs"]["base_model"], "files": entry.tree}
-    config = entry.action["config"]
+    config: Mapping[str, Any]
+    if resolved is not None:
+        base_model, config = resolved.base_model, resolved.config
+    else:
+        base_model, config = entry.action["inputs"]["base_model"], entry.action["config"]
+    parts: dict[str, Any] = {"base_model": base_model, "files": entry.tree}
     if config.get("quantization"):
         # The adapter does not say it, but it is put on a base that is quantised.
         parts["quantization"] = {name: config[name] for name in ("quantization", "dtype")}

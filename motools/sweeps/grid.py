@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeAlias
 
-from motools.sweeps.paths import Recipe, get, put
+from motools.sweeps.paths import Putting, Recipe, get
 
 Overrides: TypeAlias = Mapping[str, Any]
 """Dot path to value."""
@@ -47,6 +47,7 @@ def expand(
     """
     combined = product(*([(path, value) for value in values] for path, values in grid.items()))
     crossed = ({**dict(c), **v} for c, v in product(list(combined), variants or [{}]))
+    put = Putting().put
     for overrides in (*crossed, *also):
         parameters, made = dict(overrides), recipe
         for path, value in overrides.items():

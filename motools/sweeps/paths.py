@@ -76,21 +76,41 @@ def get(recipe: Recipe, path: str) -> Any:
     return value
 
 
-def put(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
-    """A recipe with another value at a path; everything else is shared with it.
+class Putting:
+    """Puts values into recipes.
 
-    Raises:
-        ConfigError: something above the path is a value with nothing below it.
+    Parts that two recipes have in common are one object: the same value at the
+    same path of the same recipe is put there once.
     """
-    first, _, rest = path.partition(".")
-    if not rest:
-        return {**recipe, first: value}
-    inner = recipe.get(first)
-    if inner is None:
-        inner = {}
-    if not isinstance(inner, Mapping):
-        raise ConfigError(f"{path}: there is nothing below {first}, which is {inner!r}")
-    return {**recipe, first: put(inner, rest, value)}
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, str, int], tuple[Recipe, Any, Recipe]] = {}
+
+    def put(self, recipe: Recipe, path: str, value: Any) -> Recipe:
+        """A recipe with another value at a path; everything else is shared with it.
+
+        Raises:
+            ConfigError: something above the path is a value with nothing below it.
+        """
+        at = id(recipe), path, id(value)
+        if at not in self._made:
+            # Kept along, so that nothing else can come to have their ids.
+            self._made[at] = recipe, value, self._put(recipe, path, value)
+        return self._made[at][2]
+
+    def _put(self, recipe: Recipe, path: str, value: Any) -> Recipe:
+        first, _, rest = path.partition(".")
+        if not rest:
+            return {**recipe, first: value}
+        inner = recipe.get(first)
+        if inner is None:
+            inner = _NOTHING
+        if not isinstance(inner, Mapping):
+            raise ConfigError(f"{path}: there is nothing below {first}, which is {inner!r}")
+        return {**recipe, first: self.put(inner, rest, value)}
+
+
+_NOTHING: Final[Recipe] = {}
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from motools.artifacts import Dataset, Model
@@ -16,7 +17,7 @@ from motools.cache.running import runner
 from motools.errors import MotoolsError
 from motools.steps.evaluate import Evaluate
 from motools.steps.reasons import reason
-from motools.steps.train import Train
+from motools.steps.train import Resolved, Train
 from motools.steps.unfinished import left_over
 from motools.sweeps.cell import Cell
 from motools.sweeps.estimates import FREE, Estimate, Estimator
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
 _ONE_BY_ONE: Final = 20
 """Entries that each of perhaps thousands of misses is compared with."""
 
+_TOGETHER: Final = 1_000
+
 T = TypeVar("T")
 
-Work: TypeAlias = tuple[str, Train | Evaluate]
+Step: TypeAlias = Train | Evaluate
+
+Work: TypeAlias = tuple[str, Step]
 """A step with its name in the cell."""
 
 
@@ -89,9 +94,14 @@ class _Planner:
         ]
 
     def _plan(self, work: Iterable[Work]) -> Iterator[Planned]:
-        """Look all of it up together."""
-        asked = [(name, step, self._action(step)) for name, step in work]
-        actions = [action for _, _, action in asked if isinstance(action, Action)]
+        """Look it up, many steps together but not all: actions are large."""
+        rest = iter(work)
+        while some := list(islice(rest, _TOGETHER)):
+            yield from self._looked_up(some)
+
+    def _looked_up(self, work: Sequence[Work]) -> Iterator[Planned]:
+        asked = [(name, *self._asked(step)) for name, step in work]
+        actions = [action for *_, action in asked if isinstance(action, Action)]
         entries = iter(self._cache.look_up(actions))
         for name, step, action in asked:
             if isinstance(action, MotoolsError):
@@ -102,19 +112,26 @@ class _Planner:
                 self._planned[action.key] = self._held(name, step, action, entry)
             yield self._planned[action.key]
 
-    def _action(self, step: Train | Evaluate) -> Action | MotoolsError:
+    def _asked(self, step: Step) -> tuple[Step, Action | MotoolsError]:
+        """A step and its action, or why it has none."""
         try:
-            return self._prepared(step).action(self._cache)
+            step = self._prepared(step)
+            return step, step.action(self._cache)
         except MotoolsError as problem:
-            return problem
+            return step, problem
 
-    def _prepared(self, step: Train | Evaluate) -> Train | Evaluate:
+    def _prepared(self, step: Step) -> Step:
         """A step that knows what is the same for many steps, which is found out once."""
         if isinstance(step, Evaluate):
             return replace(step, identity=self._task(step))
-        name = step.backend, step.config.base_model
-        base = self._once(name, lambda: step.identify(self._cache))
-        return replace(step, base=base, dataset=self._dataset(step))
+        return replace(step, resolved=self._resolved(step), dataset=self._dataset(step))
+
+    def _resolved(self, step: Train) -> Resolved:
+        def find() -> Resolved:
+            name = step.backend, step.config.base_model
+            return step.resolve(self._once(name, lambda: step.identify(self._cache)))
+
+        return self._once((step.backend, id(step.config)), find)
 
     def _task(self, step: Evaluate) -> TaskIdentity:
         at = id(step.config), step.options.base_dir
@@ -135,9 +152,7 @@ class _Planner:
             raise found
         return found
 
-    def _held(
-        self, name: str, step: Train | Evaluate, action: Action, entry: Entry | None
-    ) -> Planned:
+    def _held(self, name: str, step: Step, action: Action, entry: Entry | None) -> Planned:
         key = action.key
         if entry is not None:
             return Planned(name, step, State.HIT, "", key, entry, FREE)
@@ -147,7 +162,7 @@ class _Planner:
         took = FREE if state in (State.BLOCKED, State.ADOPT) else self._estimate(step, action)
         return Planned(name, step, state, why, key, None, took)
 
-    def _reason(self, step: Train | Evaluate, action: Action) -> str:
+    def _reason(self, step: Step, action: Action) -> str:
         if action.kind not in self._neighbours:
             index, kind = self._cache.index, action.kind
             self._neighbours[kind] = Neighbours(index, kind, one_by_one=_ONE_BY_ONE)
@@ -187,7 +202,7 @@ class _Planner:
         took = self._estimator.evaluation(task.name, samples)
         return Planned(name, None, State.WAITING, "its model is not trained yet", estimate=took)
 
-    def _estimate(self, step: Train | Evaluate, action: Action) -> Estimate:
+    def _estimate(self, step: Step, action: Action) -> Estimate:
         config = action.config
         if isinstance(step, Evaluate):
             samples = int(config["samples"]["count"]) * int(config["epochs"])  # type: ignore[index,call-overload,arg-type]

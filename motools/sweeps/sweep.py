@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from motools.artifacts import Dataset, Model
 from motools.configs import unknown_name
-from motools.digest import canonical_json
-from motools.errors import CanonicalError, ConfigError
+from motools.errors import ConfigError
 from motools.evals.config import EvalConfig
 from motools.steps.options import RunOptions
 from motools.sweeps import grid, paths
@@ -167,20 +167,16 @@ class _Maker:
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
-        self._made: dict[tuple[str, bytes], Any] = {}
+        self._by_object: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._by_value: dict[tuple[str, str], Any] = {}
 
     def parts(self, recipe: Recipe) -> dict[str, Any]:
         """The fields of a cell."""
-        evaluations = recipe.get(EVALUATE) or {}
         tuned = recipe.get(FINE_TUNE)
         parts: dict[str, Any] = {
             "backend": recipe.get(BACKEND) or "local",
-            "options": self._config(RunOptions, self._options(recipe)),
-            "evaluations": {
-                str(name): self._config(EvalConfig, given)
-                for name, given in evaluations.items()
-                if given is not None
-            },
+            "options": self._once(OPTIONS, recipe.get(OPTIONS), self._options),
+            "evaluations": self._once(EVALUATE, recipe.get(EVALUATE), self._evaluations),
         }
         if tuned is None:
             if not recipe.get(MODEL):
@@ -190,33 +186,57 @@ class _Maker:
             raise ConfigError(f"{MODEL}: {FINE_TUNE}.base_model says it; leave it out")
         if recipe.get(DATASET) is None:
             raise ConfigError(f"{DATASET}: is missing; it is what {FINE_TUNE} learns from")
-        parts["config"] = self._config(FineTuneConfig, tuned)
-        return parts | {"dataset": self._dataset(recipe[DATASET])}
+        parts["config"] = self._once(FINE_TUNE, tuned, self._tuning)
+        parts["dataset"] = self._once(DATASET, recipe[DATASET], self._dataset)
+        return parts
 
-    def _options(self, recipe: Recipe) -> Mapping[str, Any]:
-        return {"base_dir": str(self._base_dir.absolute()), **(recipe.get(OPTIONS) or {})}
+    def _once(self, name: str, given: Any, make: Callable[[Any], Any]) -> Any:
+        """What a part of a recipe comes to; recipes share what they have in common."""
+        at = name, id(given)
+        if at not in self._by_object:
+            # Kept along, so that nothing else can come to have its id.
+            self._by_object[at] = given, make(given)
+        return self._by_object[at][1]
+
+    def _options(self, given: Mapping[str, Any] | None) -> RunOptions:
+        options: RunOptions = self._config(
+            RunOptions, {"base_dir": str(self._base_dir.absolute()), **(given or {})}
+        )
+        return options
+
+    def _evaluations(self, given: Mapping[str, Any] | None) -> dict[str, EvalConfig]:
+        return {
+            str(name): self._config(EvalConfig, values)
+            for name, values in (given or {}).items()
+            if values is not None
+        }
+
+    def _tuning(self, given: Any) -> FineTuneConfig:
+        config: FineTuneConfig = self._config(FineTuneConfig, given)
+        return config
 
     def _config(self, kind: Any, values: Any) -> Any:
         if isinstance(values, kind):
             return values
         if not isinstance(values, Mapping):
             raise ConfigError(f"{kind.__name__}: {values!r} is not a mapping of its fields")
-        try:
-            name = kind.__name__, canonical_json(values)
-        except CanonicalError:
-            return kind.from_mapping(values)  # says what is wrong with it, in its words
-        if name not in self._made:
-            self._made[name] = kind.from_mapping(values)
-        return self._made[name]
+        return self._equal(kind.__name__, values, kind.from_mapping)
 
     def _dataset(self, given: Any) -> Dataset:
         if isinstance(given, Dataset):
             return given
-        name = DATASET, canonical_json(given, DATASET)
-        if name not in self._made:
-            self._made[name] = self._opened(given)
-        found: Dataset = self._made[name]
-        return found
+        dataset: Dataset = self._equal(DATASET, given, self._opened)
+        return dataset
+
+    def _equal(self, name: str, values: Any, make: Callable[[Any], Any]) -> Any:
+        """What some values come to: the same for equal ones of the same types."""
+        try:
+            at = name, json.dumps(values, sort_keys=True)
+        except (TypeError, ValueError):
+            return make(values)  # it says what is wrong with them, in its words
+        if at not in self._by_value:
+            self._by_value[at] = make(values)
+        return self._by_value[at]
 
     def _opened(self, given: Any) -> Dataset:
         if isinstance(given, str):

@@ -124,7 +124,7 @@ def test_a_cell_that_is_wrong_is_named(grid_: dict[str, Any], said: str) -> None
 
 def test_nothing_is_below_a_value() -> None:
     with pytest.raises(ConfigError, match="there is nothing below lora"):
-        paths.put({"lora": "no"}, "lora.rank", 1)
+        paths.Putting().put({"lora": "no"}, "lora.rank", 1)
 
 
 def test_the_template_is_a_sweep(tmp_path: Path) -> None:
