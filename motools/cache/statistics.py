@@ -51,12 +51,13 @@ class Statistics:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
 
-    def count(self, key: str) -> None:
-        """Note that an entry was used."""
+    def count(self, *keys: str) -> None:
+        """Note that entries were used."""
         if self._pid != os.getpid():  # a fork: its parent counts what it counted
             self._start_anew()
         with self._lock:
-            self._counts[key] = self._counts.get(key, 0) + 1
+            for key in keys:
+                self._counts[key] = self._counts.get(key, 0) + 1
             full = len(self._counts) >= _FLUSH_AT
         if full:
             self.flush()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from motools.artifacts import Evaluation
 from motools.cache.cache import Cache
 from motools.cli import output
 from motools.cli.exits import ExitCode, explained
@@ -224,16 +223,19 @@ class _Hits(StrEnum):
 
 
 def _outcomes(run: SweepRun) -> Iterator[Row]:
+    from motools.steps import evaluate
+
     for cell in run.plan.cells:
         for planned in cell.steps:
             ended = run.of(planned)
-            result = ended.result
+            entry = ended.entry
+            scored = entry is not None and entry.kind == evaluate.KIND
             yield {
                 "cell": str(cell.cell),
                 "step": planned.name,
                 "outcome": str(ended.outcome),
-                "key": None if result is None else result.key,
-                "scores": dict(result.scores) if isinstance(result, Evaluation) else None,
+                "key": None if entry is None else entry.key,
+                "scores": entry.value["scores"] if scored and entry is not None else None,
                 "reason": ended.reason,
                 "parameters": dict(cell.cell.parameters),
                 "replicate": cell.cell.replicate,

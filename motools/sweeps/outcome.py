@@ -6,6 +6,7 @@ import enum
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from motools.artifacts import Evaluation, Model
@@ -36,28 +37,38 @@ class Ended:
         planned: the step as it was planned.
         outcome: what became of it.
         reason: why, where it failed or was skipped.
-        result: the model or evaluation; None where there is none.
+        made: the model or evaluation, where a task returned it.
         entry: that holds it.
     """
 
     planned: Planned
     outcome: Outcome
     reason: str = ""
-    result: Result | None = None
+    made: Result | None = None
     entry: Entry | None = None
 
+    @cached_property
+    def result(self) -> Result | None:
+        """The model or evaluation, read from its entry when asked for; None: there is none."""
+        if self.made is None and self.entry is not None and self.planned.step is not None:
+            return self.planned.step.decode(self.entry)
+        return self.made
 
-@dataclass(frozen=True)
+
 class SweepRun:
     """A sweep that was run.
+
+    No dataclass: of one that a flow returns, Prefect would go through every field
+    of every step, which takes longer than the sweep.
 
     Attributes:
         plan: what was to be done.
         ended: every step by what was planned for it.
     """
 
-    plan: Plan
-    ended: Mapping[int, Ended]
+    def __init__(self, plan: Plan, ended: Mapping[int, Ended]) -> None:
+        self.plan = plan
+        self.ended = ended
 
     def of(self, planned: Planned) -> Ended:
         """What became of a step of the plan."""

@@ -125,6 +125,8 @@ class Plan:
         Raises:
             SweepLimitError: it may, or nothing supports a number that says it does not.
         """
+        if max_cost is None and max_seconds is None:
+            return
         estimate, unknown = self.estimate
         if max_seconds is not None:
             if unknown:

@@ -18,14 +18,14 @@ from motools.sweeps import document
 from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
-from motools.sweeps.planner import make_plan
+from motools.sweeps.planner import make_plan, nothing_is_garbage
 from motools.sweeps.publish import publish
 from motools.sweeps.runners import one_server
 from motools.sweeps.sweep import Sweep
 from motools.sweeps.view import View
 from motools.tasks import tally
 from motools.tasks.steps import evaluate, fine_tune
-from motools.tasks.witness import tell_hit
+from motools.tasks.witness import tell_hits
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -119,15 +119,19 @@ class _Run:
         self._in_flight: dict[Any, _Work] = {}
         self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
         self._for_model: dict[int, list[_Work]] = {}
+        self._hits: list[Entry] = []
         self._view = View(plan, limits.at_once)
 
     def go(self) -> SweepRun:
         seen: set[int] = set()
-        for cell in self._plan.cells:
-            for planned in cell.steps:
-                if id(planned) not in seen:
-                    seen.add(id(planned))
-                    self._begin(_Work(cell, planned))
+        with nothing_is_garbage():
+            for cell in self._plan.cells:
+                for planned in cell.steps:
+                    if id(planned) not in seen:
+                        seen.add(id(planned))
+                        self._begin(_Work(cell, planned))
+        self._cache.statistics.count(*(entry.key for entry in self._hits))
+        tell_hits(self._hits)
         try:
             self._submit()
             while self._in_flight:
@@ -147,7 +151,8 @@ class _Run:
         elif planned.state is State.SKIPPED:
             self._end(work, Outcome.SKIPPED, planned.reason)
         elif planned.state is State.HIT and planned.entry is not None and not self._draw_hits:
-            self._hit(work, planned.entry)
+            self._hits.append(planned.entry)
+            self._end(work, Outcome.HIT, "", entry=planned.entry)
         elif training is not None and planned is not training:
             self._when_trained(work)
         else:
@@ -158,16 +163,10 @@ class _Run:
         model = id(work.cell.training)
         if model not in self._ended:
             self._for_model.setdefault(model, []).append(work)
-        elif self._ended[model].result is None:
+        elif self._ended[model].entry is None:
             self._end(work, Outcome.SKIPPED, "its model is not there")
         else:
             self._ready.append(work)
-
-    def _hit(self, work: _Work, entry: Entry) -> None:
-        self._cache.statistics.count(entry.key)
-        tell_hit(entry)
-        assert work.planned.step is not None
-        self._end(work, Outcome.HIT, "", work.planned.step.decode(entry), entry)
 
     def _submit(self) -> None:
         while self._ready and len(self._in_flight) < self._limits.at_once:
@@ -239,9 +238,9 @@ class _Run:
         work: _Work,
         outcome: Outcome,
         reason: str,
-        result: Result | None = None,
+        made: Result | None = None,
         entry: Entry | None = None,
     ) -> None:
-        self._ended[id(work.planned)] = Ended(work.planned, outcome, reason, result, entry)
+        self._ended[id(work.planned)] = Ended(work.planned, outcome, reason, made, entry)
         for later in self._for_model.pop(id(work.planned), ()):
             self._when_trained(later)

@@ -3,7 +3,7 @@
 Also which task run asked for which key, told to the cache when the flow ends.
 
 Tasks of one flow run may be in other threads and other processes of the
-machine, so each outcome is one line appended to a file that is named after the
+machine, so each outcome is a line appended to a file that is named after the
 flow run; when the flow ends, a hook of the flow turns the file into a table.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.flows import Flow
 
+    from motools.cache import Entry
+
 ARTIFACT: Final = "motools-cache"
 """The key under which Prefect keeps the tables."""
 
@@ -37,17 +40,19 @@ _registering = threading.Lock()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one call.
+    """What became of calls of one kind.
 
     Attributes:
-        kind: of the entry: ``dataset``, ``model``, ``eval`` or ``function``.
-        hit: whether it was there already.
-        seconds: that making it took, whoever did.
-        cost: money that making it took; None: unknown.
+        kind: of the entries: ``dataset``, ``model``, ``eval`` or ``function``.
+        hit: whether they were there already.
+        count: how many.
+        seconds: that making them took, whoever did.
+        cost: money that making them took; None: unknown.
     """
 
     kind: str
     hit: bool
+    count: int
     seconds: float
     cost: float | None
 
@@ -69,17 +74,28 @@ class Asked:
     key: str
 
 
-def record(flow_run_id: UUID, fact: Outcome | Asked) -> None:
-    """Note what became of a call of a flow run, or which key a task run asks for."""
+def summed(entries: Iterable[Entry]) -> list[Outcome]:
+    """What became of calls that came to these entries."""
+    alike: dict[tuple[str, bool], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault((entry.kind, entry.hit), []).append(entry)
+    return [
+        Outcome(kind, hit, len(part), sum(each.duration for each in part), _cost(part))
+        for (kind, hit), part in alike.items()
+    ]
+
+
+def record(flow_run_id: UUID, *facts: Outcome | Asked) -> None:
+    """Note what became of calls of a flow run, or which key a task run asks for."""
     path = _path(flow_run_id)
-    line = json.dumps(asdict(fact)).encode() + b"\n"
+    lines = b"".join(json.dumps(asdict(fact)).encode() + b"\n" for fact in facts)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(descriptor, line)  # one write of one line: appends do not mix
+        os.write(descriptor, lines)  # one write of whole lines: appends do not mix
     finally:
         os.close(descriptor)
 
@@ -152,8 +168,8 @@ def _row(kind: str, outcomes: list[Outcome]) -> dict[str, Any]:
     ran = [outcome for outcome in outcomes if not outcome.hit]
     return {
         "kind": kind,
-        "hit": len(hits),
-        "ran": len(ran),
+        "hit": sum(outcome.count for outcome in hits),
+        "ran": sum(outcome.count for outcome in ran),
         "seconds saved": round(sum(outcome.seconds for outcome in hits), 3),
         "seconds spent": round(sum(outcome.seconds for outcome in ran), 3),
         "cost saved": _cost(hits),
@@ -161,8 +177,8 @@ def _row(kind: str, outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-def _cost(outcomes: list[Outcome]) -> float | None:
-    known = [outcome.cost for outcome in outcomes if outcome.cost is not None]
+def _cost(parts: Sequence[Outcome | Entry]) -> float | None:
+    known = [part.cost for part in parts if part.cost is not None]
     return round(sum(known), 6) if known else None
 
 

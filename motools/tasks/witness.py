@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,6 +24,9 @@ from motools.tasks.board import BOARD, SHOWN
 from motools.tasks.percent import Percent
 
 _LOG_EVERY: Final = 10.0
+_EACH: Final = 300
+"""Hits with an event each: a server takes about a second for so many."""
+
 _UNITS: Final = ((86_400 * 2, 86_400, "d"), (3_600 * 2, 3_600, "h"), (120, 60, "min"))
 
 
@@ -123,10 +128,20 @@ class Witness:
             _emit(name, self._action.kind, self._action.key, **payload)
 
 
-def tell_hit(entry: Entry) -> None:
-    """Tell Prefect of a hit that has no task run: an event, and a line of the run's table."""
-    _emit("hit", entry.kind, entry.key, seconds=entry.duration, cost=entry.cost)
-    _tally(entry)
+def tell_hits(entries: Sequence[Entry]) -> None:
+    """Tell Prefect of hits that have no task runs: by events, and in the run's table.
+
+    Each has an event of its own, but very many share one for each kind.
+    """
+    together = tally.summed(entries)
+    if len(entries) <= _EACH:
+        for entry in entries:
+            _emit("hit", entry.kind, entry.key, seconds=entry.duration, cost=entry.cost)
+    else:
+        for each in together:
+            _emit_many("hits", each)
+    if together and (flow_run_id := _flow_run_id()):
+        tally.record(flow_run_id, *together)
 
 
 def _emit(name: str, kind: str, key: str, **payload: Any) -> None:
@@ -141,10 +156,21 @@ def _emit(name: str, kind: str, key: str, **payload: Any) -> None:
     )
 
 
+def _emit_many(name: str, outcome: tally.Outcome) -> None:
+    emit_event(
+        event=f"motools.cache.{name}",
+        resource={
+            "prefect.resource.id": f"motools.kind.{outcome.kind}",
+            "prefect.resource.name": f"{outcome.count} of kind {outcome.kind}",
+            "motools.kind": outcome.kind,
+        },
+        payload=asdict(outcome),
+    )
+
+
 def _tally(entry: Entry) -> None:
     if flow_run_id := _flow_run_id():
-        outcome = tally.Outcome(entry.kind, entry.hit, entry.duration, entry.cost)
-        tally.record(flow_run_id, outcome)
+        tally.record(flow_run_id, *tally.summed([entry]))
 
 
 def _logger() -> logging.Logger:

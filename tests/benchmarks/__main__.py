@@ -6,7 +6,16 @@ import os
 import platform
 import sys
 
-from tests.benchmarks import coordinators, evaluating, files, flows, hits, starting, training
+from tests.benchmarks import (
+    coordinators,
+    evaluating,
+    files,
+    flows,
+    hits,
+    starting,
+    sweeps,
+    training,
+)
 from tests.benchmarks.figures import show
 
 BENCHMARKS = {
@@ -17,6 +26,8 @@ BENCHMARKS = {
     "add": files.add_small,
     "start": starting.commands,
     "flow": flows.all_hits,
+    "sweep": sweeps.all_hits,
+    "sweep_misses": sweeps.all_misses,
     "train": training.one_minute,
     "evaluate": evaluating.one_evaluation,
 }

@@ -122,6 +122,15 @@ def test_a_cell_that_is_wrong_is_named(grid_: dict[str, Any], said: str) -> None
         made.cells()
 
 
+def test_values_of_two_types_are_two() -> None:
+    """A task may be asked for 1 of something, or for the share 1.0 of it."""
+    shares = [{"shown": 1}, {"shown": 1.0}, {"shown": True}, {"shown": 1}]
+    cells = sweep(grid={"evaluate.greets.task_args": shares}).cells()
+    configs = [cell.evaluations["greets"] for cell in cells]
+    assert [type(config.task_args["shown"]) for config in configs] == [int, float, bool, int]
+    assert configs[0] is configs[3]
+
+
 def test_nothing_is_below_a_value() -> None:
     with pytest.raises(ConfigError, match="there is nothing below lora"):
         paths.Putting().put({"lora": "no"}, "lora.rank", 1)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from motools.cache import Cache
 from motools.cli import app
-from motools.tasks import cached_task, run_context
+from motools.tasks import cached_task, run_context, tally, witness
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -79,6 +79,28 @@ def test_events(cache: Cache, log: Path, events: Events) -> None:
     event = events(run, 3)[-1]
     assert event["resource"]["prefect.resource.id"] == f"motools.entry.{entry.key}"
     assert event["payload"]["key"] == entry.key and event["payload"]["kind"] == "function"
+
+
+def test_very_many_hits_share_an_event(
+    cache: Cache, log: Path, events: Events, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pricing(log, 1, 2, 3)
+    monkeypatch.setattr(witness, "_EACH", 2)
+
+    @flow
+    def sweeping(count: int) -> UUID:
+        witness.tell_hits(cache.entries()[:count])
+        tally.watch(sweeping)
+        return UUID(flow_run.id)
+
+    each = events(sweeping(2), 2)
+    assert [event["event"] for event in each] == ["motools.cache.hit"] * 2
+    run = sweeping(3)
+    [event] = events(run, 1)
+    assert event["event"] == "motools.cache.hits"
+    assert (event["payload"]["kind"], event["payload"]["count"]) == ("function", 3)
+    [table] = tables(run)
+    assert (rows(table)[-1]["hit"], rows(table)[-1]["cost saved"]) == (3, 0.75)
 
 
 def test_waiting_is_said(cache: Cache, events: Events) -> None:
