@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,7 @@ from motools.settings import Settings
 from motools.stopping import stoppable
 
 if TYPE_CHECKING:
-    from motools.cache.explain import Explanation
+    from motools.cache.explain import Explanation, Neighbours
     from motools.cache.journal import Journal
 
 _log: Final = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ _log: Final = logging.getLogger(__name__)
 _FIRST_WAIT: Final = 0.002
 _LONGEST_WAIT: Final = 0.25
 _SAY_EVERY: Final = 30.0
+_ONE_BY_ONE: Final = 50
 
 
 class Cache:
@@ -76,6 +78,7 @@ class Cache:
         self.texts = Texts(self.store)
         self.statistics = Statistics(self.database)
         self.use: object = None
+        self._of_thread = threading.local()
         self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
 
     @cached_property
@@ -229,6 +232,20 @@ class Cache:
         from motools.cache.explain import explain
 
         return explain(self.index, action)
+
+    def newest(self, kind: str) -> Neighbours:
+        """The newest entries of a kind as neighbours, of this thread and kept for the next time.
+
+        To read them all for each of many misses would take longer than the rest of a step.
+        """
+        from motools.cache.explain import Neighbours
+
+        kept: dict[str, Neighbours] = self._of_thread.__dict__
+        if kind in kept:
+            kept[kind].take_up()
+        else:
+            kept[kind] = Neighbours(self.index, kind, one_by_one=_ONE_BY_ONE)
+        return kept[kind]
 
     def flush(self) -> None:
         """Write what is behind: documents and counts of hits."""

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,14 +95,36 @@ class Neighbours:
     def __init__(
         self, index: Index, kind: str, *, but: str | None = None, one_by_one: int = _LOOK_AT
     ) -> None:
-        found = index.select(kind=kind, limit=_LOOK_AT)
+        self._index = index
+        self._kind = kind
+        self._but = but
         self._one_by_one = one_by_one
-        self._entries = [entry for entry in found if entry.key != but]
-        self._fields = [dict(flatten(entry.action)) for entry in self._entries]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._entries: list[Entry] = []  # the newest last
+        self._fields: list[dict[str, Any]] = []
         self._but_one: dict[tuple[str, int], int] = {}
-        for number, fields in enumerate(self._fields):
-            for at in _but_one(fields):
-                self._but_one.setdefault(at, number)  # the newest stays
+        self._add(self._index.select(kind=self._kind, limit=_LOOK_AT))
+
+    def _add(self, newest_first: Sequence[Entry]) -> None:
+        for entry in reversed(newest_first):
+            if entry.key == self._but:
+                continue
+            fields = dict(flatten(entry.action))
+            self._but_one.update(dict.fromkeys(_but_one(fields), len(self._entries)))
+            self._entries.append(entry)
+            self._fields.append(fields)
+
+    def take_up(self) -> None:
+        """Take up what was made since; what was cleared since may still be named."""
+        if not self._entries or len(self._entries) > 2 * _LOOK_AT:
+            self._begin()
+            return
+        since = self._entries[-1].created_at
+        last = {entry.key for entry in self._entries if entry.created_at >= since}
+        made = self._index.select(kind=self._kind, since=since, limit=_LOOK_AT)
+        self._add([entry for entry in made if entry.key not in last])
 
     def explain(self, action: Action) -> Explanation:
         """Why an action that has no entry is a miss."""
@@ -117,7 +139,7 @@ class Neighbours:
             return self._entries[one], tuple(_differences(fields, self._fields[one]))
         best: Entry | None = None
         fewest: tuple[Difference, ...] = ()
-        newest = zip(self._entries, self._fields, strict=True)
+        newest = zip(reversed(self._entries), reversed(self._fields), strict=True)
         for candidate, there in itertools.islice(newest, self._one_by_one):
             found = tuple(_differences(fields, there))
             if best is None or len(found) < len(fewest):

@@ -37,9 +37,9 @@ def reason(
     if action.kind == function.KIND:
         return None
     try:
-        explanation = cache.explain(action) if neighbours is None else neighbours.explain(action)
-        if explanation.entry is not None:
+        if neighbours is None and cache.index.get(action.key) is not None:
             return "a refresh was asked for"
+        explanation = (neighbours or cache.newest(action.kind)).explain(action)
         if explanation.nearest is None:
             return f"the first {action.kind} in this cache"
         differences = _detailed(cache, explanation.differences, step)
