@@ -17,7 +17,7 @@ demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
 
 test: $(VENV)/.test lint  ## every test, in parallel
 	$(BIN)/python tests/golden/interpreters.py $(OTHER_PYTHONS)
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.test  ## formatting, rules and types
 	$(BIN)/ruff format --check .
