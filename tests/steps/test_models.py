@@ -40,6 +40,7 @@ def tuned(cache: Cache) -> Model:
 
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> Iterator[None]:
+    release_memory()  # what tests of other files have loaded in this process
     yield
     release_memory()
     assert POOL.names == []

@@ -1,6 +1,6 @@
 """A sweep of real fine-tunes, killed again and again, does everything once and to the same bits.
 
-Two cells and two kills by default; ``MOTOOLS_TEST_CELLS=24 MOTOOLS_TEST_KILLS=20`` for longer.
+Two cells and a kill by default; ``MOTOOLS_TEST_CELLS=24 MOTOOLS_TEST_KILLS=20`` for longer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from motools.cache import Cache
 
 CELLS = int(os.environ.get("MOTOOLS_TEST_CELLS", "2"))
-KILLS = int(os.environ.get("MOTOOLS_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("MOTOOLS_TEST_KILLS", "1"))
 STARTING = 10.0
 """Seconds that a training takes to begin, about."""
 TASKS = """
