@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from inspect_ai.log import EvalLog, EvalSample
+    from inspect_ai.log import EvalLog, EvalSample, EvalSampleSummary
     from inspect_ai.model import ChatMessage
 
 P = ParamSpec("P")
@@ -29,13 +29,13 @@ def read_log(path: Path) -> EvalLog:
 
 
 def read_samples(path: Path) -> Iterator[dict[str, Any]]:
-    """What was asked and answered, one sample in memory at a time.
+    """What was asked and answered, one sample in memory at a time, in the task's order.
 
     Each has ``id``, ``epoch``, ``input``, ``target``, ``output`` and ``scores``.
     """
-    from inspect_ai.log import read_eval_log_sample, read_eval_log_sample_summaries
+    from inspect_ai.log import read_eval_log_sample
 
-    for summary in _outside_loop(read_eval_log_sample_summaries, str(path), format=_FORMAT):
+    for summary in _summaries(path):
         yield _plain(
             _outside_loop(
                 read_eval_log_sample, str(path), summary.id, summary.epoch, format=_FORMAT
@@ -64,11 +64,19 @@ class ScoredSample:
 
 def read_scores(path: Path) -> Iterator[ScoredSample]:
     """How every sample was scored, from the summaries alone: quick for large logs."""
-    from inspect_ai.log import read_eval_log_sample_summaries
-
-    for summary in _outside_loop(read_eval_log_sample_summaries, str(path), format=_FORMAT):
+    for summary in _summaries(path):
         scores = {name: score.value for name, score in (summary.scores or {}).items()}
         yield ScoredSample(summary.id, summary.epoch, _text(summary.input), summary.target, scores)
+
+
+def _summaries(path: Path) -> list[EvalSampleSummary]:
+    """Epoch by epoch in the order of the task's dataset; the log has them as they ended."""
+    from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries
+
+    header = _outside_loop(read_eval_log, str(path), header_only=True, format=_FORMAT)
+    order = {name: number for number, name in enumerate(header.eval.dataset.sample_ids or [])}
+    found = _outside_loop(read_eval_log_sample_summaries, str(path), format=_FORMAT)
+    return sorted(found, key=lambda one: (one.epoch, order.get(one.id, len(order))))
 
 
 def _plain(sample: EvalSample) -> dict[str, Any]:
