@@ -100,6 +100,11 @@ class Entry:
         """``live``, ``released`` or ``trash``."""
         return str(self.row[9])
 
+    @property
+    def released(self) -> bool:
+        """Whether its bytes are gone on purpose, and its record is kept."""
+        return self.state == "released"
+
     @cached_property
     def labels(self) -> dict[str, str]:
         """What the entry can be found by besides its key; not hashed."""
@@ -160,7 +165,7 @@ class Entry:
             CorruptBlobError: they were altered.
         """
         digest, size, _ = self._places[name]
-        if self.state == "released":
+        if self.released:
             raise ReleasedError(
                 f"the files of {self.key[:12]} were released; its record is kept. Making them "
                 f"again takes {self.duration:.0f} s: pass refresh to run it again"

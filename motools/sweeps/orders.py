@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from motools.errors import ConfigError
 from motools.steps.evaluate import asked_at_apis
@@ -15,8 +15,6 @@ from motools.sweeps.plan import Plan, Planned, PlannedCell, State
 
 if TYPE_CHECKING:
     from motools.cache import Entry
-
-_RELEASED: Final = "released"
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class _Ordering:
             return self._left_out(step)
         if id(step) in self._again:
             return _again(step, step.entry)
-        if self._orders.remake and step.entry.state == _RELEASED and id(step) in self._needed:
+        if self._orders.remake and step.entry.released and id(step) in self._needed:
             return _again(step, step.entry, "its files were released")
         return step
 
@@ -128,16 +126,25 @@ class _Ordering:
             return step
         if training is not None and training.state is State.SKIPPED:
             return _skipped(step, "its model is not there")
-        if training is not None and training.again:
-            return self._of_another_model(step)
-        return self._run(cell, step, training) if self._runs(step) else step
+        made_again = training is not None and training.again
+        if not (made_again or self._runs(step)):
+            return step
+        if (why := self._kept_from(cell, step)) is not None:
+            return _skipped(step, why)
+        return self._of_another_model(step) if made_again else self._run(step, training)
 
-    def _run(self, cell: Cell, step: Planned, training: Planned | None) -> Planned:
-        """An evaluation of a model that is there, unless something keeps it from running."""
+    def _kept_from(self, cell: Cell, step: Planned) -> str | None:
+        """Why an evaluation that has something to run may not; None: it may."""
+        if id(step) not in self._asked:
+            return "was not asked for"
         apis = asked_at_apis(cell.model, cell.evaluations[step.name])
         if self._orders.offline and apis:
-            return _skipped(step, f"it asks {', '.join(apis)}, and this is offline")
-        if training is not None and (entry := training.entry) and entry.state == _RELEASED:
+            return f"it asks {', '.join(apis)}, and this is offline"
+        return None
+
+    def _run(self, step: Planned, training: Planned | None) -> Planned:
+        """An evaluation of a model that is there, unless its files are not."""
+        if training is not None and (entry := training.entry) and entry.released:
             remade = f"making them again takes {entry.duration:.0f} s, which --remake allows"
             return _blocked(step, f"its model's files were released; {remade}")
         return step if step.entry is None else _again(step, step.entry)

@@ -185,6 +185,9 @@ def test_only_refresh_and_read_only(project: Path, tmp_path: Path) -> None:
     # The same bits come out again, so its evaluations are hits.
     assert under(refresh=choice("models", "seed=1", "learning_rate=0.2")) == "11 hits, 1 run"
     assert under(refresh=choice("seed=1"), only=choice("evals")) == "8 hits, 4 run"
+    # Another model may need other evaluations: they were not asked for.
+    models = choice("models", "learning_rate=0.1")
+    assert under(refresh=models, only=models) == "6 hits, 2 run, 4 skipped"
     with pytest.raises(ConfigError, match="give one of them"):
         Orders(read_only=True, refresh=choice("models"))
     with pytest.raises(ConfigError, match="did you mean 'greets'"):
