@@ -27,6 +27,11 @@ _MOST_PAIRS: Final = 4_000_000
 """Comparing every row with every other takes some seconds for so many pairs."""
 
 
+def is_digest(value: object) -> bool:
+    """Whether a value in key material looks like a digest."""
+    return isinstance(value, str) and len(value) == _DIGEST_LENGTH
+
+
 class _Rows(Protocol):
     def __getitem__(self, number: int, /) -> dict[str, Any]: ...
 
@@ -95,11 +100,9 @@ def _compared(
                     yield Difference(f"{row}, {inner.field}", inner.wanted, inner.found)
 
 
-def _dataset(
-    cache: Cache, digest: object, given: Dataset | None, most_bytes: float
-) -> Dataset | None:
+def _dataset(cache: Cache, digest: Any, given: Dataset | None, most_bytes: float) -> Dataset | None:
     """The dataset of a digest, if its rows can be read."""
-    if not isinstance(digest, str) or len(digest) != _DIGEST_LENGTH:
+    if not is_digest(digest):
         return None
     if given is not None and given.digest == digest:
         return given

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.explain import Difference, compare
 from motools.digest import SHORT
-from motools.steps.differences import compare_samples, in_rows
+from motools.steps.differences import compare_samples, in_rows, is_digest
 from motools.steps.lineage import makers
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 PACKAGE: Final = "package "
 """Begins the field of a package whose version differs."""
 
-_DIGEST_LENGTH: Final = 64
 _HUNK: Final = re.compile(r"^@@ -(\d+)((?:,\d+)?) \+(\d+)((?:,\d+)?) @@$")
 
 
@@ -83,7 +82,7 @@ class Reader:
             CorruptDocumentError: a text is damaged.
         """
         found, wanted = difference.found, difference.wanted
-        if not (_is_digest(found) and _is_digest(wanted)):
+        if not (is_digest(found) and is_digest(wanted)):
             return Finding(difference)
         if rows := tuple(in_rows(self._cache, difference, self._given)):
             return Finding(difference, tuple(map(Finding, rows)))
@@ -119,7 +118,7 @@ def of_texts(cache: Cache, difference: Difference) -> Finding:
     Raises:
         CorruptDocumentError: a text is damaged.
     """
-    if not (_is_digest(difference.found) and _is_digest(difference.wanted)):
+    if not (is_digest(difference.found) and is_digest(difference.wanted)):
         return Finding(difference)
     found, wanted = cache.texts.read(difference.found), cache.texts.read(difference.wanted)
     if found is None or wanted is None:
@@ -170,7 +169,3 @@ def _diff(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str
     titles = f"{name} (other)", f"{name} (this)"
     lines = difflib.unified_diff(before, after, *titles, lineterm="")
     return "\n".join(_HUNK.sub(numbered, line) for line in lines)
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and len(value) == _DIGEST_LENGTH
