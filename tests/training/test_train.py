@@ -101,7 +101,7 @@ def test_it_is_what_a_plain_trl_script_makes(
     script = Path(__file__).with_name("plain_sft.py")
     rows = write_rows(tmp_path / "rows.jsonl", greeting_rows())
     subprocess.run(
-        [sys.executable, script, tiny_directory, rows, tmp_path / "out", "10"],
+        [sys.executable, script, tiny_directory, rows, tmp_path / "out", "--epochs", "10"],
         env={**os.environ, **models.OFFLINE, "HF_HOME": str(tmp_path)},
         check=True,
     )
