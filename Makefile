@@ -18,6 +18,7 @@ demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
 test: $(VENV)/.test lint  ## every test, in parallel
 	$(BIN)/python tests/golden/interpreters.py $(OTHER_PYTHONS)
 	$(BIN)/pytest -n 3 --dist worksteal
+	if nvidia-smi --list-gpus >/dev/null 2>&1; then MOTOOLS_TEST_GPU=1 $(BIN)/pytest -m gpu tests/training; fi
 
 lint: $(VENV)/.test  ## formatting, rules and types
 	$(BIN)/ruff format --check .

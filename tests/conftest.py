@@ -22,6 +22,18 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 # As many tests run as there are cores: threads that compute would only be in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Results are held against each other to the bit, which needs one kind of device for all.
+# Tests of a GPU run by themselves: one training at a time has it.
+if not os.environ.get("MOTOOLS_TEST_GPU"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("MOTOOLS_TEST_GPU"):
+        skip = pytest.mark.skip(reason="needs a GPU and MOTOOLS_TEST_GPU=1, as `make test` sets")
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

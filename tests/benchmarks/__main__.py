@@ -12,6 +12,7 @@ from tests.benchmarks import (
     files,
     flows,
     hits,
+    large,
     starting,
     sweeps,
     training,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "sweep": sweeps.all_hits,
     "sweep_misses": sweeps.all_misses,
     "train": training.one_minute,
+    "train_gpu": large.one_billion,
     "evaluate": evaluating.one_evaluation,
 }
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from motools.training.local import tiny
@@ -16,7 +17,7 @@ from tests.benchmarks.training import PLAIN
 from tests.training.lessons import said, write_rows
 
 ROWS, BATCH = 1024, 16
-EPOCHS = float(os.environ.get("MOTOOLS_BENCH_EPOCHS", "10"))
+EPOCHS = float(os.environ.get("MOTOOLS_BENCH_EPOCHS", "4"))
 
 OURS = f"""
 import json, sys
@@ -62,8 +63,6 @@ def one_billion() -> list[Figure]:
 
 
 def _measured(who: str, command: list[object], place: Path) -> list[Figure]:
-    import time
-
     here = {"HF_HOME": str(place / who), "MOTOOLS_CACHE_DIR": str(place / "cache")}
     started = time.perf_counter()
     done = subprocess.run(

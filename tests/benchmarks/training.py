@@ -74,7 +74,9 @@ def one_minute() -> list[Figure]:
         medians = median_of_each(
             {
                 CACHE: lambda: process(CACHE, "-c", STEP, base, rows, EPOCHS),
-                TRL: lambda: process(TRL, PLAIN, base, rows, Path(place) / "out", "--epochs", EPOCHS),
+                TRL: lambda: process(
+                    TRL, PLAIN, base, rows, Path(place) / "out", "--epochs", EPOCHS
+                ),
                 PREFECT: lambda: process(PREFECT, "-c", TASK, base, rows, EPOCHS),
             },
             ROUNDS,

@@ -23,7 +23,7 @@ from motools.training.local.adapter import WEIGHTS
 from motools.training.local.devices import devices
 from motools.training.local.ranks import Shares
 
-from .lessons import Trained, greeting_rows, train, write_rows
+from .lessons import greeting_rows, train, write_rows
 
 LESSON: dict[str, Any] = {
     "epochs": 8,
@@ -146,16 +146,3 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
         train(rows, tmp_path, devices=2, batch_size=3)
     with pytest.raises(ConfigError, match=r"RunOptions\.devices: 0 is not at least 1"):
         RunOptions(devices=0)
-
-
-def _gpus() -> int:
-    return sum(device.name != "cpu" for device in devices())
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(_gpus() < 2, reason="needs two GPUs")
-def test_two_gpus_make_the_steps_of_one(tmp_path: Path) -> None:
-    rows = write_rows(tmp_path / "rows.jsonl", greeting_rows())
-    made: list[Trained] = [train(rows, tmp_path / str(n), devices=n, epochs=2) for n in (1, 2)]
-    losses = [[loss for _, loss in each.result.metrics["loss_curve"]] for each in made]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
