@@ -130,7 +130,7 @@ class _Run:
                     if id(planned) not in seen:
                         seen.add(id(planned))
                         self._begin(_Work(cell, planned))
-        self._cache.statistics.count(*(entry.key for entry in self._hits))
+            self._cache.statistics.count(*(entry.key for entry in self._hits))
         tell_hits(self._hits)
         try:
             self._submit()
