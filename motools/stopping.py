@@ -11,48 +11,57 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Final
 
 from motools.errors import StoppedError
 
-_lock: Final = threading.Lock()
 _begun: Final[set[_Begun]] = set()
+_around: Final[ContextVar[_Begun | None]] = ContextVar("around", default=None)
 
 
 class _Begun:
-    def __init__(self, end: Callable[[], None]) -> None:
+    def __init__(self, end: Callable[[], None], around: _Begun | None) -> None:
         self.end = end
+        self.around = around
         self.stopped = False
 
     def check(self) -> None:
         if self.stopped:
             raise StoppedError("it was interrupted: run it again to go on")
+        if self.around is not None:
+            self.around.check()
 
 
 @contextmanager
 def stoppable(end: Callable[[], None] = lambda: None) -> Iterator[Callable[[], None]]:
     """Say that a thread waits for something during the block.
 
+    A block inside another is stopped with it, also where it begins later.
+
     Args:
         end: called, from another thread or a signal handler, to end what is waited for.
 
     Yields:
-        A check to call between two looks, which raises :class:`StoppedError` once
-        everything was stopped.
+        A check to call between two looks.
+
+    Raises:
+        StoppedError: in the check, and where a block begins, once everything was stopped.
     """
-    begun = _Begun(end)
-    with _lock:
-        _begun.add(begun)
+    begun = _Begun(end, _around.get())
+    _begun.add(begun)
+    token = _around.set(begun)
     try:
+        begun.check()
         yield begun.check
     finally:
-        with _lock:
-            _begun.discard(begun)
+        _around.reset(token)
+        _begun.discard(begun)
 
 
 def stop() -> None:
-    """Stop all that is waited for now; what begins later is not concerned."""
+    """Stop every block that has begun, and what begins inside it; others are not concerned."""
     for begun in tuple(_begun):
         begun.stopped = True
         begun.end()

@@ -10,6 +10,7 @@ from motools.steps.options import RunOptions
 from motools.steps.reasons import reason
 from motools.steps.step import AsyncStep, Step
 from motools.steps.wait import claim_when_free
+from motools.stopping import stoppable
 from motools.tasks.witness import Witness
 
 R = TypeVar("R")
@@ -25,7 +26,8 @@ def perform(step: Step[R], cache: Place = None, *, refresh: bool = False) -> tup
     """
     store = cache_at(cache)
     action = step.action(store)
-    with Witness(action, store) as witness:
+    # Around all that it waits for: an interrupt between two waits ends it, too.
+    with Witness(action, store) as witness, stoppable():
         if refresh:
             _say_stale(store, action, witness)
 

@@ -1,0 +1,37 @@
+"""What is stopped: every block that has begun, and what begins inside it later."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from motools.errors import StoppedError
+from motools.stopping import stop, stoppable
+
+
+def test_a_wait_that_begins_in_what_was_stopped_ends_at_once() -> None:
+    inside, stopped, ended = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        with stoppable():
+            with stoppable(lambda: ended.append("first")) as check:
+                check()
+                inside.set()
+                stopped.wait(10)
+                with pytest.raises(StoppedError):
+                    check()
+            with stoppable(lambda: ended.append("second")):
+                ended.append("went on")
+
+    with ThreadPoolExecutor() as threads:
+        future = threads.submit(work)
+        assert inside.wait(10)
+        stop()
+        stopped.set()
+        with pytest.raises(StoppedError, match="run it again"):
+            future.result(10)
+    assert ended == ["first"]
+    with stoppable() as check:
+        check()
