@@ -29,6 +29,7 @@ from motools.cache.entry import Entry
 from motools.cache.index import Index
 from motools.cache.lease import JobLock, Lease, Leases, lock_domain
 from motools.cache.marker import open_directory
+from motools.cache.marks import Marks
 from motools.cache.memo import Memos
 from motools.cache.statistics import Statistics
 from motools.cache.store import LocalStore, Store, unavailable
@@ -62,6 +63,7 @@ class Cache:
         memo: facts that are cheap to forget.
         index: entries as recorded.
         documents: durable copies of the records.
+        marks: what people say of entries: pins, tags, notes.
         texts: what digests in keys were made of, for explaining.
     """
 
@@ -75,6 +77,7 @@ class Cache:
         self.blobs = Blobs(root, self.store, self.database, self.memo)
         self.index = Index(self.database, self.blobs)
         self.documents = Documents(self.store, self.database)
+        self.marks = Marks(self.database, self.documents)
         self.texts = Texts(self.store)
         self.statistics = Statistics(self.database)
         self.use: object = None

@@ -15,13 +15,24 @@ from typing import Any, Final
 from motools.cache.action import key_of, material
 from motools.cache.database import Database, Transaction
 from motools.cache.entry import COLUMNS, check
-from motools.cache.layout import ENTRIES, JOURNAL, TRASH, entry_name, journal_name, key_in, trashed
+from motools.cache.layout import (
+    ENTRIES,
+    JOURNAL,
+    MARKS,
+    TRASH,
+    entry_name,
+    journal_name,
+    key_in,
+    marks_name,
+    trashed,
+)
 from motools.cache.store import Store
 from motools.cache.tree import Tree, TreeFile
 from motools.errors import CacheError, CorruptDocumentError
 
 ENTRY_FORMAT: Final = "motools.entry/1"
 JOURNAL_FORMAT: Final = "motools.journal/1"
+MARKS_FORMAT: Final = "motools.marks/1"
 
 JOB_COLUMNS: Final = (
     "key, attempt, state, job_id, provider, sender, domain, intended_at, updated_at, note"
@@ -30,6 +41,7 @@ JOB_COLUMNS: Final = (
 _JSON: Final = {"value", "files", "remote", "labels", "provenance"}
 _NAMES: Final = COLUMNS.replace(" ", "").split(",")
 _JOB_NAMES: Final = JOB_COLUMNS.replace(" ", "").split(",")
+_MARK_NAMES: Final = ("name", "value", "made_at")
 
 
 @dataclass(frozen=True)
@@ -61,11 +73,14 @@ class Documents:
         count = 0
         while self._database.read("SELECT 1 FROM outbox LIMIT 1"):
             with self._database.write() as transaction:
-                key = transaction.run("SELECT name FROM outbox ORDER BY id LIMIT 1").scalar()
-                if key is None:
+                name = transaction.run("SELECT name FROM outbox ORDER BY id LIMIT 1").scalar()
+                if name is None:
                     break
-                self._write_entry(transaction, key)
-                transaction.run("DELETE FROM outbox WHERE name = :key", key=key)
+                if name.startswith(f"{MARKS}/"):
+                    self._write_marks(transaction, key_in(name))
+                else:
+                    self._write_entry(transaction, name)
+                transaction.run("DELETE FROM outbox WHERE name = :name", name=name)
             count += 1
         return count
 
@@ -81,6 +96,17 @@ class Documents:
             self._store.remove(name)
         if not rows or not cleared:
             self._store.remove(trashed(name))
+
+    def _write_marks(self, transaction: Transaction, key: str) -> None:
+        rows: Any = transaction.run(
+            "SELECT name, value, made_at FROM marks WHERE key = :key ORDER BY name", key=key
+        ).all()
+        if rows:
+            marks = [dict(zip(_MARK_NAMES, row, strict=True)) for row in rows]
+            document = {"format": MARKS_FORMAT, "key": key, "marks": marks}
+            self._store.publish_bytes(marks_name(key), _dump(document))
+        else:
+            self._store.remove(marks_name(key))
 
     def write_journal(self, key: str, rows: Iterable[Iterable[Any]]) -> None:
         """Make a key's journal durable, ahead of its rows."""
@@ -109,9 +135,13 @@ class Documents:
         """The rows in each journal document, or what is wrong with it."""
         yield from self._parsed(JOURNAL, parse_journal)
 
+    def marks(self) -> Iterator[list[tuple[Any, ...]] | Problem]:
+        """The rows in each document of marks, or what is wrong with it."""
+        yield from self._parsed(MARKS, parse_marks)
+
     def any(self) -> bool:
         """Whether there is any document."""
-        folders = (ENTRIES, JOURNAL, f"{TRASH}/{ENTRIES}")
+        folders = (ENTRIES, JOURNAL, MARKS, f"{TRASH}/{ENTRIES}")
         return any(next(self._store.names(folder), None) for folder in folders)
 
     def _parsed(self, folder: str, parse: Any) -> Iterator[list[tuple[Any, ...]] | Problem]:
@@ -187,6 +217,18 @@ def parse_journal(data: bytes, key: str) -> list[tuple[Any, ...]]:
     _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
     _require(all(a["key"] == key for a in document["attempts"]), "an attempt is for another key")
     return [tuple(attempt[name] for name in _JOB_NAMES) for attempt in document["attempts"]]
+
+
+def parse_marks(data: bytes, key: str) -> list[tuple[Any, ...]]:
+    """The rows in a document of marks: key, name, value, and when it was made.
+
+    Raises:
+        CorruptDocumentError: it is damaged, or is not the key's that it is named after.
+    """
+    document = json.loads(data)
+    _require(document.get("format") == MARKS_FORMAT, f"its format is not {MARKS_FORMAT}")
+    _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
+    return [(key, *(mark[name] for name in _MARK_NAMES)) for mark in document["marks"]]
 
 
 def _is_json(name: str, value: object) -> bool:

@@ -8,6 +8,7 @@
     ├── objects/ab/cdef…        blobs, read-only, named by digest
     ├── entries/ab/cdef….json   one document per key, all generations inside
     ├── journal/ab/cdef….json   one document per key with paid jobs, all attempts inside
+    ├── marks/ab/cdef….json     one document per key with pins, tags, notes
     ├── texts/ab/cdef….json     what a digest in a key was made of, for explaining
     ├── evals/*.eval            copies of Inspect logs
     ├── jobs/<key>/             a running job: its lock, action, files/ and scratch/
@@ -23,7 +24,7 @@ from typing import Final
 FORMAT: Final = 1
 """Version of the layout above; a cache with a higher one is refused."""
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Version of the tables in ``cache.db``; older ones are brought up, newer ones refused."""
 
 MARKER: Final = "motools.json"
@@ -31,6 +32,7 @@ DATABASE: Final = "cache.db"
 OBJECTS: Final = "objects"
 ENTRIES: Final = "entries"
 JOURNAL: Final = "journal"
+MARKS: Final = "marks"
 TEXTS: Final = "texts"
 EVALS: Final = "evals"
 JOBS: Final = "jobs"
@@ -52,6 +54,11 @@ def entry_name(key: str) -> str:
 def journal_name(key: str) -> str:
     """Where the document of a key's paid jobs is."""
     return f"{JOURNAL}/{key[:2]}/{key[2:]}.json"
+
+
+def marks_name(key: str) -> str:
+    """Where the document of a key's marks is."""
+    return f"{MARKS}/{key[:2]}/{key[2:]}.json"
 
 
 def text_name(digest: str) -> str:

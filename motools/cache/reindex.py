@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from motools.cache.database import Transaction, check_version
 from motools.cache.documents import JOB_COLUMNS, Documents, Problem
 from motools.cache.entry import COLUMNS, check
 from motools.cache.marker import open_directory
+from motools.cache.marks import restore_marks
 from motools.cache.removal import sweep
 from motools.cache.store import Store
 from motools.cache.tree import Tree, TreeFile
@@ -34,12 +36,14 @@ class Reindexed:
     Attributes:
         entries: generations restored.
         jobs: journal attempts restored.
+        marks: pins, tags and notes restored.
         problems: documents that cannot be used; they were left where they are.
         damaged: where the unreadable tables are now, if there were such.
     """
 
     entries: int
     jobs: int
+    marks: int
     problems: tuple[Problem, ...]
     damaged: str | None
 
@@ -87,13 +91,13 @@ def reindex(root: Path, *, settings: Settings | None = None) -> Reindexed:
         _ensure_schema(transaction, cache)
         found = restore(transaction, cache.store, cache.documents)
     cache.documents.flush()
-    return Reindexed(found.entries, found.jobs, found.problems, damaged)
+    return dataclasses.replace(found, damaged=damaged)
 
 
 def restore(transaction: Transaction, store: Store, documents: Documents) -> Reindexed:
     """Add to the tables what only the documents have."""
     problems: list[Problem] = []
-    counts = {"entries": 0, "jobs": 0}
+    counts = {"entries": 0, "jobs": 0, "marks": 0}
     for found in documents.entries():
         if isinstance(found, Problem):
             problems.append(found)
@@ -108,7 +112,12 @@ def restore(transaction: Transaction, store: Store, documents: Documents) -> Rei
             continue
         for row in found:
             counts["jobs"] += _restore_job(transaction, row)
-    return Reindexed(counts["entries"], counts["jobs"], tuple(problems), None)
+    for found in documents.marks():
+        if isinstance(found, Problem):
+            problems.append(found)
+            continue
+        counts["marks"] += restore_marks(transaction, found)
+    return Reindexed(**counts, problems=tuple(problems), damaged=None)
 
 
 def _version(cache: Cache) -> int | None:

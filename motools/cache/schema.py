@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Text, inspect
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Text, inspect, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel, col, insert, select, update
 
@@ -89,6 +89,19 @@ class BlobRow(Row, table=True):
     trashed_at: float | None = None
 
 
+class MarkRow(Row, table=True):
+    """What people say of a key; see ``marks``."""
+
+    __tablename__ = "marks"
+    __table_args__ = (Index("marks_by_name", "name"),)
+
+    key: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    """``pin``, ``tag:…``, ``note``, ``rejected``, ``signature:…``."""
+    value: str = Field(sa_column=Column(Text, nullable=False))
+    made_at: float
+
+
 class LeaseRow(Row, table=True):
     """Who may run a key. The row stays when the lease ends, so tokens only rise."""
 
@@ -153,7 +166,18 @@ class StatisticsRow(Row, table=True):
     last_used_at: float
 
 
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
+def _add_marks(connection: Connection) -> None:
+    """From 1 to 2. Written out, since ``MarkRow`` may change again."""
+    connection.execute(
+        text(
+            "CREATE TABLE marks (key VARCHAR NOT NULL, name VARCHAR NOT NULL, "
+            "value TEXT NOT NULL, made_at FLOAT NOT NULL, PRIMARY KEY (key, name))"
+        )
+    )
+    connection.execute(text("CREATE INDEX marks_by_name ON marks (name)"))
+
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _add_marks}
 """From a version to the next one: how its tables are brought up."""
 
 

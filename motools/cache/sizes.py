@@ -80,7 +80,7 @@ def breakdown(cache: Cache) -> SizeBreakdown:
     sizes["trash"] += _bytes_below(root / layout.TRASH) + _bytes_below(root / layout.QUARANTINE)
     sizes["database"] += cache.database.size()
     sizes["database"] += sum(
-        _bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL, layout.TEXTS)
+        _bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL, layout.MARKS, layout.TEXTS)
     )
     return SizeBreakdown(**sizes)
 

@@ -242,6 +242,7 @@ def reindex(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
     row = {
         "entries": found.entries,
         "jobs": found.jobs,
+        "marks": found.marks,
         "problems": [{"document": p.name, "reason": p.reason} for p in found.problems],
         "damaged": None if found.damaged is None else str(found.damaged),
     }

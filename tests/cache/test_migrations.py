@@ -61,6 +61,16 @@ def test_a_database_of_version_1_is_read(root: Path) -> None:
     assert not cache.get_or_run(action("new"), lambda context: 1).hit
 
 
+def test_version_2_has_marks_beside_all_that_was_there(root: Path) -> None:
+    restored(root)
+    cache = Cache.open(root)
+    key = action("golden").key
+    assert cache.marks.of(key) == {}
+    cache.marks.set(key, "note", "caf\u00e9")
+    assert Cache.open(root).marks.of(key) == {"note": "caf\u00e9"}
+    assert cache.look_up([action("golden")])[0] is not None
+
+
 def test_new_tables_are_those_of_the_last_version(root: Path, tmp_path: Path) -> None:
     Cache.open(root).close()
     restored(tmp_path / "old")
@@ -124,7 +134,7 @@ def test_a_migration_that_fails_leaves_the_old_tables(root: Path, runs: Runs) ->
         raise ValueError("half way")
 
     with pytest.raises(ValueError, match="half way"), cache.database.write() as transaction:
-        schema.ensure(transaction.connection, cache.id, {1: broken}, target=2)
+        schema.ensure(transaction.connection, cache.id, {2: broken}, target=3)
     assert dump(root) == before
     assert Cache.open(root).get_or_run(action(), runs).hit
 
@@ -138,9 +148,9 @@ def test_many_who_open_an_old_cache_at_once_bring_it_up_once(root: Path) -> None
         "from sqlalchemy import text\n"
         "def second(connection):\n"
         "    connection.execute(text('ALTER TABLE statistics ADD COLUMN note TEXT'))\n"
-        "schema.ensure.__defaults__ = ({1: second}, 2)\n"
-        "layout.SCHEMA = 2\n"
-        "database.check_version.__defaults__ = (2,)\n"
+        "schema.ensure.__defaults__ = ({**schema.MIGRATIONS, 2: second}, 3)\n"
+        "layout.SCHEMA = 3\n"
+        "database.check_version.__defaults__ = (3,)\n"
         f"print(len(Cache.open({str(root)!r}).entries()))\n"
     )
     running = [
@@ -154,6 +164,7 @@ def test_many_who_open_an_old_cache_at_once_bring_it_up_once(root: Path) -> None
     assert "note" in columns(root / "cache.db")["statistics"]
 
 
-def test_the_layout_is_of_version_1() -> None:
-    """A change of tables needs a migration and a new golden dump."""
-    assert layout.SCHEMA == 1
+def test_the_tables_are_of_version_2() -> None:
+    """A change of tables needs a migration, and this number to rise."""
+    assert layout.SCHEMA == 2
+    assert set(schema.MIGRATIONS) == set(range(1, layout.SCHEMA))
