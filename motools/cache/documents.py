@@ -38,6 +38,7 @@ JOB_COLUMNS: Final = (
     "key, attempt, state, job_id, provider, sender, domain, intended_at, updated_at, note"
 )
 
+_AT_ONCE: Final = 32
 _JSON: Final = {"value", "files", "remote", "labels", "provenance"}
 _NAMES: Final = COLUMNS.replace(" ", "").split(",")
 _JOB_NAMES: Final = JOB_COLUMNS.replace(" ", "").split(",")
@@ -67,21 +68,25 @@ class Documents:
     def flush(self) -> int:
         """Write every document that is behind its rows; returns how many.
 
-        Each is written inside a transaction, so that two processes cannot put
-        an older state over a newer one.
+        They are written inside a transaction, so that two processes cannot put an
+        older state over a newer one; several in one, so that of many threads that
+        have committed the first writes for all.
         """
         count = 0
         while self._database.read("SELECT 1 FROM outbox LIMIT 1"):
             with self._database.write() as transaction:
-                name = transaction.run("SELECT name FROM outbox ORDER BY id LIMIT 1").scalar()
-                if name is None:
-                    break
-                if name.startswith(f"{MARKS}/"):
-                    self._write_marks(transaction, key_in(name))
-                else:
-                    self._write_entry(transaction, name)
-                transaction.run("DELETE FROM outbox WHERE name = :name", name=name)
-            count += 1
+                behind: Any = transaction.run(
+                    "SELECT id, name FROM outbox ORDER BY id LIMIT :most", most=_AT_ONCE
+                ).all()
+                for name in dict.fromkeys(name for _, name in behind):
+                    if name.startswith(f"{MARKS}/"):
+                        self._write_marks(transaction, key_in(name))
+                    else:
+                        self._write_entry(transaction, name)
+                    count += 1
+                transaction.run_many(
+                    "DELETE FROM outbox WHERE id = :id", [{"id": number} for number, _ in behind]
+                )
         return count
 
     def _write_entry(self, transaction: Transaction, key: str) -> None:

@@ -16,6 +16,7 @@ import getpass
 import os
 import platform
 import shutil
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ class JobLock:
             except FileNotFoundError:
                 continue  # its last holder removed the directory between the two calls
             except OSError as problem:
+                if isinstance(problem, FileExistsError) and not _is_in_the_way(directory):
+                    continue  # removed while `mkdir` looked at what it had met
                 raise _cannot_lock(directory, problem) from problem
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,6 +104,14 @@ class JobLock:
             # A child that was forked meanwhile has the descriptor too: unlock for all.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+def _is_in_the_way(directory: Path) -> bool:
+    """Whether something else than a directory is there."""
+    try:
+        return not stat.S_ISDIR(directory.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 class Leases:

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ import sqlalchemy.dialects.postgresql.psycopg
 import motools.cache.schema
 from motools.cache import Cache, Claim, Entry, RunContext
 from motools.cache.lease import LOCK, JobLock
-from motools.errors import LeaseLostError, LeaseTimeoutError, SubmissionUnsettledError
+from motools.errors import (
+    CacheUnavailableError,
+    LeaseLostError,
+    LeaseTimeoutError,
+    SubmissionUnsettledError,
+)
 from motools.settings import Settings
 from tests.cache.conftest import Runs, action
 from tests.cache.hosts import movable_clock, second_host
@@ -472,3 +478,23 @@ def test_giving_a_key_up_leaves_the_next_holders_files(
     assert JobLock.try_take(job) is None
     monkeypatch.undo()
     taken[0].release(remove=True)
+
+
+def test_a_job_directory_that_comes_and_goes_can_be_locked(tmp_path: Path) -> None:
+    """Many take and remove it at once: whoever meets it half way tries again."""
+    job = tmp_path / "jobs" / "key"
+
+    def take_and_remove() -> int:
+        taken = 0
+        for _ in range(2_000):
+            if (lock := JobLock.try_take(job)) is not None:
+                lock.release(remove=True)
+                taken += 1
+        return taken
+
+    with ThreadPoolExecutor(4) as threads:
+        futures = [threads.submit(take_and_remove) for _ in range(4)]
+        assert sum(future.result() for future in futures) > 0
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheUnavailableError, match="cannot lock"):
+        JobLock.try_take(tmp_path / "file")
