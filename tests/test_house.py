@@ -67,7 +67,8 @@ MAY_IMPORT = {
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
     "tasks": {*CORE, "evals", "steps", "training"},
     "sweeps": {*CORE, "evals", "steps", "tasks", "training"},
-    "cli": {*CORE, "overview", "steps", "sweeps"},
+    "upkeep": {"cache", "digest", "errors"},
+    "cli": {*CORE, "overview", "steps", "sweeps", "upkeep"},
     "overview": {"cache", "cli"},
     "__main__": {"cli"},
 }

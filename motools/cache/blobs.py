@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from motools.cache.database import Database
-from motools.cache.layout import QUARANTINE, TMP, blob_name
+from motools.cache.layout import TMP, blob_name, quarantined
 from motools.cache.memo import FILES, Memos
 from motools.cache.store import Store, copy_file, unavailable
 from motools.cache.tree import Tree, TreeFile, scan
@@ -124,6 +124,41 @@ class Blobs:
             raise self._quarantined(digest)
         return data
 
+    def digest_at(self, name: str) -> Digest | None:
+        """The digest of the bytes under a name of the store, all read now; None: not there.
+
+        Raises:
+            CacheUnavailableError: they cannot be read.
+        """
+        path = self._store.path(name)
+        with unavailable(f"cannot read {name}"):
+            try:
+                return self._digest_of_copy(name) if path is None else hash_private_file(path)
+            except FileNotFoundError:
+                return None
+        raise AssertionError
+
+    def _digest_of_copy(self, name: str) -> Digest | None:
+        temporary = self.root / TMP / uuid.uuid4().hex
+        try:
+            there = self._store.download(name, temporary)
+            return hash_private_file(temporary) if there else None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def quarantine(self, digest: str) -> bool:
+        """Put bytes aside that are not what their name says; False: they are right after all.
+
+        Between being found wrong and being moved they may have been replaced by right ones.
+        """
+        place = quarantined(digest)
+        self._store.move(blob_name(digest), place)
+        found = self.digest_at(place)
+        if found is not None and found.hex == digest:
+            self._store.move(place, blob_name(digest))
+            return False
+        return True
+
     def _verified(self, digest: str, size: int, known: str | None) -> Path:
         path = self._store.path(blob_name(digest))
         if path is None:
@@ -207,10 +242,10 @@ class Blobs:
         )
 
     def _quarantined(self, digest: str) -> CorruptBlobError:
-        self._store.move(blob_name(digest), f"{QUARANTINE}/{digest}")
+        self._store.move(blob_name(digest), quarantined(digest))
         return CorruptBlobError(
             f"blob {digest[:12]} was altered: its bytes are not what their name says. "
-            f"They were moved to {QUARANTINE}/{digest} and are not served. {_WAY_OUT}"
+            f"They were moved to {quarantined(digest)} and are not served. {_WAY_OUT}"
         )
 
 

@@ -71,6 +71,11 @@ def trashed(name: str) -> str:
     return f"{TRASH}/{name}"
 
 
+def quarantined(digest: str) -> str:
+    """Where bytes are that were found under a digest and are not its own."""
+    return f"{QUARANTINE}/{digest}"
+
+
 def key_in(name: str) -> str:
     """The key or digest that a name was made from."""
     parts = name.rsplit("/", 2)

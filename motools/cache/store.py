@@ -130,9 +130,10 @@ class LocalStore:
             raise unavailable_because(f"cannot look at {self.root / name}", problem) from problem
 
     def read(self, name: str) -> bytes | None:
-        with unavailable(f"cannot read {self.root / name}"):
+        with unavailable(f"cannot read {self._prefix}{name}"):
             try:
-                return (self.root / name).read_bytes()
+                with open(f"{self._prefix}{name}", "rb", buffering=0) as stream:
+                    return stream.read()
             except FileNotFoundError:
                 return None
         raise AssertionError
@@ -167,12 +168,22 @@ class LocalStore:
         return True
 
     def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+        folders = [prefix]
         with unavailable(f"cannot list {self.root / prefix}"):
-            for folder, _, files in os.walk(self.root / prefix, onerror=_raise_unless_missing):
-                for file in files:
-                    path = Path(folder, file)
-                    with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                        yield path.relative_to(self.root).as_posix(), path.stat().st_size
+            while folders:
+                folder = folders.pop()
+                # What is not there was never written, or removed since it was listed.
+                with (
+                    contextlib.suppress(FileNotFoundError),
+                    os.scandir(self.root / folder) as found,
+                ):
+                    for item in found:
+                        name = f"{folder}/{item.name}"
+                        if item.is_dir():
+                            folders.append(name)
+                            continue
+                        with contextlib.suppress(FileNotFoundError):
+                            yield name, item.stat().st_size
 
 
 class FsspecStore:
@@ -329,8 +340,3 @@ _HINTS: Final = {
     errno.EPERM: _WRITABLE,
     errno.ENOLCK: "put the cache on a local disk (--cache-dir, MOTOOLS_CACHE_DIR)",
 }
-
-
-def _raise_unless_missing(problem: OSError) -> None:
-    if not isinstance(problem, FileNotFoundError):
-        raise problem

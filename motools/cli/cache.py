@@ -147,6 +147,7 @@ def stats(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
     output.emit(*tables.statistics_rows(cache), style)
     if style is Format.TABLE:
         output.say(f"money is in {cache.settings.currency}, as far as it is known")
+    output.say(_health(cache))
 
 
 @app.command(cls=LightCommand)
@@ -254,6 +255,19 @@ def reindex(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
 
 def _open(cache_dir: Path | None) -> Cache:
     return Cache.open(cache_dir, create=False)
+
+
+def _health(cache: Cache) -> str:
+    """What the last verification came to, in a sentence."""
+    from motools.upkeep.verify import health
+
+    last = health(cache)
+    if last is None:
+        return "never verified: `motools cache verify` looks whether all is there"
+    how = f"{output.size(last.bytes)} read" if last.bytes else "bytes not read"
+    what = f"{output.count(last.entries, 'entry')}, {output.count(last.blobs, 'blob')}, {how}"
+    bad = f"{output.count(last.bad, 'thing')} wrong" if last.bad else "all was well"
+    return f"verified {output.age(last.at)} ago ({what}): {bad}"
 
 
 def _described(cache: Cache, plan: RemovalPlan) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from motools.digest import SHORT
 
@@ -101,6 +101,33 @@ def say(message: str) -> None:
     sys.stderr.write(f"{message}\n")
 
 
+class Meter:
+    """One line on a terminal that says how far something has come; elsewhere nothing.
+
+    It is written anew at most some times a second, and gone at the end of the block.
+    """
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown and self._next:
+            sys.stderr.write(_ERASE)
+            sys.stderr.flush()
+
+    def show(self, say: Callable[[], str]) -> None:
+        """Show what a function says, if it is time to."""
+        now = time.monotonic()
+        if self._shown and now >= self._next:
+            self._next = now + _METER_EVERY
+            sys.stderr.write(f"{_ERASE}{say()}")
+            sys.stderr.flush()
+
+
 def fail(message: str) -> None:
     """Tell a person what went wrong."""
     say(f"error: {message}")
@@ -173,6 +200,8 @@ def printable(text: str) -> str:
 
 
 _DIGEST_LENGTH: Final = 64
+_ERASE: Final = "\r\x1b[2K"
+_METER_EVERY: Final = 0.2
 _UNITS: Final = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 _TIMES: Final = frozenset({"created_at", "trashed_at"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -40,9 +39,12 @@ def fill(cache: Cache, results: Iterable[Made]) -> None:
     blobs: dict[str, int] = {}
     for made in results:
         files = [_stored(cache, name, data) for name, data in made.files.items()]
+        tree = Tree.of(files)
+        if files:
+            files.append(_stored(cache, "", tree.canonical))
         blobs |= {file.digest: file.size for file in files}
         links += [{"key": made.action.key, "digest": file.digest} for file in files]
-        rows.append(_row(made, Tree.of(files)))
+        rows.append(_row(made, tree))
     with cache.database.write() as transaction:
         transaction.run_many(INSERT_ENTRY, rows)
         transaction.run_many(
@@ -77,7 +79,7 @@ def _row(made: Made, tree: Tree) -> dict[str, Any]:
         "remote": None,
         "checksum": checksum(made.action.key, value, digest, files, None),
         "state": "live",
-        "labels": json.dumps(dict(made.labels)),
+        "labels": compact(dict(made.labels)),
         "provenance": "{}",
         "created_at": time.time(),
         "duration": 60.0,

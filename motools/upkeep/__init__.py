@@ -1,0 +1,1 @@
+"""Upkeep: whether a cache is whole, and making it whole again."""
