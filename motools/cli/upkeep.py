@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -24,13 +24,22 @@ from motools.cli.options import (
     TaskIds,
     Until,
 )
-from motools.cli.output import Column, Format
-from motools.errors import KeyNotFoundError
+from motools.cli.output import Column, Format, Row
+from motools.errors import KeyNotFoundError, RemovalError
 
 if TYPE_CHECKING:
+    from motools.upkeep.repair import RepairPlan
     from motools.upkeep.verify import Progress, Verified
 
-_FINDINGS = (
+_REPAIRS: Final = (
+    Column("action"),
+    Column("digest", output.short, "blob"),
+    Column("key", output.short),
+    Column("origin", title="from"),
+    Column("duration", output.duration, "takes", right=True),
+    Column("cost", output.money, right=True),
+)
+_FINDINGS: Final = (
     Column("key", output.short),
     Column("kind"),
     Column("damage"),
@@ -60,19 +69,10 @@ def verify(
     A blob that is cut short or, with --read-data, has other bytes than its
     digest says is moved to quarantine/. Each line names the next command.
     """
-    from motools.upkeep import verify as upkeep
-
     cache = Cache.open(cache_dir, create=False)
     chosen = Selection(None, model_id, task_id, backend, since, until)
     wanted = _keys(cache, keys, chosen) if keys or chosen.narrowed else None
-    began = time.monotonic()
-    with output.Meter() as meter:
-        found = upkeep.verify(
-            cache,
-            wanted,
-            read_data=read_data,
-            report=lambda progress: meter.show(lambda: _line(progress, began)),
-        )
+    found = _verified(cache, wanted, read_data=read_data)
     rows = [{**dataclasses.asdict(each), "remedy": each.remedy} for each in found.findings]
     output.emit(rows, _FINDINGS, style)
     output.say(_summary(found))
@@ -80,9 +80,53 @@ def verify(
         raise typer.Exit(ExitCode.PROBLEMS_FOUND)
 
 
+def repair(
+    *,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Read and hash every byte first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Verify the cache, and make it whole again.
+
+    Blobs come back from quarantine/ or trash/ if a copy there is right after
+    all; documents are made from the rows. An entry whose bytes are nowhere is
+    released: its scores and record stay, and what making it again takes is
+    shown. Whatever cannot be repaired is left alone and named.
+    """
+    from motools.upkeep import repair as upkeep
+
+    cache = Cache.open(cache_dir, create=False)
+    found = _verified(cache, None, read_data=read_data)
+    plan = upkeep.plan(cache, found.findings)
+    output.emit(_repairs(plan), _REPAIRS, style)
+    output.say(_described(cache, found, plan))
+    failed: tuple[str, ...] = ()
+    if not dry_run and (plan.copies or plan.records or plan.released):
+        _get_consent(yes)
+        with output.Meter() as meter:
+            done = upkeep.execute(
+                cache, plan, report=lambda copy: meter.show(lambda: f"{copy.digest[:12]} is back")
+            )
+        output.say(
+            f"{output.count(done.copies, 'blob')} put back, {output.count(done.records, 'record')} "
+            f"written again, {output.count(done.released, 'entry')} released"
+        )
+        failed = done.failed
+    for digest in failed:
+        output.say(f"the copy of blob {digest[:12]} was not what it should be: run this again")
+    if plan.left or failed:
+        raise typer.Exit(ExitCode.PROBLEMS_FOUND)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to ``motools cache``."""
-    for command in (verify,):
+    for command in (verify, repair):
         app.command(cls=LightCommand)(command)
 
 
@@ -91,6 +135,54 @@ def _keys(cache: Cache, keys: list[str] | None, chosen: Selection) -> list[str]:
     if not entries:
         raise KeyNotFoundError("no entry fits these filters. Nothing was looked at")
     return [entry.key for entry in entries]
+
+
+def _verified(cache: Cache, keys: list[str] | None, *, read_data: bool) -> Verified:
+    from motools.upkeep.verify import verify
+
+    began = time.monotonic()
+    with output.Meter() as meter:
+        return verify(
+            cache,
+            keys,
+            read_data=read_data,
+            report=lambda progress: meter.show(lambda: _line(progress, began)),
+        )
+
+
+def _repairs(plan: RepairPlan) -> list[Row]:
+    """What a plan would do, one line each."""
+    copied = (("put back", c.digest, None, c.origin, None, None) for c in plan.copies)
+    written = (("write again", None, key, "record", None, None) for key in plan.records)
+    released = (("release", None, e.key, None, e.duration, e.cost) for e in plan.released)
+    left = (("leave", each.digest, each.key, each.remedy, None, None) for each in plan.left)
+    fields = [column.field for column in _REPAIRS]
+    return [dict(zip(fields, row, strict=True)) for row in (*copied, *written, *released, *left)]
+
+
+def _described(cache: Cache, found: Verified, plan: RepairPlan) -> str:
+    """What a plan would do, in a sentence."""
+    if not plan.released:
+        return _summary(found)
+    cost = output.money(plan.cost_to_remake)
+    return (
+        f"{_summary(found)}; no copy is left of the files of "
+        f"{output.count(len(plan.released), 'entry')}: making them again takes "
+        f"{output.duration(plan.seconds_to_remake)} and {cost} {cache.settings.currency}, "
+        "as far as it is known"
+    )
+
+
+def _get_consent(yes: bool) -> None:
+    if yes:
+        return
+    if not output.can_ask():
+        raise RemovalError(
+            "nobody can be asked without a terminal: pass --yes to repair. Nothing was changed"
+        )
+    if not output.confirmed("Repair this?"):
+        output.say("nothing was changed")
+        raise typer.Exit(ExitCode.ERROR)
 
 
 def _line(progress: Progress, began: float) -> str:

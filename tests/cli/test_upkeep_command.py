@@ -28,3 +28,20 @@ def test_verify_names_what_is_wrong_and_what_to_do(
     assert run("verify", "--task-id", "nothing").exit_code == 3
     assert run("verify").exit_code == 4
     assert "wrong" in run("stats").stderr
+
+
+def test_repair_says_what_it_would_take_and_asks(filled: Filled, run: Run) -> None:
+    weights = {path: digest for path, digest, *_ in filled.models[1].file_rows}
+    (filled.root / blob_name(weights["weights.safetensors"])).unlink()
+    planned = run("repair", "--dry-run", "--format", "json")
+    assert planned.exit_code == 0
+    [row] = json.loads(planned.stdout)
+    assert (row["action"], row["key"], row["cost"]) == ("release", filled.models[1].key, 1.25)
+    assert "1.25 USD" in planned.stderr
+    assert run("verify").exit_code == 4
+    refused = run("repair")
+    assert refused.exit_code == 1
+    assert "--yes" in refused.stderr
+    assert run("repair", "--yes").exit_code == 0
+    assert run("verify", "--read-data").exit_code == 0
+    assert run("repair").exit_code == 0  # nothing to ask about
