@@ -27,6 +27,8 @@
         ├── ReleasedError          the bytes were pruned or retired on purpose
         ├── KeyNotFoundError       no entry has this key or prefix (LookupError)
         ├── AmbiguousKeyError      several entries share this prefix (LookupError)
+        ├── RejectedError          somebody said that the entry is not to be used
+        ├── UntrustedError         nobody who is trusted vouches for an entry from outside
         ├── LeaseLostError         another runner holds this key now
         ├── LeaseTimeoutError      another runner did not finish in time (TimeoutError)
         ├── SubmissionUnsettledError  it is unknown whether a paid job was submitted
@@ -152,6 +154,14 @@ class KeyNotFoundError(CacheError, LookupError):
 
 class AmbiguousKeyError(CacheError, LookupError):
     """Several entries share this prefix."""
+
+
+class RejectedError(CacheError):
+    """Somebody said that the entry is not to be used; the message gives the reason."""
+
+
+class UntrustedError(CacheError):
+    """Nobody who is trusted vouches for an entry from outside."""
 
 
 class LeaseLostError(CacheError):

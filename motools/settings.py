@@ -36,6 +36,9 @@ class Settings:
         prices: backend to price: ``hour`` of its time, in the currency.
         limits: backend to how many of its steps run at once, wherever they are run;
             ``inspect`` for evaluations.
+        signing_key: the file of the private key that signs what is made here; empty: none does.
+        trusted_keys: name to Ed25519 public key, in base64, of those whose entries are taken
+            from remotes and bundles; empty: anybody's.
         equivalent: library name to groups of versions that count as the first of their group.
     """
 
@@ -46,6 +49,8 @@ class Settings:
     currency: str = "USD"
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    signing_key: str = ""
+    trusted_keys: dict[str, str] = field(default_factory=dict)
     equivalent: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @classmethod

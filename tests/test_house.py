@@ -77,13 +77,15 @@ MAY_DELEGATE = {"artifacts": {"evals", "steps", "training"}, "datasets": {"steps
 """Values whose methods hand over to rooms above them, inside functions only."""
 
 HEAVY = (
-    "prefect", "psycopg", "torch", "inspect_ai", "openai", "sqlalchemy", "sqlmodel", "transformers"
+    "cryptography", "prefect", "psycopg", "torch", "inspect_ai", "openai", "sqlalchemy", "sqlmodel",
+    "transformers",
 )  # fmt: skip
 
 WHO_MAY = {
     "prefect": {"tasks", "sweeps"},
     "inspect_ai": {"evals"},
     "torch": {"training"},
+    "cryptography": {"cache"},
     "psycopg": {"cache"},
     "sqlmodel": {"cache"},
     "sqlalchemy": {"cache"},

@@ -43,6 +43,7 @@ from motools.stopping import stoppable
 if TYPE_CHECKING:
     from motools.cache.explain import Explanation, Neighbours
     from motools.cache.journal import Journal
+    from motools.cache.trust import Signer
 
 _log: Final = logging.getLogger(__name__)
 
@@ -90,6 +91,15 @@ class Cache:
         from motools.cache.journal import Journal
 
         return Journal(self.database, self.documents, lock_domain(self.root / layout.JOBS))
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """Who signs what is made here, or None; see ``signing_key`` in the settings."""
+        if not self.settings.signing_key:
+            return None
+        from motools.cache.trust import signer_of
+
+        return signer_of(self.settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What another process gets: the cache of this directory, with settings of its own."""
@@ -188,7 +198,9 @@ class Cache:
         if entry is not None and not refresh:
             self.statistics.count(entry.key)
             return entry
-        check_json(provenance or {}, "provenance")  # before a run, not after it was paid for
+        # What would keep a result from being stored stops it before the run, not after.
+        check_json(provenance or {}, "provenance")
+        _ = self.signer
         seen = entry.generation if entry is not None else 0
         wanted = _Wanted(action, seen, refresh, report, provenance or {})
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -312,7 +324,15 @@ class Cache:
         )
 
     def _store(self, context: RunContext, value: Any, duration: float) -> Entry:
-        row = commit(self.database, self.store, self.blobs, context, value=value, duration=duration)
+        row = commit(
+            self.database,
+            self.store,
+            self.blobs,
+            context,
+            value=value,
+            duration=duration,
+            signer=self.signer,
+        )
         self.leases.forget(context.lease)
         self.documents.flush()
         return Entry(row, self.blobs, hit=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.action import Action
 from motools.cache.blobs import Blobs
@@ -14,10 +14,14 @@ from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, trashed
 from motools.cache.lease import end, require
+from motools.cache.marks import set_mark
 from motools.cache.store import Store
 from motools.cache.tree import Tree
 from motools.digest import canonical_json
 from motools.errors import CanonicalError, MissingBlobError, ResultError
+
+if TYPE_CHECKING:
+    from motools.cache.trust import Signer
 
 
 def commit(
@@ -28,11 +32,13 @@ def commit(
     *,
     value: Any,
     duration: float,
+    signer: Signer | None = None,
 ) -> tuple[Any, ...]:
     """Store a run's value and files under its key and end the lease.
 
     Blobs are durable before the row is; the row is there only if the lease
-    still holds; the document follows from the outbox.
+    still holds, and with it its signature, if there is a signer; the document
+    follows from the outbox.
 
     Returns:
         The entry's row.
@@ -58,9 +64,12 @@ def commit(
         ).scalar_one()
         transaction.run(INSERT_ENTRY, **row)
         link(transaction, lease.key, row["generation"], sizes)
+        columns = tuple(row[name] for name in COLUMNS.split(", "))
+        if signer is not None:
+            set_mark(transaction, lease.key, *signer.sign(columns))
         mark_behind(transaction, lease.key)
         end(transaction, lease, committed=True)
-    return tuple(row[name] for name in COLUMNS.split(", "))
+    return columns
 
 
 def check_json(value: Any, path: str) -> None:

@@ -1,0 +1,189 @@
+"""Trust: who vouches for an entry (Ed25519).
+
+A signature is a mark ``signature:<generation>:<name>``. What is signed names the
+key, the generation, the checksum of the result, and the signer; the checksum
+binds value, tree, files and reference, and the files bind the bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.cache.action import key_of
+from motools.cache.entry import COLUMNS, check
+from motools.digest import canonical_json
+from motools.errors import MissingExtraError, SettingsError, UntrustedError
+from motools.settings import Settings
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+FORMAT: Final = "motools.signature/1"
+SIGNATURE: Final = "signature:"
+"""What the names of signatures begin with, among marks."""
+
+_NAMES: Final = COLUMNS.split(", ")
+_BESIDES: Final = ("labels", "provenance", "created_at", "duration", "cost")
+"""Columns that no checksum has, and that people choose results by."""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key, and whose it is."""
+
+    name: str
+    _key: Ed25519PrivateKey = field(repr=False)
+
+    def sign(self, row: Sequence[Any]) -> tuple[str, str]:
+        """The mark that vouches for an entry's row: name and value."""
+        signature = self._key.sign(_message(row, self.name))
+        return f"{SIGNATURE}{row[1]}:{self.name}", base64.b64encode(signature).decode()
+
+    @property
+    def public(self) -> str:
+        """The public key, as ``trusted_keys`` in the settings has it."""
+        return base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
+
+
+def check_trusted(row: Sequence[Any], marks: Mapping[str, str], trusted: Mapping[str, str]) -> str:
+    """Who vouches for an entry, of those who are trusted.
+
+    Everything is computed anew from the row; nothing else is asked.
+
+    Args:
+        row: the entry's columns, in the order of ``entry.COLUMNS``.
+        marks: the marks of its key, name to value.
+        trusted: name to public key, as in the settings.
+
+    Raises:
+        UntrustedError: nobody does; it names the key and who signed.
+        CorruptDocumentError: the row is not what was committed.
+        SettingsError: a trusted key is none.
+    """
+    if key_of(row[3]) != row[0]:
+        raise UntrustedError(f"{row[0][:12]} is not trusted: its action's digest is not its key")
+    check(row)
+    prefix = f"{SIGNATURE}{row[1]}:"
+    signed = {n.removeprefix(prefix): v for n, v in marks.items() if n.startswith(prefix)}
+    for name in sorted(signed.keys() & trusted.keys()):
+        if _fits(row, name, signed[name], trusted[name]):
+            return name
+    raise UntrustedError(_why_not(row, signed, trusted))
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """Who signs what is made here; None: nobody.
+
+    Raises:
+        SettingsError: the key file is not there, is none, or others can read it.
+        MissingExtraError: the library is not installed.
+    """
+    return load_signer(Path(settings.signing_key).expanduser()) if settings.signing_key else None
+
+
+def load_signer(path: Path) -> Signer:
+    """The private key in a file, which is named after whose it is.
+
+    Raises:
+        SettingsError: it is not there, is none, or others can read it.
+        MissingExtraError: the library is not installed.
+    """
+    try:
+        if os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SettingsError(f"signing_key: others may read {path}: run `chmod 600 {path}`")
+        data = path.read_bytes()
+    except OSError as problem:
+        raise SettingsError(
+            f"signing_key: cannot read {path}: {problem.strerror}; "
+            "`motools cache keys new NAME` makes a key"
+        ) from problem
+    ed25519, pem = _library()
+    try:
+        key = pem.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError) as problem:
+        raise SettingsError(f"signing_key: {path} holds no private key: {problem}") from problem
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise SettingsError(f"signing_key: {path} holds no Ed25519 key")
+    return Signer(path.stem, key)
+
+
+def make_signer(path: Path) -> Signer:
+    """Make a private key, in a new file that only its owner can read.
+
+    Raises:
+        SettingsError: the file is there already; nothing was changed.
+        MissingExtraError: the library is not installed.
+    """
+    ed25519, pem = _library()
+    key = ed25519.Ed25519PrivateKey.generate()
+    data = key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise SettingsError(f"{path} is there already: choose another name") from None
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+    return Signer(path.stem, key)
+
+
+def _message(row: Sequence[Any], signer: str) -> bytes:
+    """What is signed, in canonical form."""
+    columns = dict(zip(_NAMES, row, strict=True))
+    return canonical_json(
+        {
+            "format": FORMAT,
+            "key": columns["key"],
+            "generation": columns["generation"],
+            "checksum": columns["checksum"],
+            "besides": [columns[name] for name in _BESIDES],
+            "signer": signer,
+        }
+    )
+
+
+def _fits(row: Sequence[Any], name: str, signature: str, public: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    ed25519, _ = _library()
+    try:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
+    except ValueError as problem:
+        raise SettingsError(
+            f"trusted_keys.{name}: not an Ed25519 public key in base64: {problem}"
+        ) from problem
+    try:
+        key.verify(base64.b64decode(signature, validate=True), _message(row, name))
+    except (InvalidSignature, binascii.Error):
+        return False
+    return True
+
+
+def _library() -> tuple[Any, Any]:
+    """The parts of ``cryptography`` that are used, imported when they are."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as problem:
+        raise MissingExtraError(
+            "signatures need the library cryptography: pip install 'motools[signing]'"
+        ) from problem
+    return ed25519, serialization
+
+
+def _why_not(row: Sequence[Any], signed: Mapping[str, str], trusted: Mapping[str, str]) -> str:
+    what = f"{row[2]} {row[0][:12]} (generation {row[1]}) is not trusted"
+    forged = sorted(signed.keys() & trusted.keys())
+    if forged:
+        return f"{what}: the signature of {', '.join(forged)} does not fit what it says"
+    if signed:
+        names = ", ".join(sorted(signed))
+        return f"{what}: it is signed by {names}, who is not in trusted_keys of the settings"
+    return f"{what}: it is not signed; `motools cache sign` signs entries where they were made"
