@@ -143,6 +143,7 @@ class Cache:
             CacheUnavailableError: it cannot be known.
             CorruptDocumentError: a record was altered.
             MissingBlobError: a record is there and its bytes are not.
+            RejectedError: somebody said that a result is not to be used.
         """
         if len(actions) == 1:
             return [self.index.get(actions[0].key)]
@@ -194,14 +195,14 @@ class Cache:
         timeout: float | None = None,
     ) -> Entry | Claim:
         """The first half of :meth:`get_or_run`: the entry, or the right to make it."""
-        entry = self.index.get(action.key)
-        if entry is not None and not refresh:
+        entry = None if refresh else self.index.get(action.key)
+        if entry is not None:
             self.statistics.count(entry.key)
             return entry
         # What would keep a result from being stored stops it before the run, not after.
         check_json(provenance or {}, "provenance")
         _ = self.signer
-        seen = entry.generation if entry is not None else 0
+        seen = self.index.generation(action.key) if refresh else 0
         wanted = _Wanted(action, seen, refresh, report, provenance or {})
         deadline = None if timeout is None else time.monotonic() + timeout
         pause, say_at = _FIRST_WAIT, 0.0
@@ -273,9 +274,8 @@ class Cache:
         self.database.close()
 
     def _try_claim(self, wanted: _Wanted) -> Entry | Claim | None:
-        entry = self.index.get(wanted.action.key)
-        if entry is not None and entry.generation > wanted.seen:
-            return entry  # another runner has finished meanwhile
+        if self.index.generation(wanted.action.key) > wanted.seen:
+            return self.index.get(wanted.action.key)  # another runner has finished meanwhile
         lock = JobLock.try_take(self.root / layout.JOBS / wanted.action.key)
         if lock is None:
             return None
@@ -291,8 +291,7 @@ class Cache:
             lock.release(remove=False)
             return None
         try:
-            entry = self.index.get(wanted.action.key)
-            if entry is None or entry.generation <= wanted.seen:
+            if self.index.generation(wanted.action.key) <= wanted.seen:
                 context = self._context(lock, lease, wanted)
                 return Claim(context, lock, self._store, lambda: self.leases.release(lease))
         except BaseException:
@@ -300,7 +299,7 @@ class Cache:
             raise
         self.leases.release(lease)
         lock.release(remove=True)
-        return entry
+        return self.index.get(wanted.action.key)
 
     def _context(self, lock: JobLock, lease: Lease, wanted: _Wanted) -> RunContext:
         files, scratch = lock.directory / FILES, lock.directory / SCRATCH

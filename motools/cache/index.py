@@ -10,10 +10,12 @@ from motools.cache.blobs import Blobs
 from motools.cache.database import Database
 from motools.cache.entry import COLUMNS, Entry, check
 from motools.cache.memo import BATCH
+from motools.cache.rejection import COLUMN as REJECTION
+from motools.cache.rejection import Rejection
 from motools.errors import AmbiguousKeyError, KeyNotFoundError, MissingBlobError
 
 _ONE: Final = (
-    f"SELECT {COLUMNS} FROM entries WHERE key = ? AND state <> 'trash' "
+    f"SELECT {COLUMNS}, {REJECTION} FROM entries WHERE key = ? AND state <> 'trash' "
     "ORDER BY generation DESC LIMIT 1"
 )
 
@@ -32,9 +34,17 @@ class Index:
             CacheUnavailableError: it cannot be known.
             CorruptDocumentError: the record was altered.
             MissingBlobError: the record is there and its bytes are not.
+            RejectedError: somebody said that it is not to be used.
         """
         rows = self._database.read(_ONE, (key,))
         return self._served(rows[0]) if rows else None
+
+    def generation(self, key: str) -> int:
+        """The newest generation of a key, whether or not it can be served; 0: there is none."""
+        [(newest,)] = self._database.read(
+            "SELECT MAX(generation) FROM entries WHERE key = ? AND state <> 'trash'", (key,)
+        )
+        return newest or 0
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The newest generation of each key that has one."""
@@ -43,7 +53,8 @@ class Index:
             part = keys[start : start + BATCH]
             marks = ",".join("?" * len(part))
             rows = self._database.read(
-                f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks}) AND state <> 'trash' "
+                f"SELECT {COLUMNS}, {REJECTION} FROM entries "
+                f"WHERE key IN ({marks}) AND state <> 'trash' "
                 "ORDER BY generation",
                 part,
             )
@@ -133,8 +144,12 @@ class Index:
         )
         return [Entry(row, self._blobs) for row in rows]
 
-    def _served(self, row: tuple[Any, ...]) -> Entry:
+    def _served(self, found: Sequence[Any]) -> Entry:
+        *columns, rejected = found
+        row = tuple(columns)
         check(row)
+        if rejected is not None and row[1] <= (said := Rejection.parse(rejected)).generation:
+            raise said.error(row[2], row[0])
         entry = Entry(row, self._blobs)
         if row[6] != "[]" and entry.state == "live":
             gone = self._blobs.absent(json.loads(row[6]))  # not kept, of perhaps thousands

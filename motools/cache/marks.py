@@ -26,7 +26,7 @@ NOTE: Final = "note"
 """The value is a text for people."""
 
 REJECTED: Final = "rejected"
-"""The value is the reason."""
+"""The value is a ``rejection.Rejection``."""
 
 
 class Marks:

@@ -168,7 +168,7 @@ async def claim_when_free(
         report: receives progress; is told once when there is something to wait for.
         provenance: recorded with the entry.
     """
-    [seen] = cache.look_up([action]) if refresh else [None]
+    seen = cache.index.generation(action.key)
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -182,8 +182,7 @@ async def claim_when_free(
         pause = min(2 * pause, _LONGEST_PAUSE)
         if refresh:
             # Whoever we waited for may have refreshed it: that is fresh enough.
-            [entry] = cache.look_up([action])
-            refresh = entry is None or (seen is not None and entry.generation <= seen.generation)
+            refresh = cache.index.generation(action.key) <= seen
 
 
 def _settle(future: Future[Any], outcome: Any) -> None:

@@ -15,6 +15,7 @@ from motools.cache.action import Action
 from motools.cache.claim import SCRATCH
 from motools.cache.explain import Neighbours
 from motools.cache.layout import JOBS
+from motools.cache.rejection import rejections
 from motools.cache.running import runner
 from motools.errors import MotoolsError
 from motools.steps.evaluate import Evaluate
@@ -120,10 +121,15 @@ class _Planner:
     def _looked_up(self, work: Sequence[Work]) -> Iterator[Planned]:
         asked = [(name, *self._asked(step)) for name, step in work]
         actions = [action for *_, action in asked if isinstance(action, Action)]
-        entries = iter(self._cache.look_up(actions))
+        rejected = rejections(self._cache.database)
+        entries = iter(self._cache.look_up([a for a in actions if a.key not in rejected]))
         for name, step, action in asked:
             if isinstance(action, MotoolsError):
                 yield Planned(name, step, State.BLOCKED, str(action))
+                continue
+            if action.key in rejected:
+                why = str(rejected[action.key].error(action.kind, action.key))
+                yield Planned(name, step, State.BLOCKED, why, action.key)
                 continue
             entry = next(entries)
             if action.key not in self._planned:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from motools.cache import Action, Cache, Entry, RunContext
 from motools.cache.current import Place, cache_at
+from motools.errors import RejectedError
 from motools.steps.options import RunOptions
 from motools.steps.reasons import reason
 from motools.steps.step import AsyncStep, Step
@@ -79,7 +80,10 @@ def _patience(step: object) -> float | None:
 
 
 def _say_stale(store: Cache, action: Action, witness: Witness) -> None:
-    [entry] = store.look_up([action])
+    try:
+        [entry] = store.look_up([action])
+    except RejectedError:
+        return  # it said so when it was asked for; nobody needs to be told that it is old, too
     if entry is not None:
         witness.stale(entry)
 
