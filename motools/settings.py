@@ -74,9 +74,13 @@ class Settings:
         return cls(**values)
 
 
+def config_directory() -> Path:
+    """Where a user's own settings and keys are, which may not exist."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "motools"
+
+
 def _files(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    found = [_read(config_home / "motools" / "settings.toml")]
+    found = [_read(config_directory() / "settings.toml")]
     for folder in (directory, *directory.parents):
         project = _read(folder / "motools.toml") or _read(
             folder / "pyproject.toml", "tool", "motools"

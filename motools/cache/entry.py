@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,8 @@ from blake3 import blake3
 
 from motools.artifacts import RemoteRef
 from motools.cache.blobs import Blobs
-from motools.cache.store import copy_file
-from motools.errors import CorruptDocumentError, ReleasedError
+from motools.cache.store import copy_file, unavailable
+from motools.errors import CacheError, CorruptDocumentError, ReleasedError
 
 COLUMNS: Final = (
     "key, generation, kind, action, value, tree, files, remote, checksum, state, "
@@ -137,12 +137,33 @@ class Entry:
         """The directory of the cache that the entry is in."""
         return self.blobs.root
 
-    def checkout(self, directory: str | os.PathLike[str]) -> Path:
-        """Copy the files into a new or empty directory, for a person to own."""
+    def checkout(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        report: Callable[[int], None] | None = None,
+    ) -> Path:
+        """Copy the files into a new or empty directory, for a person to own.
+
+        Args:
+            directory: where they go.
+            report: told the bytes of each file that was copied.
+
+        Raises:
+            CacheError: something is there already; nothing was copied.
+            CacheUnavailableError: the directory cannot be written to.
+        """
         target = Path(directory)
-        for name, path in self._placed(target):
-            copy_file(path, target / name)
-            (target / name).chmod(0o755 if self._places[name][2] else 0o644)
+        with unavailable(f"cannot copy the files of {self.key[:12]} to {target}"):
+            if target.exists() and any(target.iterdir()):
+                raise CacheError(f"{target} is not empty: choose a new directory")
+            target.mkdir(parents=True, exist_ok=True)
+            for name, path in self._placed(target):
+                copy_file(path, target / name)
+                _, size, executable = self._places[name]
+                (target / name).chmod(0o755 if executable else 0o644)
+                if report is not None:
+                    report(size)
         return target
 
     def link(self, directory: str | os.PathLike[str]) -> Path:

@@ -10,25 +10,30 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.action import key_of
-from motools.cache.entry import COLUMNS, check
+from motools.cache.entry import COLUMNS, Entry, check
+from motools.cache.marks import set_mark
 from motools.digest import canonical_json
 from motools.errors import MissingExtraError, SettingsError, UntrustedError
-from motools.settings import Settings
+from motools.settings import Settings, config_directory
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from motools.cache.cache import Cache
 
 FORMAT: Final = "motools.signature/1"
 SIGNATURE: Final = "signature:"
 """What the names of signatures begin with, among marks."""
 
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _NAMES: Final = COLUMNS.split(", ")
 _BESIDES: Final = ("labels", "provenance", "created_at", "duration", "cost")
 """Columns that no checksum has, and that people choose results by."""
@@ -86,6 +91,41 @@ def signer_of(settings: Settings) -> Signer | None:
         MissingExtraError: the library is not installed.
     """
     return load_signer(Path(settings.signing_key).expanduser()) if settings.signing_key else None
+
+
+def sign(cache: Cache, entries: Iterable[Entry]) -> str:
+    """Vouch for entries with the key in the settings, for all or none.
+
+    Returns:
+        As whom.
+
+    Raises:
+        SettingsError: there is no key in the settings, or it cannot be used.
+        CorruptDocumentError: an entry is not what was committed.
+    """
+    signer = cache.signer
+    if signer is None:
+        raise SettingsError(
+            "signing_key is not set, so nothing was signed: `motools cache keys new NAME` makes a "
+            "key and says what to set"
+        )
+    with cache.database.write() as transaction:
+        for entry in entries:
+            check(entry.row)
+            set_mark(transaction, entry.key, *signer.sign(entry.row))
+    cache.documents.flush()
+    return signer.name
+
+
+def key_path(name: str) -> Path:
+    """Where the private key of a name is, outside of any cache.
+
+    Raises:
+        SettingsError: it would be no name in settings and in signatures.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{name!r} is no name for a key: use letters, digits, and any of .-_")
+    return config_directory() / "keys" / f"{name}.pem"
 
 
 def load_signer(path: Path) -> Signer:

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from motools.cli import cache, output, sweep, sweep_differences, sweep_results, upkeep, view
+from motools.cli import (
+    cache,
+    checkout,
+    output,
+    sweep,
+    sweep_differences,
+    sweep_results,
+    trust,
+    upkeep,
+    view,
+)
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.errors import KeyNotFoundError, MotoolsError
@@ -35,7 +45,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-upkeep.add_to(cache.app)
+for part in (checkout, upkeep, trust):
+    part.add_to(cache.app)
 app.add_typer(cache.app, name="cache")
 sweep_results.add_to(sweep.app)
 sweep_differences.add_to(sweep.app)

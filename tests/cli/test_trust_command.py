@@ -1,0 +1,83 @@
+"""``motools cache reject``, ``sign``, ``keys`` and ``checkout``."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.cache import Cache
+from motools.cache.trust import check_trusted
+from motools.settings import Settings
+from tests.filled import WEIGHTS, Filled
+
+from .conftest import Run
+
+Data = Callable[..., Any]
+
+
+def test_reject_lists_what_was_made_from_it(filled: Filled, run: Run, data: Data) -> None:
+    model = filled.models[0]
+    key = filled.datasets[0].key
+    dry = run("reject", key, "--reason", "poisoned", "--dry-run", "--dependents")
+    assert "would be rejected: 2 entries" in dry.stderr
+    assert not any(row["rejected"] for row in data("reject", key, "--reason", "no", "--dry-run"))
+    rows = data("reject", key, "--reason", "poisoned")
+    assert [(row["key"], row["rejected"]) for row in rows] == [
+        (key, True),
+        (model.key, False),
+    ]
+    assert "--dependents" in run("reject", key, "--reason", "poisoned").stderr
+    assert all(row["rejected"] for row in data("reject", key, "--reason", "x", "--dependents"))
+    refused = run("checkout", model.key, str(filled.root.parent / "out"))
+    assert refused.exit_code == 1
+    assert "was rejected: x" in refused.stderr
+    assert not any(row["rejected"] for row in data("reject", key, "--withdraw", "--dependents"))
+    assert run("reject", key, "--withdraw").exit_code == 3
+    assert run("reject", key).exit_code == 2
+
+
+def test_checkout_gives_copies_to_own(filled: Filled, run: Run, tmp_path: Path) -> None:
+    key, place = filled.models[0].key, tmp_path / "mine" / "model"
+    result = run("checkout", key[:12], str(place))
+    assert result.stdout == f"{place}\n"
+    assert (place / "weights.safetensors").read_bytes() == WEIGHTS + b"local"
+    (place / "weights.safetensors").write_bytes(b"mine")
+    again = run("checkout", key[:12], str(place))
+    assert again.exit_code == 1
+    assert "is not empty" in again.stderr
+    (tmp_path / "file").write_text("")
+    assert run("checkout", key[:12], str(tmp_path / "file")).exit_code == 1
+    cache = Cache.open(filled.root)
+    assert cache.entry(key).files["weights.safetensors"].read_bytes() == WEIGHTS + b"local"
+
+
+def test_keys_are_made_listed_and_sign(
+    filled: Filled, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    assert "signing_key is not set" in run("sign", "--all").stderr
+    lines = run("keys", "new", "alice")
+    assert run("keys", "new", "alice").exit_code == 1
+    assert run("keys", "new", "../alice").exit_code == 1
+    (path,) = (tmp_path / "config" / "motools" / "keys").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (tmp_path / "motools.toml").write_text(lines.stdout)
+    settings = Settings.load()
+    assert settings.signing_key == str(path)
+    [known] = json.loads(run("keys", "list", "--format", "json").stdout)
+    assert (known["name"], known["signs"], known["trusted"]) == ("alice", "signs", "trusted")
+    assert "alice signed 1 entry" in run("sign", filled.models[0].key[:12]).stderr
+    assert "alice signed 8 entries" in run("sign", "--all").stderr
+    cache = Cache.open(filled.root)
+    for entry in cache.entries():
+        marks = cache.marks.of(entry.key)
+        assert check_trusted(entry.row, marks, settings.trusted_keys) == "alice"
+    secret = path.read_text().splitlines()[1]
+    files = (file for file in filled.root.rglob("*") if file.is_file())
+    assert not [file for file in files if secret.encode() in file.read_bytes()]
