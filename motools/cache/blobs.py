@@ -253,8 +253,8 @@ _SMALL: Final = 1 << 20
 _UNKNOWN: Final = "0" * 64
 
 _WAY_OUT: Final = (
-    "Put a good copy back from a backup, or clear the entries that need it "
-    "(`motools cache list all`, `motools cache clear`) so that they are made again"
+    "`motools cache repair` puts a good copy back, or releases the entries that need it; "
+    "what is cleared (`motools cache clear`) is made again"
 )
 
 

@@ -156,7 +156,7 @@ class Index:
             if gone:
                 raise MissingBlobError(
                     f"{entry.kind} {entry.key[:12]} is recorded, but {len(gone)} of its files are "
-                    f"missing or cut short (blob {gone[0][:12]}). Put them back from a backup, or "
-                    f"run `motools cache clear all {entry.key[:12]}` so that it is made again"
+                    f"missing or cut short (blob {gone[0][:12]}). Run `motools cache repair`, or "
+                    f"`motools cache clear all {entry.key[:12]}` so that it is made again"
                 )
         return entry
