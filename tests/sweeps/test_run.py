@@ -17,6 +17,8 @@ from motools import Dataset
 from motools.cache import Cache
 from motools.cache.claim import SCRATCH
 from motools.cache.layout import JOBS
+from motools.cache.rejection import reject
+from motools.cache.removal import execute, plan
 from motools.errors import ConfigError, SweepLimitError
 from motools.steps.train import Train
 from motools.sweeps.choice import Choice
@@ -224,6 +226,23 @@ def test_a_model_whose_files_were_released_is_made_again_on_demand(
     assert "--remake" in blocked
     assert str(go(made, cache, orders=Orders(remake=True))) == "2 hits, 4 run"
     assert str(go(made, cache, orders=Orders(remake=True))) == "6 hits"
+
+
+def test_a_rejected_model_stops_its_cells_and_no_others(project: Path, tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": SEEDS})
+    go(made, cache)
+    model = cache.entries("model")[0]
+    reject(cache, [model], "its data was wrong")
+    run = go(made, cache)
+    assert str(run) == "3 hits, 3 failed"
+    reasons = [step.reason for step in run.failures]
+    assert sum("was rejected: its data was wrong" in reason for reason in reasons) == 1
+    execute(cache, plan(cache, [model]))
+    again = go(made, cache)
+    assert {each.outcome for each in again.ended.values()} == {Outcome.HIT, Outcome.RUN}
+    assert cache.entry(model.key).generation == 2
+    assert str(go(made, cache)) == "6 hits"
 
 
 def test_offline_asks_no_api(project: Path, tmp_path: Path) -> None:
