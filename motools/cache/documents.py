@@ -204,7 +204,12 @@ def _fields(part: dict[str, Any]) -> Iterator[str]:
     """A generation's columns as JSON; those that hold JSON are it already."""
     for name in _IN_GENERATION:
         value = part[name]
-        yield f'"{name}":{value if _is_json(name, value) else compact(value)}'
+        if value is None:
+            yield f'"{name}":null'
+        elif name in _JSON or type(value) in (int, float):
+            yield f'"{name}":{value}'
+        else:
+            yield f'"{name}":{compact(value)}'
 
 
 def parse_entry(data: bytes, key: str) -> list[tuple[Any, ...]]:

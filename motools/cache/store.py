@@ -182,8 +182,11 @@ class LocalStore:
                         if item.is_dir():
                             folders.append(name)
                             continue
-                        with contextlib.suppress(FileNotFoundError):
-                            yield name, item.stat().st_size
+                        try:
+                            size = item.stat().st_size
+                        except FileNotFoundError:
+                            continue
+                        yield name, size
 
 
 class FsspecStore:
