@@ -1,7 +1,7 @@
 """The store: named bytes, published whole or not at all.
 
 A store knows names and bytes, nothing of digests, keys or what they are for.
-:class:`LocalStore` is a directory, :class:`FsspecStore` any fsspec file system.
+:class:`LocalStore` is a directory; others are in ``file_system`` and ``s3``.
 """
 
 # ruff: noqa: D102 - the methods of every store are described by `Store`
@@ -14,18 +14,13 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from motools.cache.layout import TMP
 from motools.durable import sync
 from motools.errors import CacheUnavailableError
 
 _CHUNK: Final = 8 << 20
-
-_OBJECT_STORES: Final = frozenset(
-    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"}
-)
-"""fsspec's names of file systems where a put appears whole or not at all."""
 
 
 class Store(Protocol):
@@ -187,113 +182,6 @@ class LocalStore:
                         except FileNotFoundError:
                             continue
                         yield name, size
-
-
-class FsspecStore:
-    """Any fsspec file system, such as S3.
-
-    An object store shows an object once it is whole; elsewhere bytes are written
-    under a temporary name first.
-
-    Args:
-        fs: the file system; its listings must not be cached.
-        root: the folder of the cache in it.
-    """
-
-    def __init__(self, fs: Any, root: str) -> None:
-        self.fs = fs
-        self.root = str(fs._strip_protocol(root)).rstrip("/")  # noqa: SLF001 - fsspec has no other
-        names = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-        self._whole = bool(names & _OBJECT_STORES)
-
-    def publish_file(self, name: str, path: Path) -> None:
-        with unavailable(f"cannot write {self._at(name)}"):
-            with self._target(name) as target:
-                self.fs.put_file(os.fspath(path), target)
-            path.unlink()
-
-    def publish_bytes(self, name: str, data: bytes) -> None:
-        with unavailable(f"cannot write {self._at(name)}"), self._target(name) as target:
-            self.fs.pipe_file(target, data)
-
-    @contextlib.contextmanager
-    def _target(self, name: str) -> Iterator[str]:
-        """Where to write so that readers of a name see all or nothing."""
-        if self._whole:
-            yield self._at(name)
-            return
-        temporary = self._at(f"{TMP}/{uuid.uuid4().hex}")
-        self._make_folder(temporary)
-        try:
-            yield temporary
-            self._make_folder(self._at(name))
-            self.fs.mv(temporary, self._at(name))
-        finally:
-            if self.fs.exists(temporary):
-                self.fs.rm_file(temporary)
-
-    def _make_folder(self, path: str) -> None:
-        if not self._whole:
-            self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-
-    def settle(self, names: Iterable[str]) -> None:
-        """An object store has written an object when it says so."""
-
-    def size(self, name: str) -> int | None:
-        with unavailable(f"cannot look at {self._at(name)}"):
-            try:
-                return int(self.fs.info(self._at(name))["size"])
-            except FileNotFoundError:
-                return None
-        raise AssertionError
-
-    def read(self, name: str) -> bytes | None:
-        with unavailable(f"cannot read {self._at(name)}"):
-            try:
-                return bytes(self.fs.cat_file(self._at(name)))
-            except FileNotFoundError:
-                return None
-        raise AssertionError
-
-    def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
-        return None
-
-    def download(self, name: str, target: Path) -> bool:
-        with unavailable(f"cannot download {self._at(name)}"):
-            try:
-                self.fs.get_file(self._at(name), os.fspath(target))
-            except FileNotFoundError:
-                return False
-        return True
-
-    def move(self, name: str, to: str) -> bool:
-        with unavailable(f"cannot move {self._at(name)} to {self._at(to)}"):
-            self._make_folder(self._at(to))
-            try:
-                self.fs.mv(self._at(name), self._at(to))
-            except FileNotFoundError:
-                return False
-        return True
-
-    def remove(self, name: str) -> bool:
-        with unavailable(f"cannot delete {self._at(name)}"):
-            try:
-                self.fs.rm_file(self._at(name))
-            except FileNotFoundError:
-                return False
-        return True
-
-    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
-        with unavailable(f"cannot list {self._at(prefix)}"):
-            try:
-                found = self.fs.find(self._at(prefix), detail=True)
-            except FileNotFoundError:
-                return
-            for path, info in found.items():
-                yield path[len(self._at("")) :], int(info["size"])
-
-    def _at(self, name: str) -> str:
-        return f"{self.root}/{name}"
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from motools.cache.store import FsspecStore, LocalStore, Store
+from motools.cache.file_system import FsspecStore
+from motools.cache.s3 import S3Store
+from motools.cache.store import LocalStore, Store
 from motools.errors import CacheUnavailableError
 
 
@@ -20,19 +22,21 @@ def _local(place: Path) -> Store:
 
 
 def _memory(place: Path) -> Store:
-    return FsspecStore(fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}")
+    return FsspecStore(lambda: fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}")
 
 
 def _through_fsspec(place: Path) -> Store:
     (place / "store").mkdir()
-    return FsspecStore(fsspec.filesystem("file", auto_mkdir=True), str(place / "store"))
+    return FsspecStore(lambda: fsspec.filesystem("file", auto_mkdir=True), str(place / "store"))
 
 
 MAKERS = {"local": _local, "memory": _memory, "file": _through_fsspec}
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=[*MAKERS, "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "s3":
+        return S3Store(f"{request.getfixturevalue('bucket').url}/some/folder", {})
     return MAKERS[request.param](tmp_path)
 
 

@@ -1,0 +1,201 @@
+"""Stores on any fsspec file system."""
+
+# ruff: noqa: D102 - the methods of every store are described by `Store`
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from motools.cache.layout import TMP
+from motools.cache.store import unavailable_because
+from motools.errors import CacheUnavailableError, MotoolsError
+
+_OBJECT_STORES: Final = frozenset(
+    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"}
+)
+"""fsspec's names of file systems where a put appears whole or not at all."""
+
+
+class FsspecStore:
+    """Any fsspec file system.
+
+    An object store shows an object once it is whole; elsewhere bytes are written
+    under a temporary name first.
+
+    Args:
+        make: makes the file system, whose listings must not be cached. It is called once
+            in each process, because connections must not cross a fork.
+        root: the folder of the cache in it.
+    """
+
+    def __init__(self, make: Callable[[], Any], root: str) -> None:
+        self._make = make
+        self._made: tuple[int, Any] | None = None
+        self.root = str(self.fs._strip_protocol(root)).rstrip("/")  # noqa: SLF001 - it has no other
+        names = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+        self._whole = bool(names & _OBJECT_STORES)
+
+    @property
+    def fs(self) -> Any:
+        """The file system, this process's own."""
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = os.getpid(), self._make()
+        return self._made[1]
+
+    def publish_file(self, name: str, path: Path) -> None:
+        with reached(f"cannot write {self._at(name)}"):
+            with self._target(name) as target:
+                self.fs.put_file(os.fspath(path), target)
+            path.unlink()
+
+    def publish_bytes(self, name: str, data: bytes) -> None:
+        with reached(f"cannot write {self._at(name)}"), self._target(name) as target:
+            self.fs.pipe_file(target, data)
+
+    @contextlib.contextmanager
+    def _target(self, name: str) -> Iterator[str]:
+        """Where to write so that readers of a name see all or nothing."""
+        if self._whole:
+            yield self._at(name)
+            return
+        temporary = self._at(f"{TMP}/{uuid.uuid4().hex}")
+        self._make_folder(temporary)
+        try:
+            yield temporary
+            self._make_folder(self._at(name))
+            self.fs.mv(temporary, self._at(name))
+        finally:
+            if self.fs.exists(temporary):
+                self.fs.rm_file(temporary)
+
+    def _make_folder(self, path: str) -> None:
+        if not self._whole:
+            self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+
+    def settle(self, names: Iterable[str]) -> None:
+        """An object store has written an object when it says so."""
+
+    def size(self, name: str) -> int | None:
+        with reached(f"cannot look at {self._at(name)}"):
+            try:
+                found = self.fs.info(self._at(name))
+            except FileNotFoundError as problem:
+                none_there(problem)
+                return None
+            return int(found["size"]) if found["type"] == "file" else None
+        raise AssertionError
+
+    def read(self, name: str) -> bytes | None:
+        with reached(f"cannot read {self._at(name)}"):
+            try:
+                return bytes(self.fs.cat_file(self._at(name)))
+            except FileNotFoundError as problem:
+                none_there(problem)
+                return None
+        raise AssertionError
+
+    def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
+        return None
+
+    def download(self, name: str, target: Path) -> bool:
+        with reached(f"cannot download {self._at(name)}"):
+            try:
+                self._get(name, target)
+            except FileNotFoundError as problem:
+                none_there(problem)
+                return False
+        return True
+
+    def _get(self, name: str, target: Path) -> None:
+        self.fs.get_file(self._at(name), os.fspath(target))
+
+    def move(self, name: str, to: str) -> bool:
+        with reached(f"cannot move {self._at(name)} to {self._at(to)}"):
+            self._make_folder(self._at(to))
+            try:
+                self.fs.cp_file(self._at(name), self._at(to))
+                self.fs.rm_file(self._at(name))
+            except FileNotFoundError as problem:
+                none_there(problem)
+                return False
+        return True
+
+    def remove(self, name: str) -> bool:
+        with reached(f"cannot delete {self._at(name)}"):
+            if self.size(name) is None:  # of what is not there, S3 says that it was deleted
+                return False
+            self.fs.rm_file(self._at(name))
+        return True
+
+    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+        with reached(f"cannot list {self._at(prefix)}"):
+            try:
+                found = self.fs.find(self._at(prefix), detail=True)
+            except FileNotFoundError as problem:
+                none_there(problem)
+                return
+        for path, info in found.items():
+            yield path[len(self._at("")) :], int(info["size"])
+
+    def _at(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+
+@contextlib.contextmanager
+def reached(what: str) -> Iterator[None]:
+    """Say what kept the cache from a store over the network, and what to do.
+
+    Raises:
+        CacheUnavailableError: ``what``, why, and a hint.
+    """
+    try:
+        yield
+    except MotoolsError:
+        raise
+    except Exception as problem:
+        # Not only what derives from OSError: libraries raise classes of their own, and whatever
+        # it was, the answer is unknown.
+        code = _code(problem)
+        if code is None and isinstance(problem, OSError) and problem.errno is not None:
+            raise unavailable_because(what, problem) from problem
+        why = " ".join(str(problem).split()) or type(problem).__name__
+        if code is not None:
+            why = f"{code}: {why}"
+        raise CacheUnavailableError(f"{what}: {why}; {_hint(code, problem)}") from problem
+
+
+def none_there(problem: FileNotFoundError) -> None:
+    """Take "not there" as said of an object; of a whole bucket it is an error.
+
+    Raises:
+        FileNotFoundError: it was said of the bucket.
+    """
+    if _code(problem) == "NoSuchBucket":
+        raise problem
+
+
+def _code(problem: BaseException | None) -> str | None:
+    """The error code in a server's answer, if that is where a problem comes from."""
+    while problem is not None:
+        answer = getattr(problem, "response", None)
+        if isinstance(answer, dict) and "Error" in answer:
+            return str(answer["Error"].get("Code"))
+        problem = problem.__cause__
+    return None
+
+
+def _hint(code: str | None, problem: Exception) -> str:
+    if code == "NoSuchBucket":
+        return "make the bucket, or name another (store, s3.endpoint)"
+    if isinstance(problem, PermissionError) or code in ("401", "403"):
+        return (
+            "see that the credentials (AWS_PROFILE, s3.profile, AWS_ACCESS_KEY_ID) are the right "
+            "ones and may list, read, write and delete there"
+        )
+    if "redentials" in type(problem).__name__:
+        return "name some: AWS_PROFILE, s3.profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return "see that the server runs and can be reached (s3.endpoint), then run it again"
