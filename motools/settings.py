@@ -30,6 +30,9 @@ class Settings:
     Attributes:
         cache_dir: the directory of the cache.
         database_url: ``postgresql://user@host:port/database`` of the coordinator; empty: SQLite.
+        store: ``s3://bucket/folder``, where the cache's bytes are; empty: in its directory.
+        s3: ``endpoint``, ``profile`` and ``region`` of S3. No credentials: those are where
+            AWS's own tools look for them.
         lease_seconds: how long a runner may be silent before another host takes over.
         trash_days: how long what was cleared can be undeleted.
         currency: what costs are counted in.
@@ -44,6 +47,8 @@ class Settings:
 
     cache_dir: str = ".motools"
     database_url: str = field(default="", repr=False)  # it may hold a password
+    store: str = ""
+    s3: dict[str, str] = field(default_factory=dict)
     lease_seconds: float = 60.0
     trash_days: float = 7.0
     currency: str = "USD"

@@ -76,9 +76,14 @@ def bucket(s3_server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> s3.Bucket:
 
 @pytest.fixture
 def coordinator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which database coordinates the caches of a test; see ``postgresql.BOTH``."""
+    """What database coordinates the caches of a test, and where their bytes are.
+
+    See ``postgresql.BOTH`` and ``s3.EVERYWHERE``.
+    """
     kind = str(getattr(request, "param", "sqlite"))
-    if kind == "postgresql":
+    if kind != "sqlite":
         url = request.getfixturevalue("server").url
         monkeypatch.setenv("MOTOOLS_DATABASE_URL", url)
+    if kind == "postgresql-s3":
+        monkeypatch.setenv("MOTOOLS_STORE", f"{request.getfixturevalue('bucket').url}/cache")
     return kind

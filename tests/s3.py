@@ -17,9 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pytest
 
 from tests import ceph
 from tests.somebody import as_somebody, give, reachable
+
+EVERYWHERE = pytest.mark.parametrize(
+    "coordinator", ["sqlite", "postgresql", "postgresql-s3"], indirect=True
+)
+"""For what must hold whichever database coordinates, and with the bytes in a bucket."""
 
 _KEY, _SECRET = "motools", "not-a-secret"
 _START = 60.0

@@ -23,16 +23,16 @@ from motools.cache.blobs import Blobs
 from motools.cache.claim import ACTION, FILES, SCRATCH, Claim
 from motools.cache.commit import check_json, commit
 from motools.cache.context import Report, RunContext
-from motools.cache.coordinator import chosen, coordinator, require_chosen
+from motools.cache.coordinator import coordinator, require_chosen
 from motools.cache.documents import Documents
 from motools.cache.entry import Entry
 from motools.cache.index import Index
+from motools.cache.joining import join, store_at
 from motools.cache.lease import JobLock, Lease, Leases, lock_domain
-from motools.cache.marker import open_directory
 from motools.cache.marks import Marks
 from motools.cache.memo import Memos
 from motools.cache.statistics import Statistics
-from motools.cache.store import LocalStore, Store, unavailable
+from motools.cache.store import unavailable
 from motools.cache.texts import Texts
 from motools.cache.tree import Tree
 from motools.digest import Digest
@@ -72,7 +72,7 @@ class Cache:
         self.root = root
         self.id = cache_id
         self.settings = settings
-        self.store: Store = LocalStore(root)
+        self.store = store_at(root, settings)
         self.database = coordinator(root, cache_id, settings)
         self.memo = Memos(self.database)
         self.blobs = Blobs(root, self.store, self.database, self.memo)
@@ -130,9 +130,9 @@ class Cache:
         """
         settings = settings or Settings.load()
         root = Path(path if path is not None else settings.cache_dir).absolute()
-        marker = open_directory(root, create=create, coordinator=chosen(settings))
-        require_chosen(root, marker, settings)
-        cache = cls(root, marker.id, settings)
+        joined = join(root, settings, create=create)
+        require_chosen(root, joined, settings)
+        cache = cls(root, joined.marker.id, settings)
         prepare(cache)
         return cache
 

@@ -6,19 +6,15 @@ from pathlib import Path
 
 from motools.cache.database import Database
 from motools.cache.documents import Documents
+from motools.cache.joining import Joined, chosen, record_coordinator, store_at
 from motools.cache.layout import DATABASE, QUARANTINE
-from motools.cache.marker import POSTGRESQL, SQLITE, Marker, record_coordinator
+from motools.cache.marker import SQLITE
 from motools.cache.mounts import check_shared
 from motools.cache.sqlite import SQLite
-from motools.cache.store import LocalStore
+from motools.cache.store import Store
 from motools.cache.use import alone
 from motools.errors import CacheUnavailableError, SettingsError
 from motools.settings import Settings
-
-
-def chosen(settings: Settings) -> str:
-    """Which kind of database the settings ask for."""
-    return SQLITE if not settings.database_url else POSTGRESQL
 
 
 def coordinator(root: Path, cache_id: str, settings: Settings) -> Database:
@@ -40,15 +36,22 @@ def coordinator(root: Path, cache_id: str, settings: Settings) -> Database:
     return PostgreSQL(settings.database_url, cache_id)
 
 
-def require_chosen(root: Path, marker: Marker, settings: Settings) -> None:
+def require_chosen(root: Path, joined: Joined, settings: Settings) -> None:
     """Refuse a cache that another database coordinates: two would each run what the other runs.
 
     Raises:
         CacheUnavailableError: it says how to go on.
     """
-    if marker.coordinator == chosen(settings):
+    coordinator = joined.marker.coordinator
+    if coordinator == chosen(settings) and not joined.elsewhere:
         return
-    if marker.coordinator == SQLITE:
+    if joined.elsewhere:
+        problem = (
+            f"the cache.db at {joined.elsewhere} coordinates the cache in {settings.store}. "
+            "Several directories can share it once MOTOOLS_DATABASE_URL (database_url) names a "
+            "PostgreSQL"
+        )
+    elif coordinator == SQLITE:
         problem = (
             f"cache.db coordinates the cache at {root}, and MOTOOLS_DATABASE_URL (database_url) "
             "names PostgreSQL"
@@ -63,7 +66,7 @@ def require_chosen(root: Path, marker: Marker, settings: Settings) -> None:
     )
 
 
-def hand_over(root: Path, marker: Marker, settings: Settings) -> None:
+def hand_over(root: Path, joined: Joined, settings: Settings) -> None:
     """Make the database of the settings the coordinator; its tables are still to be made.
 
     Raises:
@@ -71,15 +74,15 @@ def hand_over(root: Path, marker: Marker, settings: Settings) -> None:
     """
     quarantine = root / QUARANTINE
     with alone(root):
-        following = coordinator(root, marker.id, settings)
+        following = coordinator(root, joined.marker.id, settings)
         if following.facts():  # of an earlier time, and behind the documents
             following.set_aside(quarantine)
-        if marker.coordinator == SQLITE:
-            _leave(SQLite(root / DATABASE), LocalStore(root), quarantine)
-        record_coordinator(root, chosen(settings))
+        if joined.marker.coordinator == SQLITE and chosen(settings) != SQLITE:
+            _leave(SQLite(root / DATABASE), store_at(root, settings), quarantine)
+        record_coordinator(root, joined.marker, settings)
 
 
-def _leave(database: SQLite, store: LocalStore, quarantine: Path) -> None:
+def _leave(database: SQLite, store: Store, quarantine: Path) -> None:
     if database.facts():
         Documents(store, database).flush()
         database.set_aside(quarantine)

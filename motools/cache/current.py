@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from motools.cache import Cache
 
@@ -18,7 +18,8 @@ _chosen: ContextVar[Cache | None] = ContextVar("motools_cache", default=None)
 
 # Per process, because database connections must not cross a fork.
 _opened: dict[tuple[int, Path], Cache] = {}
-_defaults: dict[tuple[int, str, str | None, str | None], Cache] = {}
+_defaults: dict[tuple[object, ...], Cache] = {}
+_PLACES: Final = ("MOTOOLS_CACHE_DIR", "MOTOOLS_DATABASE_URL", "MOTOOLS_STORE")
 
 
 def current_cache() -> Cache:
@@ -55,8 +56,7 @@ def cache_at(place: Place) -> Cache:
 
 def _default() -> Cache:
     # Settings depend on the directory that one works in and on the environment.
-    places = os.environ.get("MOTOOLS_CACHE_DIR"), os.environ.get("MOTOOLS_DATABASE_URL")
-    key = (os.getpid(), str(Path.cwd()), *places)
+    key = (os.getpid(), str(Path.cwd()), *map(os.environ.get, _PLACES))
     if key not in _defaults:
         cache = Cache.open()
         _defaults[key] = _opened.setdefault((os.getpid(), cache.root), cache)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache import layout
 from motools.cache.commit import INSERT_ENTRY, link
-from motools.cache.coordinator import chosen, hand_over
+from motools.cache.coordinator import hand_over
 from motools.cache.database import Transaction, check_version
 from motools.cache.documents import JOB_COLUMNS, Documents, Problem
 from motools.cache.entry import COLUMNS, check
-from motools.cache.marker import open_directory
+from motools.cache.joining import chosen, join
 from motools.cache.marks import restore_marks
 from motools.cache.removal import sweep
 from motools.cache.store import Store
@@ -75,10 +75,10 @@ def reindex(root: Path, *, settings: Settings | None = None) -> Reindexed:
     from motools.cache.cache import Cache
 
     settings = settings or Settings.load()
-    marker = open_directory(root, create=False)
-    if marker.coordinator != chosen(settings):
-        hand_over(root, marker, settings)
-    cache = Cache(root, marker.id, settings)
+    joined = join(root, settings, create=False)
+    if joined.elsewhere or joined.marker.coordinator != chosen(settings):
+        hand_over(root, joined, settings)
+    cache = Cache(root, joined.marker.id, settings)
     damaged = None
     try:
         cache.database.check()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from motools.cache import Action, Cache, RunContext
-from motools.cache.marker import open_directory
+from motools.cache.joining import join
 from motools.cache.postgresql import PostgreSQL
 from motools.settings import Settings
 
@@ -52,7 +52,8 @@ def runs() -> Runs:
 
 def lose_the_database(root: Path) -> None:
     """Have the tables gone, and the documents still there."""
-    cache = Cache(root, open_directory(root, create=False).id, Settings.load())
+    settings = Settings.load()
+    cache = Cache(root, join(root, settings, create=False).marker.id, settings)
     if isinstance(cache.database, PostgreSQL):
         schema = cache.database.schema
         with cache.database.write() as transaction:

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from motools.cache import layout
-from motools.cache.coordinator import chosen
 from motools.cache.database import Database
-from motools.cache.marker import open_directory
+from motools.cache.joining import join
 from motools.cache.postgresql import PostgreSQL
 from motools.cache.sqlite import SQLite
 from motools.settings import Settings
@@ -23,7 +22,7 @@ _SHARED = (
 
 def second_host(first: Path, second: Path) -> Path:
     """Another way into a cache, with everything shared but the kernel locks on ``jobs/``."""
-    open_directory(first, create=True, coordinator=chosen(Settings.load()))
+    join(first, Settings.load(), create=True)
     second.mkdir()
     for name in _SHARED:
         (second / name).symlink_to(first / name)
