@@ -6,7 +6,7 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +36,13 @@ class Blobs:
         self._memo = memo
 
     def absent(self, files: Iterable[Sequence[Any]]) -> list[str]:
-        """Which of some ``[path, digest, size, …]`` have no bytes of that size in place."""
+        """Which of some ``[path, digest, size, …]`` have no bytes of that size in place.
+
+        None is looked for over a network: a hit would cost a request a file. There, what is
+        missing is noticed when it is fetched.
+        """
+        if self._store.far:
+            return []
         size = self._store.size
         return [file[1] for file in files if size(blob_name(file[1])) != file[2]]
 
@@ -55,8 +61,10 @@ class Blobs:
         with unavailable(f"cannot read {directory}"):
             found = sorted(scan(directory))
         Tree.of(TreeFile(path, _UNKNOWN, 0) for path, _ in found)  # refuse bad names before moving
-        files = []
-        for path, status in found:
+        files: list[TreeFile] = []
+
+        def take(each: tuple[str, os.stat_result]) -> None:
+            path, status = each
             source = directory / path
             if status.st_nlink > 1:  # under its other name someone could alter the blob
                 digest = self._copy_in(source)
@@ -64,6 +72,8 @@ class Blobs:
                 digest = hash_private_file(source)
                 self._publish(digest, source)
             files.append(TreeFile(path, digest.hex, digest.size, bool(status.st_mode & 0o100)))
+
+        self._store.each(take, found)
         return Tree.of(files)
 
     def add(self, source: Path) -> Tree:
@@ -111,17 +121,27 @@ class Blobs:
         """
         return self._verified(digest, size, self._signature(digest))
 
+    def unchecked_path(self, digest: str, size: int) -> Path:
+        """A file that should have these bytes, for showing; it may not be there."""
+        return self._store.path(blob_name(digest)) or self._downloaded(digest, size)
+
     def hashed_path(self, digest: str, size: int) -> Path:
         """Like :meth:`path`, but the bytes are hashed now, whatever the file's status."""
         return self._verified(digest, size, None)
 
     def read(self, digest: str, size: int) -> bytes:
         """The bytes of a blob, checked against its digest as they are read."""
-        data = self._store.read(blob_name(digest))
-        if data is None:
-            raise self._missing(digest)
-        if hash_bytes(data) != Digest(digest, size):
-            raise self._quarantined(digest)
+        data = b""
+
+        def fetch() -> Digest:
+            nonlocal data
+            found = self._store.read(blob_name(digest))
+            if found is None:
+                raise self._missing(digest)
+            data = found
+            return hash_bytes(data)
+
+        self._have_arrive(Digest(digest, size), fetch)
         return data
 
     def digest_at(self, name: str) -> Digest | None:
@@ -185,14 +205,38 @@ class Blobs:
             if target.exists() and hash_private_file(target) == Digest(digest, size):
                 return target
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not self._store.download(blob_name(digest), temporary):
-                raise self._missing(digest)
-            if hash_private_file(temporary) != Digest(digest, size):
-                temporary.unlink()
-                raise self._quarantined(digest)
-            temporary.chmod(0o444)
-            temporary.replace(target)
+
+            def fetch() -> Digest:
+                if not self._store.download(blob_name(digest), temporary):
+                    raise self._missing(digest)
+                return hash_private_file(temporary)
+
+            try:
+                self._have_arrive(Digest(digest, size), fetch)
+                temporary.chmod(0o444)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
         return target
+
+    def _have_arrive(self, wanted: Digest, fetch: Callable[[], Digest]) -> None:
+        """Fetch until the bytes are what their name says.
+
+        What arrives wrong may be right where it is stored: only the same wrong bytes, twice,
+        are an altered blob.
+        """
+        wrong: set[Digest] = set()
+        for _ in range(_FETCHES):
+            found = fetch()
+            if found == wanted:
+                return
+            if found in wrong:
+                raise self._quarantined(wanted.hex)
+            wrong.add(found)
+        raise CacheUnavailableError(
+            f"blob {wanted.hex[:12]} arrived {_FETCHES} times, altered each time in another way: "
+            "see what is between here and the store, then run it again"
+        )
 
     def _signature(self, digest: str) -> str | None:
         rows = self._database.read("SELECT signature FROM blobs WHERE digest = ?", (digest,))
@@ -250,6 +294,7 @@ class Blobs:
 
 
 _SMALL: Final = 1 << 20
+_FETCHES: Final = 3
 _UNKNOWN: Final = "0" * 64
 
 _WAY_OUT: Final = (

@@ -91,9 +91,10 @@ def make_live(transaction: Transaction, store: Store, sizes: dict[str, int]) -> 
     Raises:
         MissingBlobError: the bytes are neither in place nor in the trash.
     """
-    for digest, size in sizes.items():
+    there = store.sizes([blob_name(digest) for digest in sizes])
+    for (digest, size), found in zip(sizes.items(), there, strict=True):
         name = blob_name(digest)
-        if store.size(name) != size:
+        if found != size:
             if store.size(trashed(name)) != size or not store.move(trashed(name), name):
                 raise MissingBlobError(
                     f"the bytes of blob {digest[:12]} are neither at {name} nor in the trash: "

@@ -6,13 +6,17 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 from motools.cache.layout import TMP
-from motools.cache.store import unavailable_because
+from motools.cache.store import T, unavailable_because
 from motools.errors import CacheUnavailableError, MotoolsError
+
+_AT_ONCE: Final = 16
+"""Requests that are under way at once; each waits for an answer most of its time."""
 
 _OBJECT_STORES: Final = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"}
@@ -31,6 +35,8 @@ class FsspecStore:
             in each process, because connections must not cross a fork.
         root: the folder of the cache in it.
     """
+
+    far = True
 
     def __init__(self, make: Callable[[], Any], root: str) -> None:
         self._make = make
@@ -88,6 +94,15 @@ class FsspecStore:
                 return None
             return int(found["size"]) if found["type"] == "file" else None
         raise AssertionError
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(self.size, names))
+
+    def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in pool.map(work, items):
+                pass
 
     def read(self, name: str) -> bytes | None:
         with reached(f"cannot read {self._at(name)}"):

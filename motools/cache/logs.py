@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from motools.cache.entry import Entry
-from motools.cache.layout import EVALS, TMP, blob_name
+from motools.cache.layout import EVALS, TMP
 from motools.cache.store import copy_file
 from motools.digest import SHORT
+from motools.errors import MissingBlobError
 
 _SUFFIX: Final = ".eval"
 
@@ -25,8 +26,8 @@ def copy(entry: Entry) -> Path | None:
 
     Whether the log's bytes are as they were is for its reader to ask (``entry.file``).
     """
-    digests = [digest for path, digest, *_ in entry.file_rows if path.endswith(_SUFFIX)]
-    if not digests or entry.state != "live":
+    logs = [row for row in entry.file_rows if row[0].endswith(_SUFFIX)]
+    if not logs or entry.state != "live":
         return None
     place = entry.root / EVALS / _name(entry)
     if not place.is_file() or place.is_symlink():
@@ -34,9 +35,10 @@ def copy(entry: Entry) -> Path | None:
         os.close(descriptor)
         partial = Path(name)
         try:
-            copy_file(entry.root / blob_name(digests[0]), partial)
+            _, digest, size, _ = logs[0]
+            copy_file(entry.blobs.unchecked_path(digest, size), partial)
             partial.replace(place)
-        except FileNotFoundError:
+        except (FileNotFoundError, MissingBlobError):
             return None  # the bytes are elsewhere; a hit needs none
         finally:
             partial.unlink(missing_ok=True)

@@ -77,12 +77,15 @@ def breakdown(cache: Cache) -> SizeBreakdown:
     sizes["evals"] += _bytes_below(root / layout.EVALS)
     sizes["runs"] += _bytes_below(root / layout.JOBS)
     sizes["unused"] += _bytes_below(root / layout.TMP)
-    sizes["trash"] += _bytes_below(root / layout.TRASH) + _bytes_below(root / layout.QUARANTINE)
+    sizes["trash"] += _stored(cache, layout.TRASH, layout.QUARANTINE)
     sizes["database"] += cache.database.size()
-    sizes["database"] += sum(
-        _bytes_below(root / f) for f in (layout.ENTRIES, layout.JOURNAL, layout.MARKS, layout.TEXTS)
-    )
+    documents = (layout.ENTRIES, layout.JOURNAL, layout.MARKS, layout.TEXTS)
+    sizes["database"] += _stored(cache, *documents)
     return SizeBreakdown(**sizes)
+
+
+def _stored(cache: Cache, *folders: str) -> int:
+    return sum(size for folder in folders for _, size in cache.store.names(folder))
 
 
 def _bytes_below(folder: Path) -> int:

@@ -12,13 +12,15 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from motools.cache.layout import TMP
 from motools.durable import sync
 from motools.errors import CacheUnavailableError
+
+T = TypeVar("T")
 
 _CHUNK: Final = 8 << 20
 
@@ -28,7 +30,12 @@ class Store(Protocol):
 
     Every method raises :class:`CacheUnavailableError` when the store cannot be
     read or written: that is never the same as "not there".
+
+    Attributes:
+        far: whether each question is a request over a network.
     """
+
+    far: bool
 
     def publish_file(self, name: str, path: Path) -> None:
         """Move a private file to a name, replacing what was there. Readers see all or nothing."""
@@ -44,6 +51,12 @@ class Store(Protocol):
 
     def size(self, name: str) -> int | None:
         """Bytes under a name, or None: not there."""
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """The same of several names."""
+
+    def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
+        """Do some work in this store for each of several items, side by side where that helps."""
 
     def read(self, name: str) -> bytes | None:
         """The bytes under a name, or None: not there."""
@@ -66,6 +79,8 @@ class Store(Protocol):
 
 class LocalStore:
     """A directory on a local file system."""
+
+    far = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -123,6 +138,13 @@ class LocalStore:
             return None
         except OSError as problem:
             raise unavailable_because(f"cannot look at {self.root / name}", problem) from problem
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        return [self.size(name) for name in names]
+
+    def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
+        for item in items:
+            work(item)
 
     def read(self, name: str) -> bytes | None:
         with unavailable(f"cannot read {self._prefix}{name}"):

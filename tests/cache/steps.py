@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from motools.cache.database import Database, Transaction
+from motools.cache.file_system import FsspecStore
 from motools.cache.lease import JobLock, Leases
+from motools.cache.s3 import S3Store
 from motools.cache.store import LocalStore
 
 _CALLS: list[tuple[type, str]] = [
     *((LocalStore, name) for name in ("publish_file", "publish_bytes", "settle", "move", "remove")),
+    (S3Store, "publish_file"),
+    *((FsspecStore, name) for name in ("publish_bytes", "settle", "move", "remove")),
     (JobLock, "release"),
     (Leases, "try_take"),
     (Transaction, "run"),
