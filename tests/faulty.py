@@ -263,6 +263,9 @@ async def _pass(
     length = int(head["content-length"] or 0)
     stop, done = length // 2 if cut else length, 0
     async for piece in _chunks(source) if head["transfer-encoding"] else _pieces(source, stop):
+        if cut and head["transfer-encoding"]:
+            target.write(piece[: len(piece) // 2])  # type: ignore[union-attr]
+            return b""
         if flip and done <= length // 2 < done + len(piece):
             at = length // 2 - done
             piece = piece[:at] + bytes([piece[at] ^ 1]) + piece[at + 1 :]

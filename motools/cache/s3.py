@@ -26,7 +26,9 @@ _OPTIONS: Final = {"endpoint": "endpoint_url", "profile": "profile", "region": "
 _PART: Final = 16 << 20
 _PARTS_AT_ONCE: Final = 4
 _MOST_PARTS: Final = 10_000
-_ATTEMPTS: Final = 4
+ATTEMPTS: Final = 4
+"""How often a request is sent that fails in a way that may pass."""
+
 _STAMP: Final = "motools-upload"
 
 
@@ -51,7 +53,7 @@ def file_system(options: Mapping[str, str]) -> Any:
         skip_instance_cache=True,
         client_kwargs=region,
         config_kwargs={
-            "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
             "max_pool_connections": 64,
             "read_timeout": 60,
         },
@@ -96,9 +98,13 @@ class S3Store(FsspecStore):
             path.unlink()
 
     def _get(self, name: str, target: Path) -> None:
-        self.fs.get_file(
-            self._at(name), os.fspath(target), chunksize=_PART, max_concurrency=_PARTS_AT_ONCE
-        )
+        get = partial(self.fs.get_file, self._at(name), os.fspath(target), chunksize=_PART)
+        try:
+            get(max_concurrency=_PARTS_AT_ONCE)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception:  # noqa: BLE001 - s3fs takes up what broke off only in one piece
+            get(max_concurrency=1)
 
     def create(self, name: str, data: bytes) -> bytes:
         """Publish bytes under a name that nobody has yet; returns what is there afterwards."""
