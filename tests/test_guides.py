@@ -21,7 +21,8 @@ from typing import TypeAlias
 import pytest
 
 DATABASE = "postgresql://motools@db.example.org/motools"
-"""Instead of which the pages' programs are given a real one."""
+BUCKET = "s3://motools-example/team"
+"""Instead of which the pages' programs are given real ones."""
 
 Run: TypeAlias = Callable[[list[str]], str]
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
@@ -36,6 +37,8 @@ def test_code_does_what_the_page_says(
     content = page.read_text()
     if DATABASE in content:
         content = content.replace(DATABASE, request.getfixturevalue("server").url)
+    if BUCKET in content:
+        content = content.replace(BUCKET, f"{request.getfixturevalue('bucket').url}/team")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", content, re.DOTALL | re.MULTILINE)
     assert {language for language, _ in blocks} <= {"python", "sh", "text", "json", "toml", "sql"}
     run = partial(run_in, tmp_path, PREFECT_API_URL=prefect_api)

@@ -74,7 +74,9 @@ def join(root: Path, settings: Settings, *, create: bool) -> Joined:
     # identity, and one directory the cache's.
     new = partial(Marker, "", chosen(settings), settings.store, uuid.uuid4().hex)
     here = _of_this_store(open_directory(root, new=new), root, settings)
-    if there is None and not here.id:
+    if there is None and here.id:
+        there = _read(store)  # made meanwhile, or gone
+    elif there is None:
         mine = replace(here, id=uuid.uuid4().hex)
         there = Marker.parse(store.create(MARKER, _shared(root, mine)), settings.store)
     if there is not None and not here.id:

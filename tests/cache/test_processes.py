@@ -34,6 +34,7 @@ from tests.cache.hosts import movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child, watched
 from tests.postgresql import BOTH
+from tests.s3 import EVERYWHERE
 
 ACTION = action()
 
@@ -89,7 +90,7 @@ def counted(path: Path) -> Callable[[RunContext], Any]:
     return run
 
 
-@BOTH
+@EVERYWHERE
 def test_32_processes_run_an_action_once(in_memory: Path, tmp_path: Path) -> None:
     """Invariant 7, on a cache that they also have to make first."""
     root = in_memory / "cache"
@@ -142,8 +143,10 @@ def steps_of(work: Callable[[], None]) -> list[str]:
     return names
 
 
-@BOTH
-def test_killed_at_every_step(in_memory: Path, coordinator: str) -> None:
+@EVERYWHERE
+def test_killed_at_every_step(
+    in_memory: Path, coordinator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Invariants 1, 2, 7 and 8: whatever step a holder dies at, the next one takes over at once.
 
     Every step of a paid run is tried: the job is paid for once, the files are
@@ -158,12 +161,15 @@ def test_killed_at_every_step(in_memory: Path, coordinator: str) -> None:
             context.cache.journal.end(job, "succeeded", provider)
             return job.id
 
+        store = os.environ.get("MOTOOLS_STORE")
         names = steps_of(lambda: run_once(in_memory / "rehearsal", run))
         assert 40 < len(names) < 200
         # To make the tables in PostgreSQL takes long: some of the steps, the end among them.
-        apart = 1 if coordinator == "sqlite" else 7
+        apart = {"sqlite": 1, "postgresql": 7}.get(coordinator, 13)
         for step in range(len(names), 0, -apart):
             root = in_memory / f"{step}"
+            if store:
+                monkeypatch.setenv("MOTOOLS_STORE", f"{store}/{step}")
             provider.path = in_memory / f"{step}.json"
             assert in_child(lambda _at, r=root: run_once(r, run), die_at=step) == -signal.SIGKILL
             cache = Cache.open(root)
@@ -346,7 +352,7 @@ def test_interrupted_run_leaves_the_key_free(
     assert cache.get_or_run(ACTION, resume, timeout=0).value == "step 3"
 
 
-@BOTH
+@EVERYWHERE
 def test_a_fork_may_use_its_parents_cache(cache: Cache, runs: Runs) -> None:
     """Invariant 11: SQLite loses what a child commits beside connections of before the fork."""
     cache.get_or_run(ACTION, runs)
