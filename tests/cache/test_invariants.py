@@ -521,7 +521,7 @@ def test_9_shared_blobs_stay(cache: Cache) -> None:
     assert cache.look_up([action(2)])[0].files["file"].read_text() == "shared"  # type: ignore[union-attr]
 
 
-@EVERYWHERE
+@BOTH
 def test_9_a_commit_restores_what_it_needs_from_the_trash(cache: Cache) -> None:
     """Whatever moment another process clears, and purges, the same bytes at."""
     steps: list[str] = []
