@@ -148,9 +148,7 @@ def exchange() -> list[Figure]:
     return sorted(figures, key=lambda figure: figure.what)
 
 
-def _round(
-    what: str, data: Path, server: s3.Server, proxy: faulty.Proxy
-) -> Iterator[Figure]:
+def _round(what: str, data: Path, server: s3.Server, proxy: faulty.Proxy) -> Iterator[Figure]:
     for who, tool in TOOLS.items():
         if who != "motools" and shutil.which(who) is None:
             print(f"{who} is not installed, and not measured", file=sys.stderr)
