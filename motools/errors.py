@@ -29,6 +29,7 @@
         ├── AmbiguousKeyError      several entries share this prefix (LookupError)
         ├── RejectedError          somebody said that the entry is not to be used
         ├── UntrustedError         nobody who is trusted vouches for an entry from outside
+        ├── RemoteError            a remote is unknown, refused, or not one
         ├── LeaseLostError         another runner holds this key now
         ├── LeaseTimeoutError      another runner did not finish in time (TimeoutError)
         ├── SubmissionUnsettledError  it is unknown whether a paid job was submitted
@@ -162,6 +163,10 @@ class RejectedError(CacheError):
 
 class UntrustedError(CacheError):
     """Nobody who is trusted vouches for an entry from outside."""
+
+
+class RemoteError(CacheError):
+    """A remote is unknown or refused, or there is none at its place."""
 
 
 class LeaseLostError(CacheError):

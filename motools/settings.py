@@ -35,6 +35,8 @@ class Settings:
             AWS's own tools look for them.
         lease_seconds: how long a runner may be silent before another host takes over.
         trash_days: how long what was cleared can be undeleted.
+        remote: name of the remote to use where none is named; empty: the cache's default.
+        remote_connections: how many objects are sent to or fetched from a remote at once.
         currency: what costs are counted in.
         prices: backend to price: ``hour`` of its time, in the currency.
         limits: backend to how many of its steps run at once, wherever they are run;
@@ -51,6 +53,8 @@ class Settings:
     s3: dict[str, str] = field(default_factory=dict)
     lease_seconds: float = 60.0
     trash_days: float = 7.0
+    remote: str = ""
+    remote_connections: int = 8
     currency: str = "USD"
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
@@ -122,9 +126,9 @@ def _environment(cls: type) -> dict[str, Any]:
 
 def _parsed(name: str, text: str, declared: Any) -> Any:
     """A value as it stands in a file: text as it is, tables as TOML writes them in one line."""
-    if declared == "float":
+    if declared in _NUMBERS:
         try:
-            return float(text)
+            return _NUMBERS[declared](text)
         except ValueError:
             return text  # refused below, with its name
     if not str(declared).startswith("dict"):
@@ -136,6 +140,9 @@ def _parsed(name: str, text: str, declared: Any) -> Any:
             f"environment: {PREFIX}{name.upper()}: {problem}; write a table in one line, as in "
             "{local = 2}"
         ) from problem
+
+
+_NUMBERS: Final = {"float": float, "int": int}
 
 
 def _checked(cls: type, source: str, values: Mapping[str, Any]) -> dict[str, Any]:

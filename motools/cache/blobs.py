@@ -53,6 +53,23 @@ class Blobs:
             self._store.publish_bytes(blob_name(digest.hex), data)
         return digest
 
+    def receive(self, digest: Digest, data: bytes) -> None:
+        """Store bytes that came from elsewhere; :meth:`settle` makes them durable.
+
+        Raises:
+            CorruptBlobError: they are not what the digest says; nothing was stored.
+        """
+        if hash_bytes(data) != digest:
+            raise _not_as_named(digest)
+        self._publish(digest, self._written(data))
+
+    def receive_file(self, digest: Digest, path: Path) -> None:
+        """Like :meth:`receive`, for a private file, which is moved away."""
+        if hash_private_file(path) != digest:
+            path.unlink()
+            raise _not_as_named(digest)
+        self._publish(digest, path)
+
     def take(self, directory: Path) -> Tree:
         """Store a private directory as a tree; its files are moved away.
 
@@ -258,6 +275,12 @@ class Blobs:
         else:
             self._store.publish_file(name, path)
 
+    def _written(self, data: bytes) -> Path:
+        path = self.root / TMP / uuid.uuid4().hex
+        with unavailable(f"cannot write {path}"), _opened_read_only(path) as stream:
+            stream.write(data)
+        return path
+
     def _copy_in(self, path: Path) -> Digest:
         # What is kept is what was hashed: the original may be written to meanwhile.
         copy = self.root / TMP / uuid.uuid4().hex
@@ -301,6 +324,10 @@ _WAY_OUT: Final = (
     "`motools cache repair` puts a good copy back, or releases the entries that need it; "
     "what is cleared (`motools cache clear`) is made again"
 )
+
+
+def _not_as_named(digest: Digest) -> CorruptBlobError:
+    return CorruptBlobError(f"what arrived as blob {digest.short} is something else")
 
 
 def _opened_read_only(path: Path) -> io.BufferedWriter:

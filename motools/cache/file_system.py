@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from motools.cache.layout import TMP
-from motools.cache.store import T, unavailable_because
+from motools.cache.store import T, unavailable, unavailable_because
 from motools.errors import CacheUnavailableError, MotoolsError
 
 _AT_ONCE: Final = 16
@@ -53,10 +53,13 @@ class FsspecStore:
         return self._made[1]
 
     def publish_file(self, name: str, path: Path) -> None:
-        with reached(f"cannot write {self._at(name)}"):
-            with self._target(name) as target:
-                self.fs.put_file(os.fspath(path), target)
+        self.upload(name, path)
+        with unavailable(f"cannot delete {path}"):
             path.unlink()
+
+    def upload(self, name: str, path: Path) -> None:
+        with reached(f"cannot write {self._at(name)}"), self._target(name) as target:
+            self.fs.put_file(os.fspath(path), target)
 
     def publish_bytes(self, name: str, data: bytes) -> None:
         with reached(f"cannot write {self._at(name)}"), self._target(name) as target:
@@ -108,6 +111,15 @@ class FsspecStore:
         with reached(f"cannot read {self._at(name)}"):
             try:
                 return bytes(self.fs.cat_file(self._at(name)))
+            except FileNotFoundError as problem:
+                none_there(problem)
+                return None
+        raise AssertionError
+
+    def read_range(self, name: str, start: int, length: int) -> bytes | None:
+        with reached(f"cannot read {self._at(name)}"):
+            try:
+                return bytes(self.fs.cat_file(self._at(name), start=start, end=start + length))
             except FileNotFoundError as problem:
                 none_there(problem)
                 return None

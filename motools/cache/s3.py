@@ -86,7 +86,7 @@ class S3Store(FsspecStore):
             raise SettingsError(f"store is not of the form {SCHEME}bucket/folder")
         super().__init__(lambda: shared(os.getpid(), tuple(sorted(options.items()))), url)
 
-    def publish_file(self, name: str, path: Path) -> None:
+    def upload(self, name: str, path: Path) -> None:
         # In parts when large. An upload whose last answer was lost is told by its stamp: to
         # complete it again is refused, and what is under the name could be another's.
         stamp = uuid.uuid4().hex
@@ -101,7 +101,6 @@ class S3Store(FsspecStore):
             except Exception:
                 if self._stamp(name) != stamp:
                     raise
-            path.unlink()
 
     def _get(self, name: str, target: Path) -> None:
         get = partial(self.fs.get_file, self._at(name), os.fspath(target), chunksize=_PART)

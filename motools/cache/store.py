@@ -40,6 +40,9 @@ class Store(Protocol):
     def publish_file(self, name: str, path: Path) -> None:
         """Move a private file to a name, replacing what was there. Readers see all or nothing."""
 
+    def upload(self, name: str, path: Path) -> None:
+        """Publish a copy of a file; :meth:`settle` makes it durable."""
+
     def publish_bytes(self, name: str, data: bytes) -> None:
         """Publish bytes under a name; durable when this returns."""
 
@@ -60,6 +63,9 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """The bytes under a name, or None: not there."""
+
+    def read_range(self, name: str, start: int, length: int) -> bytes | None:
+        """Some of the bytes under a name, fewer where it ends before; None: not there."""
 
     def path(self, name: str) -> Path | None:
         """The local file behind a name, where there is one that can be read in place."""
@@ -99,6 +105,15 @@ class LocalStore:
             except FileNotFoundError:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
+
+    def upload(self, name: str, path: Path) -> None:
+        copy = self.root / TMP / uuid.uuid4().hex
+        with unavailable(f"cannot copy {path} to {self.root / name}"):
+            try:
+                copy_file(path, copy)
+                self.publish_file(name, copy)
+            finally:
+                copy.unlink(missing_ok=True)
 
     def publish_bytes(self, name: str, data: bytes) -> None:
         target = self.root / name
@@ -151,6 +166,16 @@ class LocalStore:
             try:
                 with open(f"{self._prefix}{name}", "rb", buffering=0) as stream:
                     return stream.read()
+            except FileNotFoundError:
+                return None
+        raise AssertionError
+
+    def read_range(self, name: str, start: int, length: int) -> bytes | None:
+        with unavailable(f"cannot read {self.root / name}"):
+            try:
+                with (self.root / name).open("rb") as stream:
+                    stream.seek(start)
+                    return stream.read(length)
             except FileNotFoundError:
                 return None
         raise AssertionError

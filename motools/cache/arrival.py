@@ -1,0 +1,116 @@
+"""Entries that come from elsewhere: what somebody else committed becomes true here too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from motools.cache.commit import INSERT_ENTRY, link, make_live, mark_behind
+from motools.cache.database import Transaction
+from motools.cache.documents import parse_entry
+from motools.cache.entry import COLUMNS
+from motools.cache.store import Store
+from motools.cache.tree import Tree, TreeFile
+from motools.errors import CacheError, CorruptDocumentError
+
+_NAMES: Final = COLUMNS.split(", ")
+_STATE: Final = _NAMES.index("state")
+
+
+def parse(data: bytes, key: str) -> list[tuple[Any, ...]]:
+    """The rows in a document that a stranger may have written, without those in the trash.
+
+    Raises:
+        CorruptDocumentError: it is damaged, or is not the entry it is named after.
+    """
+    try:
+        rows = parse_entry(data, key)
+        for row in rows:
+            _check_types(dict(zip(_NAMES, row, strict=True)))
+    except CorruptDocumentError as problem:
+        raise CorruptDocumentError(f"the document of {key[:12]}: {problem}") from problem
+    except (CacheError, ValueError, KeyError, TypeError) as problem:
+        raise CorruptDocumentError(f"the document of {key[:12]}: {problem!r}") from problem
+    return [row for row in rows if row[_STATE] != "trash"]
+
+
+def needs(row: tuple[Any, ...]) -> tuple[Tree, dict[str, int]]:
+    """The tree of an entry, and digest to size of its files; of a released one there are none."""
+    columns = dict(zip(_NAMES, row, strict=True))
+    if columns["state"] == "released":
+        return Tree(()), {}
+    tree = Tree.of(TreeFile(*file) for file in json.loads(columns["files"]))
+    return tree, {file.digest: file.size for file in tree.files}
+
+
+def arrive(transaction: Transaction, store: Store, rows: Iterable[tuple[Any, ...]]) -> int:
+    """Add generations whose blobs, and whose tree's blob, are durable in the store.
+
+    One that is there already stays as it is, but for one that was released: its
+    bytes are back.
+
+    Returns:
+        How many were added.
+
+    Raises:
+        MissingBlobError: a blob is not in the store; roll the transaction back.
+    """
+    added = 0
+    for row in rows:
+        columns = dict(zip(_NAMES, row, strict=True))
+        sizes = dict(_needed(row))
+        inserted = transaction.run(f"{INSERT_ENTRY} ON CONFLICT DO NOTHING", **columns).rowcount
+        if not inserted:
+            inserted = _returned(transaction, columns)
+        if not inserted:
+            continue
+        make_live(transaction, store, sizes)
+        link(transaction, columns["key"], columns["generation"], sizes)
+        mark_behind(transaction, columns["key"])
+        added += 1
+    return added
+
+
+def _needed(row: tuple[Any, ...]) -> Iterator[tuple[str, int]]:
+    tree, sizes = needs(row)
+    yield from sizes.items()
+    if tree.files:
+        yield tree.digest.hex, tree.digest.size
+
+
+def _returned(transaction: Transaction, columns: dict[str, Any]) -> int:
+    """Have a released generation live again, if it is the same and its bytes came along."""
+    return int(
+        transaction.run(
+            "UPDATE entries SET state = :state WHERE key = :key AND generation = :generation "
+            "AND checksum = :checksum AND state = 'released' AND :state = 'live'",
+            **{name: columns[name] for name in ("state", "key", "generation", "checksum")},
+        ).rowcount
+    )
+
+
+def _check_types(columns: dict[str, Any]) -> None:
+    """Refuse what the tables would take and every reader would stumble over."""
+    for name, kinds in _TYPES.items():
+        value = columns[name]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise CorruptDocumentError(f"its {name} is {value!r}")
+    if columns["generation"] < 1 or columns["state"] not in ("live", "released", "trash"):
+        raise CorruptDocumentError("its generation or state is none")
+    labels, provenance = json.loads(columns["labels"]), json.loads(columns["provenance"])
+    if not isinstance(provenance, dict) or not isinstance(labels, dict):
+        raise CorruptDocumentError("its labels or provenance are none")
+    if not all(isinstance(label, str) for label in labels.values()):
+        raise CorruptDocumentError("one of its labels is not text")
+
+
+_NUMBER: Final = (int, float)
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "generation": (int,),
+    "state": (str,),
+    "created_at": _NUMBER,
+    "duration": _NUMBER,
+    "cost": (*_NUMBER, type(None)),
+    "trashed_at": (*_NUMBER, type(None)),
+}

@@ -1,0 +1,146 @@
+"""The remotes that a cache knows by name: ``remotes.json`` in its directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from motools.cache.layout import TMP
+from motools.cache.store import unavailable
+from motools.errors import RemoteError
+
+FILE: Final = "remotes.json"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Book:
+    """The remotes of a cache.
+
+    Attributes:
+        urls: name to URL.
+        default: the name of the one that is used where none is named; None: there is none.
+    """
+
+    urls: dict[str, str]
+    default: str | None = None
+
+    @classmethod
+    def of(cls, root: Path) -> Book:
+        """The book of the cache in a directory.
+
+        Raises:
+            RemoteError: the file is damaged.
+        """
+        path = root / FILE
+        with unavailable(f"cannot read {path}"):
+            try:
+                facts = json.loads(path.read_text())
+                return cls({str(n): str(u) for n, u in facts["urls"].items()}, facts["default"])
+            except FileNotFoundError:
+                return cls({})
+            except (ValueError, KeyError, TypeError, AttributeError) as problem:
+                raise RemoteError(
+                    f"{path} is damaged ({problem!r}): delete it and add the remotes again"
+                ) from problem
+        raise AssertionError
+
+    def url(self, name: str | None) -> tuple[str, str]:
+        """Name and URL of a remote; None: of the default.
+
+        Raises:
+            RemoteError: there is none of that name, or no default.
+        """
+        wanted = name or self.default
+        if wanted is None:
+            raise RemoteError(
+                "no remote is named and there is no default: "
+                "`motools cache remote add NAME URL` makes one"
+            )
+        if wanted not in self.urls:
+            known = ", ".join(sorted(self.urls)) or "none"
+            raise RemoteError(f"there is no remote {wanted!r}; known: {known}")
+        return wanted, self.urls[wanted]
+
+    def write(self, root: Path) -> None:
+        """Put the book in place of the one that is there."""
+        path, temporary = root / FILE, root / TMP / f"{uuid.uuid4().hex}.json"
+        with unavailable(f"cannot write {path}"):
+            facts = {"default": self.default, "urls": self.urls}
+            temporary.write_text(json.dumps(facts, indent=1) + "\n")
+            temporary.replace(path)
+
+
+def add(root: Path, name: str, url: str) -> str:
+    """Enter a remote; the first one is the default. Returns its URL as entered.
+
+    Raises:
+        RemoteError: the name is taken or is none, or the URL holds a password.
+    """
+    if not _NAME.fullmatch(name):
+        raise RemoteError(f"{name!r} is no name: use letters, digits, '-', '_' and '.'")
+    whole = checked_url(url)
+    with _edited(root) as book:
+        if book.urls.get(name, whole) != whole:
+            raise RemoteError(f"{name} is {book.urls[name]} already: remove it first")
+        replace(book, urls={**book.urls, name: whole}, default=book.default or name).write(root)
+    return whole
+
+
+def remove(root: Path, name: str) -> None:
+    """Take a remote out of the book; what is there stays.
+
+    Raises:
+        RemoteError: there is none of that name.
+    """
+    with _edited(root) as book:
+        book.url(name)
+        urls = {known: url for known, url in book.urls.items() if known != name}
+        Book(urls, None if book.default == name else book.default).write(root)
+
+
+def set_default(root: Path, name: str) -> None:
+    """Have a remote used where none is named.
+
+    Raises:
+        RemoteError: there is none of that name.
+    """
+    with _edited(root) as book:
+        book.url(name)
+        replace(book, default=name).write(root)
+
+
+def checked_url(url: str) -> str:
+    """A URL as it is kept; a path becomes an absolute one.
+
+    Raises:
+        RemoteError: it holds a password, which would be readable in the cache.
+    """
+    if "://" not in url:
+        return os.fspath(Path(url).expanduser().absolute())
+    parts = urlsplit(url)
+    if parts.password is not None or parts.query or parts.fragment:
+        raise RemoteError(
+            f"{parts.scheme}://…: a remote's URL is kept in the cache and shown, so it must hold "
+            "no password and no options. Credentials are taken from where the storage's own tools "
+            "take them: environment variables, profiles, or the machine"
+        )
+    return url.rstrip("/")
+
+
+@contextlib.contextmanager
+def _edited(root: Path) -> Iterator[Book]:
+    """The book, while nobody else edits it."""
+    with unavailable(f"cannot edit {root / FILE}"), (root / TMP / "remotes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Book.of(root)

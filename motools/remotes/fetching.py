@@ -1,0 +1,143 @@
+"""Fetching: blobs come from a remote, in as few requests as they need."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from motools.cache.cache import Cache
+from motools.cache.layout import TMP
+from motools.cache.store import unavailable
+from motools.digest import Digest
+from motools.errors import CorruptBlobError
+from motools.remotes.layout import LARGE, PACK
+from motools.remotes.packs import RAW, Frame, opened
+from motools.remotes.progress import Progress, unseen
+from motools.remotes.remote import Remote
+
+_GAP: Final = 1 << 18
+"""Bytes that nobody wants and that cost less to fetch along than another request."""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Neighbouring frames that are fetched with one request."""
+
+    name: str
+    start: int
+    end: int
+    frames: tuple[Frame, ...]
+
+
+def fetch(
+    cache: Cache, remote: Remote, sizes: dict[str, int], *, progress: Progress = unseen
+) -> dict[str, str]:
+    """Have the bytes of some blobs here; :meth:`Blobs.settle` makes them durable.
+
+    Each is hashed on arrival; one that is damaged in one place is looked for in
+    the others that it is in.
+
+    Args:
+        cache: where they go.
+        remote: where they are; its index as last read.
+        sizes: digest to size.
+        progress: is told of bytes that arrived.
+
+    Returns:
+        Digest to why it did not come: not there, or damaged.
+
+    Raises:
+        CacheUnavailableError: the remote cannot be reached or refuses.
+    """
+    places: dict[str, list[Frame]] = defaultdict(list)
+    for frame in remote.index.frames(sizes):
+        if frame.size == sizes[frame.digest]:
+            places[frame.digest].append(frame)
+    failed = {d: f"{remote.name} has no blob {d[:12]}" for d in sizes if d not in places}
+    wanted = set(places)
+    while frames := [places[digest].pop(0) for digest in wanted if places[digest]]:
+        failing: dict[str, str] = {}
+        with remote.pool() as pool:
+            tasks = (lambda span: _fetch_span(cache, remote, span, progress), _spans(frames))
+            for problems in pool.map(*tasks):
+                failing.update(problems)
+        for frame in frames:
+            failed.pop(frame.digest, None)
+        failed.update(failing)
+        wanted = set(failing)
+    return failed
+
+
+def _spans(frames: Iterable[Frame]) -> Iterator[_Span]:
+    ordered = sorted(frames, key=lambda frame: (frame.name, frame.offset))
+    held: list[Frame] = []
+    for frame in ordered:
+        if held and not _belongs(held, frame):
+            yield _span(held)
+            held = []
+        held.append(frame)
+    if held:
+        yield _span(held)
+
+
+def _belongs(held: list[Frame], frame: Frame) -> bool:
+    last = held[-1]
+    end = last.offset + last.stored
+    return (
+        frame.name == last.name
+        and frame.offset - end <= _GAP
+        and frame.offset + frame.stored - held[0].offset <= PACK
+    )
+
+
+def _span(frames: list[Frame]) -> _Span:
+    last = frames[-1]
+    return _Span(frames[0].name, frames[0].offset, last.offset + last.stored, tuple(frames))
+
+
+def _fetch_span(cache: Cache, remote: Remote, span: _Span, progress: Progress) -> dict[str, str]:
+    first = span.frames[0]
+    if first.size >= LARGE and first.codec == RAW and len(span.frames) == 1:
+        return _fetch_large(cache, remote, first, progress)
+    data = remote.store.read_range(span.name, span.start, span.end - span.start)
+    problems = {}
+    for frame in span.frames:
+        if data is None:
+            problems[frame.digest] = _gone(remote, frame)
+            continue
+        start = frame.offset - span.start
+        try:
+            blob = opened(frame, data[start : start + frame.stored])
+            cache.blobs.receive(Digest(frame.digest, frame.size), blob)
+        except CorruptBlobError as problem:
+            problems[frame.digest] = f"{problem} ({remote.url})"
+        progress.advance(frame.size)
+    return problems
+
+
+def _fetch_large(cache: Cache, remote: Remote, frame: Frame, progress: Progress) -> dict[str, str]:
+    temporary = cache.root / TMP / uuid.uuid4().hex
+    try:
+        if not remote.store.download(frame.name, temporary):
+            return {frame.digest: _gone(remote, frame)}
+        cache.blobs.receive_file(Digest(frame.digest, frame.size), temporary)
+    except CorruptBlobError:
+        return {
+            frame.digest: f"blob {frame.digest[:12]} is damaged in the remote, at {frame.name} "
+            f"({remote.url})"
+        }
+    finally:
+        with unavailable(f"cannot delete {temporary}"):
+            temporary.unlink(missing_ok=True)
+    progress.advance(frame.size)
+    return {}
+
+
+def _gone(remote: Remote, frame: Frame) -> str:
+    return (
+        f"blob {frame.digest[:12]} is in {remote.name}'s index, but {frame.name} is gone from "
+        f"{remote.url}: push it again from a cache that has it"
+    )

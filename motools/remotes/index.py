@@ -1,0 +1,229 @@
+"""A remote's index as known here: its segments, read into tables.
+
+The tables are a copy that may be deleted at any time; what was read once is not
+fetched again, since segments never change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from zstandard import ZstdCompressor, ZstdDecompressor
+
+from motools.cache.store import Store
+from motools.errors import CacheUnavailableError
+from motools.remotes import segments
+from motools.remotes.layout import INDEX
+from motools.remotes.packs import Frame
+from motools.remotes.segments import Listed
+
+_VERSION: Final = 1
+_TABLES: Final = """
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, made_at REAL NOT NULL, bytes INTEGER NOT NULL
+);
+CREATE TABLE supersedes (segment INTEGER NOT NULL, name TEXT NOT NULL);
+CREATE TABLE frames (
+    digest TEXT NOT NULL, segment INTEGER NOT NULL, size INTEGER NOT NULL, name TEXT NOT NULL,
+    offset INTEGER NOT NULL, stored INTEGER NOT NULL, codec TEXT NOT NULL,
+    PRIMARY KEY (digest, segment, name)
+) WITHOUT ROWID;
+CREATE TABLE entries (
+    key TEXT NOT NULL, generation INTEGER NOT NULL, checksum TEXT NOT NULL, state TEXT NOT NULL,
+    segment INTEGER NOT NULL,
+    PRIMARY KEY (key, generation, checksum, segment)
+) WITHOUT ROWID;
+CREATE TABLE documents (
+    key TEXT NOT NULL, segment INTEGER NOT NULL, blobs TEXT NOT NULL, document BLOB NOT NULL,
+    PRIMARY KEY (key, segment)
+);
+"""
+_BATCH: Final = 500
+_ATTEMPTS: Final = 3
+_BUSY_SECONDS: Final = 60.0
+
+
+class Index:
+    """The index of one remote.
+
+    Args:
+        directory: where the tables are kept, on a local file system.
+        store: the remote.
+        connections: how many segments are fetched at once.
+    """
+
+    def __init__(self, directory: Path, store: Store, connections: int) -> None:
+        self._path = directory / "index.db"
+        self._store = store
+        self._connections = connections
+
+    def refresh(self) -> None:
+        """Have the tables say what the remote's segments say now: one listing, and what is new.
+
+        Raises:
+            CacheUnavailableError: the remote cannot be read, or its segments come and go.
+            CorruptDocumentError: a segment is damaged.
+        """
+        for _ in range(_ATTEMPTS):
+            listed = dict(self._store.names(INDEX))
+            if self._follow(listed):
+                return
+        raise CacheUnavailableError(
+            "segments of the remote's index vanish while they are read: run it again"
+        )
+
+    def _follow(self, listed: dict[str, int]) -> bool:
+        with self._connected() as connection:
+            known = {name for (name,) in connection.execute("SELECT name FROM segments")}
+        # A listing may be older than what it lists: what is there still counts.
+        gone = {name for name in known - listed.keys() if self._store.size(name) is None}
+        new = sorted(listed.keys() - known)
+        with ThreadPoolExecutor(self._connections) as pool:
+            for start in range(0, len(new), self._connections):
+                part = new[start : start + self._connections]
+                for name, data in zip(part, pool.map(self._store.read, part), strict=True):
+                    if data is None:
+                        return False  # compacted since it was listed
+                    self._take_in(name, data)
+        if gone:
+            with self._connected() as connection:
+                for name in gone:
+                    _forget(connection, name)
+        self._drop_superseded()
+        return True
+
+    def _take_in(self, name: str, data: bytes) -> None:
+        head, contents = segments.read(name, data)
+        with self._connected() as connection:
+            taken = connection.execute(
+                "INSERT INTO segments (name, made_at, bytes) VALUES (?, ?, ?) "
+                "ON CONFLICT DO NOTHING RETURNING id",
+                (name, head.made_at, len(data)),
+            ).fetchone()
+            if taken is None:
+                return  # another process was quicker
+            (segment,) = taken
+            connection.executemany(
+                "INSERT INTO supersedes VALUES (?, ?)", [(segment, old) for old in head.supersedes]
+            )
+            _insert(connection, segment, contents)
+
+    def _drop_superseded(self) -> None:
+        with self._connected() as connection:
+            old: list[tuple[int]] = connection.execute(
+                "SELECT id FROM segments WHERE name IN (SELECT name FROM supersedes)"
+            ).fetchall()
+            for (segment,) in old:
+                for table in ("frames", "entries", "documents"):
+                    connection.execute(f"DELETE FROM {table} WHERE segment = ?", (segment,))
+
+    def generations(self) -> Iterator[tuple[str, int, str, str]]:
+        """Key, number, checksum and state of each generation that is there; some more than once."""
+        yield from self._rows("SELECT key, generation, checksum, state FROM entries")
+
+    def documents(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The documents of some keys, those that came first before those that came later."""
+        for part in in_parts(keys):
+            yield from self._documents(
+                f"WHERE d.key IN ({_marks(part)}) ORDER BY s.made_at, s.name", part
+            )
+
+    def frames(self, digests: Iterable[str]) -> Iterator[Frame]:
+        """Where some blobs are; one that is in several places comes several times."""
+        columns = "digest, size, name, offset, stored, codec"
+        for part in in_parts(digests):
+            rows = self._rows(
+                f"SELECT DISTINCT {columns} FROM frames WHERE digest IN ({_marks(part)}) "
+                "ORDER BY segment",
+                part,
+            )
+            yield from (Frame(*row) for row in rows)
+
+    def _documents(self, clause: str, parameters: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
+        decompressor = ZstdDecompressor()
+        rows = self._rows(
+            "SELECT d.key, d.document FROM documents d "
+            f"JOIN segments s ON s.id = d.segment {clause}",
+            parameters,
+        )
+        for key, document in rows:
+            yield key, decompressor.decompress(document)
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._connected() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A transaction on a connection of its own: none crosses a fork."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+            with contextlib.closing(connection):
+                connection.execute("PRAGMA synchronous = OFF")  # it can be read again
+                if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+                    _make_tables(connection)
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as problem:
+            raise CacheUnavailableError(
+                f"cannot use {self._path}: {problem}; it is a copy of the remote's index: delete "
+                "it, and it is read again"
+            ) from problem
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN EXCLUSIVE")
+    if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+        for (table,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        ).fetchall():
+            connection.execute(f"DROP TABLE {table}")
+        for statement in _TABLES.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _insert(
+    connection: sqlite3.Connection, segment: int, contents: Iterable[Frame | Listed]
+) -> None:
+    compress = ZstdCompressor(level=1).compress
+    for part in contents:
+        if isinstance(part, Frame):
+            row = (part.digest, segment, part.size, part.name, part.offset, part.stored, part.codec)
+            connection.execute("INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            continue
+        connection.executemany(
+            "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)",
+            [(part.key, *generation, segment) for generation in part.generations],
+        )
+        connection.execute(
+            "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?)",
+            (part.key, segment, " ".join(part.blobs), compress(part.document)),
+        )
+
+
+def _forget(connection: sqlite3.Connection, name: str) -> None:
+    found = connection.execute("SELECT id FROM segments WHERE name = ?", (name,)).fetchone()
+    for table in ("frames", "entries", "documents", "supersedes"):
+        connection.execute(f"DELETE FROM {table} WHERE segment = ?", found or (None,))
+    connection.execute("DELETE FROM segments WHERE name = ?", (name,))
+
+
+def in_parts(values: Iterable[str], size: int = _BATCH) -> Iterator[list[str]]:
+    """Some values, so many at a time."""
+    every = list(values)
+    for start in range(0, len(every), size):
+        yield every[start : start + size]
+
+
+def _marks(part: Sequence[str]) -> str:
+    return ",".join("?" * len(part))

@@ -1,0 +1,50 @@
+"""Where things are inside a remote.
+
+::
+
+    <url>/
+    ├── motools-remote.json     the remote's id, format version
+    ├── packs/ab/cdef…          small blobs one after another, named by the digest of the whole
+    ├── blobs/ab/cdef…          a large blob on its own, as it is
+    ├── index/abcdef….zst       segments: what packs hold, and the entries that need them
+    ├── doomed/….json           what a prune will delete once nobody can rely on it any more
+    └── tmp/                    what is being written, on file systems
+
+Nothing is ever changed under its name. Blobs MUST be durable before the segment
+that names them is published: whoever reads a segment can have all that it names.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FORMAT: Final = 1
+"""Version of the layout above; a remote with a higher one is refused."""
+
+MARKER: Final = "motools-remote.json"
+PACKS: Final = "packs"
+BLOBS: Final = "blobs"
+INDEX: Final = "index"
+DOOMED: Final = "doomed"
+TMP: Final = "tmp"
+
+LARGE: Final = 4 << 20
+"""Blobs from this size on are objects of their own."""
+
+PACK: Final = 16 << 20
+"""Bytes of blobs that go into one pack, at most."""
+
+
+def pack_name(digest: str) -> str:
+    """Where a pack is."""
+    return f"{PACKS}/{digest[:2]}/{digest[2:]}"
+
+
+def blob_name(digest: str) -> str:
+    """Where a large blob is."""
+    return f"{BLOBS}/{digest[:2]}/{digest[2:]}"
+
+
+def segment_name(digest: str) -> str:
+    """Where a segment of the index is."""
+    return f"{INDEX}/{digest}.zst"

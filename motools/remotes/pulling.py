@@ -1,0 +1,163 @@
+"""Pull: what is in a remote comes here, blobs first.
+
+Some entries at a time: their documents are parsed and held against their keys,
+what blobs they lack is fetched and made durable, and they become true in one
+transaction. A pull that is killed has what it had committed, and finds the blobs
+that had arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from motools.cache.arrival import arrive, needs, parse
+from motools.cache.cache import Cache
+from motools.cache.tree import Tree
+from motools.errors import CorruptDocumentError
+from motools.remotes.choice import Choice
+from motools.remotes.fetching import fetch
+from motools.remotes.index import in_parts
+from motools.remotes.progress import Progress, unseen
+from motools.remotes.remote import Remote
+from motools.remotes.standing import Diverged, compare
+
+_ENTRIES: Final = 1000
+"""Entries that become true together."""
+
+_BYTES: Final = 1 << 30
+"""Bytes of blobs after which the entries that need them become true."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull did.
+
+    Attributes:
+        entries: keys that this cache has now, or has more of, than before.
+        blobs: how many arrived.
+        bytes_received: bytes in them.
+        diverged: generations that the remote has another result of; the one here stays.
+        problems: key to why it did not come.
+    """
+
+    entries: tuple[str, ...] = ()
+    blobs: int = 0
+    bytes_received: int = 0
+    diverged: tuple[Diverged, ...] = ()
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def pull(
+    cache: Cache, remote: Remote, choice: Choice | None = None, *, progress: Progress = unseen
+) -> Pulled:
+    """Take over the entries that this cache lacks, with what they need to be used.
+
+    Args:
+        cache: where they go.
+        remote: where from; its index as last read.
+        choice: which entries; None: all. With keys, also bytes that were given up here.
+        progress: is told of bytes that arrived.
+
+    Raises:
+        CacheUnavailableError: the remote cannot be reached or refuses; run again, it goes on.
+    """
+    standing = compare(cache, remote, choice)
+    keys = list(standing.behind)
+    if choice is not None and choice.keys is not None:
+        keys += standing.released
+    return _Pull(cache, remote, standing.diverged, progress).run(keys)
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    """A key, its generations that may come, and what they need."""
+
+    key: str
+    rows: tuple[tuple[Any, ...], ...]
+    trees: tuple[Tree, ...]
+    sizes: dict[str, int]
+
+
+class _Pull:
+    """One pull under way."""
+
+    def __init__(
+        self, cache: Cache, remote: Remote, diverged: tuple[Diverged, ...], progress: Progress
+    ) -> None:
+        self._cache = cache
+        self._remote = remote
+        self._diverged = diverged
+        self._progress = progress
+        self._refused = {(d.key, d.generation) for d in diverged}
+        self._problems: dict[str, str] = {}
+
+    def run(self, keys: Iterable[str]) -> Pulled:
+        """Take over the entries of some keys."""
+        entries: list[str] = []
+        blobs = received = 0
+        for batch in self._batches(keys):
+            arrived = self._fetch(batch)
+            blobs, received = blobs + len(arrived), received + sum(arrived.values())
+            entries += self._commit([i for i in batch if i.key not in self._problems])
+        self._cache.documents.flush()
+        return Pulled(tuple(entries), blobs, received, self._diverged, self._problems)
+
+    def _batches(self, keys: Iterable[str]) -> Iterator[list[_Incoming]]:
+        batch: list[_Incoming] = []
+        total = 0
+        for part in in_parts(keys, _ENTRIES):
+            for incoming in self._incoming(part):
+                batch.append(incoming)
+                total += sum(incoming.sizes.values())
+                if len(batch) == _ENTRIES or total >= _BYTES:
+                    yield batch
+                    batch, total = [], 0
+        if batch:
+            yield batch
+
+    def _incoming(self, keys: list[str]) -> Iterator[_Incoming]:
+        found: dict[str, dict[int, tuple[Any, ...]]] = {key: {} for key in keys}
+        for key, document in self._remote.index.documents(keys):
+            try:
+                rows = parse(document, key)
+            except CorruptDocumentError as problem:
+                self._problems[key] = f"{problem} ({self._remote.url})"
+                continue
+            for row in rows:
+                kept = found[key].get(row[1])
+                # The first result stays, unless a later document has its bytes and it has not.
+                if kept is None or (kept[8] == row[8] and kept[9] == "released"):
+                    found[key][row[1]] = row
+        for key, generations in found.items():
+            rows_of = [
+                row for n, row in sorted(generations.items()) if (key, n) not in self._refused
+            ]
+            if rows_of:
+                self._problems.pop(key, None)  # another segment has a good document
+                wanted = [needs(row) for row in rows_of]
+                sizes = {d: size for _, files in wanted for d, size in files.items()}
+                yield _Incoming(key, tuple(rows_of), tuple(tree for tree, _ in wanted), sizes)
+
+    def _fetch(self, batch: list[_Incoming]) -> dict[str, int]:
+        wanted = {d: size for incoming in batch for d, size in incoming.sizes.items()}
+        absent = set(self._cache.blobs.absent(("", d, size) for d, size in wanted.items()))
+        lacking = {digest: wanted[digest] for digest in wanted if digest in absent}
+        self._progress.start("pull", sum(lacking.values()))
+        failed = fetch(self._cache, self._remote, lacking, progress=self._progress)
+        for incoming in batch:
+            for digest in incoming.sizes:
+                if digest in failed:
+                    self._problems[incoming.key] = failed[digest]
+        return {digest: size for digest, size in lacking.items() if digest not in failed}
+
+    def _commit(self, batch: list[_Incoming]) -> list[str]:
+        blobs = self._cache.blobs
+        durable = {digest for incoming in batch for digest in incoming.sizes}
+        for tree in (tree for incoming in batch for tree in incoming.trees if tree.files):
+            blobs.receive(tree.digest, tree.canonical)
+            durable.add(tree.digest.hex)
+        blobs.settle(durable)
+        with self._cache.database.write() as transaction:
+            return [i.key for i in batch if arrive(transaction, self._cache.store, i.rows)]

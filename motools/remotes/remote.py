@@ -1,0 +1,137 @@
+"""A remote: a place at a URL, and what is known of it here."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from motools.cache.cache import Cache
+from motools.cache.store import FsspecStore, LocalStore, Store, unavailable
+from motools.errors import CacheUnavailableError, CacheVersionError, RemoteError
+from motools.remotes.book import Book
+from motools.remotes.index import Index
+from motools.remotes.layout import FORMAT, MARKER, TMP
+
+FOLDER: Final = "remotes"
+"""Where a cache keeps what it has read of remotes' indexes."""
+
+_LOCAL: Final = ("file://", "local://")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A remote that can be reached.
+
+    Attributes:
+        name: what the cache calls it.
+        url: where it is.
+        id: its identity, made once.
+        store: its named bytes.
+        index: what it holds.
+        connections: how many objects are sent or fetched at once.
+    """
+
+    name: str
+    url: str
+    id: str
+    store: Store
+    index: Index
+    connections: int
+
+    @contextmanager
+    def pool(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads for its connections; when the block raises, what has not begun is dropped."""
+        pool = ThreadPoolExecutor(self.connections)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def open_remote(cache: Cache, name: str | None = None, *, create: bool = False) -> Remote:
+    """A remote in a cache's book, with its index as it is now.
+
+    Args:
+        cache: whose book.
+        name: of the remote; None: that of the settings, or the default.
+        create: whether to make one where the place is empty.
+
+    Raises:
+        RemoteError: it is not in the book, or there is no remote at its place.
+        CacheUnavailableError: it cannot be reached, or refuses.
+        CacheVersionError: it was made by a newer motools.
+    """
+    name, url = Book.of(cache.root).url(name or cache.settings.remote or None)
+    return remote_at(cache, name, open_store(url), url, create=create)
+
+
+def remote_at(cache: Cache, name: str, store: Store, url: str, *, create: bool = False) -> Remote:
+    """The remote in a store, with its index as it is now; else as :func:`open_remote`."""
+    found = _id(store, url, create=create)
+    connections = cache.settings.remote_connections
+    index = Index(cache.root / FOLDER / found, store, connections)
+    index.refresh()
+    return Remote(name, url, found, store, index, connections)
+
+
+def open_store(url: str) -> Store:
+    """The named bytes at a URL of any file system that fsspec knows, or at a path.
+
+    Raises:
+        RemoteError: fsspec does not know such URLs, or a library for them is missing.
+    """
+    scheme = next((scheme for scheme in _LOCAL if url.startswith(scheme)), "")
+    if scheme or "://" not in url:
+        # Unlike fsspec's, these files survive a power cut.
+        return _Folder(Path(url.removeprefix(scheme)))
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, path = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+    except (ValueError, ImportError) as problem:
+        raise RemoteError(f"cannot open {url}: {problem}") from problem
+    return FsspecStore(fs, path)
+
+
+class _Folder(LocalStore):
+    """A directory that is made when something is written to it, and not by looking."""
+
+    def publish_bytes(self, name: str, data: bytes) -> None:
+        with unavailable(f"cannot make {self.root}"):
+            (self.root / TMP).mkdir(parents=True, exist_ok=True)
+        super().publish_bytes(name, data)
+
+
+def _id(store: Store, url: str, *, create: bool) -> str:
+    data = store.read(MARKER)
+    if data is None and create:
+        # Of two makers, the later one wins, and both read back which that was.
+        facts = {"id": uuid.uuid4().hex, "format": FORMAT}
+        store.publish_bytes(MARKER, json.dumps(facts).encode() + b"\n")
+        data = store.read(MARKER)
+    if data is None:
+        raise RemoteError(
+            f"there is no remote at {url}: is the disk mounted, the bucket the right one? "
+            "`motools cache push` and `motools cache remote probe --create` make one"
+        )
+    return _parsed(data, url)
+
+
+def _parsed(data: bytes, url: str) -> str:
+    try:
+        facts: Any = json.loads(data)
+        version, found = int(facts["format"]), uuid.UUID(str(facts["id"])).hex
+    except (ValueError, KeyError, TypeError) as problem:
+        raise CacheUnavailableError(f"{url}/{MARKER} is damaged: {problem!r}") from problem
+    if version > FORMAT:
+        raise CacheVersionError(
+            f"{url} has format {version}, this motools knows {FORMAT}: "
+            "upgrade motools (pip install -U motools)"
+        )
+    return found

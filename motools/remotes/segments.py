@@ -1,0 +1,159 @@
+"""Segments: immutable parts of a remote's index.
+
+A segment is zstd-compressed lines of JSON: a head, then what it describes. An
+entry is two lines, of which the second is its document as the cache writes it,
+so that who only compares need not parse documents::
+
+    {"format": "motools.segment/1", "made_at": …, "supersedes": ["<segment>", …]}
+    {"frames": [["<digest>", size, "<object>", offset, stored, "raw"|"zstd"], …]}
+    {"entry": "<key>", "generations": [[number, "<checksum>", "<state>"], …], "blobs": […]}
+    {"format": "motools.entry/1", …}
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
+
+from motools.cache.store import Store
+from motools.digest import hash_bytes
+from motools.errors import CorruptDocumentError
+from motools.remotes.layout import segment_name
+from motools.remotes.packs import Frame
+
+SCHEMA: Final = "motools.segment/1"
+
+_LEVEL: Final = 3
+_LONGEST: Final = 256 << 20
+"""Bytes in a line: nothing that motools writes comes near it."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a segment says of itself.
+
+    Attributes:
+        made_at: seconds since 1970, by its maker's clock.
+        supersedes: segments that are in this one as far as they are needed.
+    """
+
+    made_at: float
+    supersedes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An entry in a segment.
+
+    Attributes:
+        key: its key.
+        generations: number, checksum and state of each.
+        blobs: digests of what it needs.
+        document: as the cache writes it; not parsed, and not to be trusted before it was.
+    """
+
+    key: str
+    generations: tuple[tuple[int, str, str], ...]
+    blobs: tuple[str, ...]
+    document: bytes
+
+
+class Draft:
+    """A segment that is being written.
+
+    Args:
+        supersedes: names of segments whose contents are in this one.
+    """
+
+    def __init__(self, supersedes: Sequence[str] = ()) -> None:
+        self._buffer = io.BytesIO()
+        self._writer = ZstdCompressor(level=_LEVEL).stream_writer(self._buffer, closefd=False)
+        self._write({"format": SCHEMA, "made_at": time.time(), "supersedes": list(supersedes)})
+        self.size = 0
+
+    def add_frames(self, frames: Iterable[Frame]) -> None:
+        """Say where blobs are; they must be durable there."""
+        rows = [[f.digest, f.size, f.name, f.offset, f.stored, f.codec] for f in frames]
+        if rows:
+            self.size += self._write({"frames": rows})
+
+    def add_entry(self, listed: Listed) -> None:
+        """Say that an entry is there; what it needs must be in this or an earlier segment."""
+        head = {
+            "entry": listed.key,
+            "generations": [list(generation) for generation in listed.generations],
+            "blobs": list(listed.blobs),
+        }
+        self.size += self._write(head) + self._writer.write(listed.document + b"\n")
+
+    def publish(self, store: Store) -> str | None:
+        """Publish the segment; returns its name, or None: there was nothing to say."""
+        if not self.size:
+            return None
+        self._writer.close()  # type: ignore[no-untyped-call]
+        data = self._buffer.getvalue()
+        name = segment_name(hash_bytes(data).hex)
+        store.publish_bytes(name, data)
+        return name
+
+    def _write(self, line: dict[str, Any]) -> int:
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        self._writer.write(data)
+        return len(data)
+
+
+def read(name: str, data: bytes) -> tuple[Head, Iterator[Frame | Listed]]:
+    """The head of a segment and, one by one, what is in it.
+
+    Raises:
+        CorruptDocumentError: the bytes are not what their name says; while the rest
+            is read, that they are no segment.
+    """
+    if segment_name(hash_bytes(data).hex) != name:
+        raise CorruptDocumentError(f"{name} is damaged: its bytes are not what its name says")
+    lines = _lines(name, data)
+    with _checked(name):
+        head = json.loads(next(lines))
+        if head["format"] != SCHEMA:
+            raise CorruptDocumentError(f"{name} is {head['format']}, this motools knows {SCHEMA}")
+        found = Head(float(head["made_at"]), tuple(map(str, head["supersedes"])))
+    return found, _contents(name, lines)
+
+
+def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Frame | Listed]:
+    with _checked(name):
+        for line in lines:
+            part = json.loads(line)
+            if "frames" in part:
+                yield from (Frame(*row) for row in part["frames"])
+            else:
+                generations = tuple((int(n), str(c), str(s)) for n, c, s in part["generations"])
+                yield Listed(part["entry"], generations, tuple(part["blobs"]), next(lines))
+
+
+def _lines(name: str, data: bytes) -> Iterator[bytes]:
+    reader = io.BufferedReader(ZstdDecompressor().stream_reader(data), 1 << 20)
+    with _checked(name):
+        while line := reader.readline(_LONGEST):
+            yield line.removesuffix(b"\n")
+
+
+class _checked:  # noqa: N801 - used as a function; a generator would turn StopIteration into errors
+    """Say of whatever goes wrong in parsing which segment it was."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, problem: BaseException | None, trace: Any) -> None:
+        known = (ValueError, KeyError, TypeError, ZstdError, StopIteration, RuntimeError)
+        if isinstance(problem, known):
+            raise CorruptDocumentError(f"{self._name} is no segment: {problem!r}") from problem
