@@ -5,7 +5,7 @@ from __future__ import annotations
 from motools.remotes.choice import Choice
 from motools.remotes.pulling import Pulled, pull
 from motools.remotes.pushing import Pushed, push
-from motools.remotes.remote import Remote, open_remote
+from motools.remotes.remote import Remote, add_remote, open_remote
 from motools.remotes.standing import Diverged, Standing, compare
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Pushed",
     "Remote",
     "Standing",
+    "add_remote",
     "compare",
     "open_remote",
     "pull",

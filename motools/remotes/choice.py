@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from motools.cache.arrival import parse
 from motools.cache.cache import Cache
 from motools.cache.entry import COLUMNS, Entry
 from motools.cache.memo import BATCH
-from motools.errors import CorruptDocumentError
+from motools.digest import SHORT
+from motools.errors import CorruptDocumentError, KeyNotFoundError
 from motools.remotes.index import Index
 
 
@@ -39,8 +40,24 @@ class Choice:
             and self.kind in (None, entry.kind)
             and (self.since is None or entry.created_at >= self.since)
             and (self.until is None or entry.created_at < self.until)
-            and all(entry.labels.get(name) in values for name, values in self.labels)
+            and all(_is_one(entry.labels.get(name), values) for name, values in self.labels)
         )
+
+    def check_keys(self, cache: Cache, index: Index) -> None:
+        """Refuse a beginning of a key that is nobody's.
+
+        Raises:
+            KeyNotFoundError: it names it.
+        """
+        for prefix in self.keys or ():
+            bounds = (prefix, prefix + "g")
+            rows = cache.database.read(
+                "SELECT 1 FROM entries WHERE key >= ? AND key < ? LIMIT 1", bounds
+            )
+            if not rows and not index.has(prefix):
+                raise KeyNotFoundError(
+                    f"no entry here or there has a key that starts with {prefix!r}"
+                )
 
     def local(self, cache: Cache, keys: Iterable[str]) -> tuple[str, ...]:
         """Those of some keys in a cache that are meant, in their order."""
@@ -70,3 +87,14 @@ class Choice:
 
     def _may_be(self, key: str) -> bool:
         return self.keys is None or key.startswith(tuple(self.keys))
+
+
+def _is_one(label: str | None, wanted: Iterable[str]) -> bool:
+    """Whether a label is one of some values; only digests may be cut short."""
+    if label is None:
+        return False
+    long = len(label) == _DIGEST_LENGTH
+    return any(label == w or (long and len(w) >= SHORT and label.startswith(w)) for w in wanted)
+
+
+_DIGEST_LENGTH: Final = 64

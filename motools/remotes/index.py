@@ -126,6 +126,22 @@ class Index:
         """Key, number, checksum and state of each generation that is there; some more than once."""
         yield from self._rows("SELECT key, generation, checksum, state FROM entries")
 
+    def has(self, prefix: str) -> bool:
+        """Whether an entry is there whose key starts so."""
+        bounds = (prefix, prefix + "g")
+        return bool(self._rows("SELECT 1 FROM entries WHERE key >= ? AND key < ? LIMIT 1", bounds))
+
+    def totals(self) -> dict[str, int]:
+        """How many entries, blobs and segments there are, and bytes as they are stored."""
+        [row] = self._rows(
+            "SELECT (SELECT COUNT(DISTINCT key) FROM entries), "
+            "(SELECT COUNT(DISTINCT digest) FROM frames), "
+            "(SELECT COUNT(*) FROM segments WHERE name NOT IN (SELECT name FROM supersedes)), "
+            "(SELECT COALESCE(SUM(stored), 0) FROM "
+            "(SELECT DISTINCT name, offset, stored FROM frames))"
+        )
+        return dict(zip(("entries", "blobs", "segments", "bytes"), row, strict=True))
+
     def documents(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """The documents of some keys, those that came first before those that came later."""
         for part in in_parts(keys):

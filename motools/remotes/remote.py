@@ -14,7 +14,8 @@ from typing import Any, Final
 from motools.cache.cache import Cache
 from motools.cache.store import FsspecStore, LocalStore, Store, unavailable
 from motools.errors import CacheUnavailableError, CacheVersionError, RemoteError
-from motools.remotes.book import Book
+from motools.remotes import book
+from motools.remotes.book import Book, checked_url
 from motools.remotes.index import Index
 from motools.remotes.layout import FORMAT, MARKER, TMP
 
@@ -54,13 +55,12 @@ class Remote:
             pool.shutdown(cancel_futures=True)
 
 
-def open_remote(cache: Cache, name: str | None = None, *, create: bool = False) -> Remote:
+def open_remote(cache: Cache, name: str | None = None) -> Remote:
     """A remote in a cache's book, with its index as it is now.
 
     Args:
         cache: whose book.
         name: of the remote; None: that of the settings, or the default.
-        create: whether to make one where the place is empty.
 
     Raises:
         RemoteError: it is not in the book, or there is no remote at its place.
@@ -68,12 +68,36 @@ def open_remote(cache: Cache, name: str | None = None, *, create: bool = False) 
         CacheVersionError: it was made by a newer motools.
     """
     name, url = Book.of(cache.root).url(name or cache.settings.remote or None)
-    return remote_at(cache, name, open_store(url), url, create=create)
+    return remote_in(cache, name, open_store(url), url)
 
 
-def remote_at(cache: Cache, name: str, store: Store, url: str, *, create: bool = False) -> Remote:
+def add_remote(cache: Cache, name: str, url: str) -> Remote:
+    """Enter a place into a cache's book; it is made a remote if it is none.
+
+    Raises:
+        RemoteError: the name is taken, or the URL holds a password.
+        CacheUnavailableError: the place cannot be reached, or refuses.
+    """
+    whole = checked_url(url)
+    store = open_store(whole)
+    if store.read(MARKER) is None:
+        # Of two makers, the later one wins, and both read back which that was.
+        facts = {"id": uuid.uuid4().hex, "format": FORMAT}
+        store.publish_bytes(MARKER, json.dumps(facts).encode() + b"\n")
+    remote = remote_in(cache, name, store, whole)
+    book.add(cache.root, name, whole)
+    return remote
+
+
+def remote_in(cache: Cache, name: str, store: Store, url: str) -> Remote:
     """The remote in a store, with its index as it is now; else as :func:`open_remote`."""
-    found = _id(store, url, create=create)
+    data = store.read(MARKER)
+    if data is None:
+        raise RemoteError(
+            f"there is no remote at {url}: is the disk mounted, the bucket the right one? "
+            "`motools cache remote add` makes one"
+        )
+    found = _parsed(data, url)
     connections = cache.settings.remote_connections
     index = Index(cache.root / FOLDER / found, store, connections)
     index.refresh()
@@ -106,21 +130,6 @@ class _Folder(LocalStore):
         with unavailable(f"cannot make {self.root}"):
             (self.root / TMP).mkdir(parents=True, exist_ok=True)
         super().publish_bytes(name, data)
-
-
-def _id(store: Store, url: str, *, create: bool) -> str:
-    data = store.read(MARKER)
-    if data is None and create:
-        # Of two makers, the later one wins, and both read back which that was.
-        facts = {"id": uuid.uuid4().hex, "format": FORMAT}
-        store.publish_bytes(MARKER, json.dumps(facts).encode() + b"\n")
-        data = store.read(MARKER)
-    if data is None:
-        raise RemoteError(
-            f"there is no remote at {url}: is the disk mounted, the bucket the right one? "
-            "`motools cache push` and `motools cache remote probe --create` make one"
-        )
-    return _parsed(data, url)
 
 
 def _parsed(data: bytes, url: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from motools.cache import Action, Cache, Entry, RunContext
-from motools.remotes import Remote, book, open_remote
+from motools.remotes import Remote, add_remote
 from motools.settings import Settings
 
 Opened = Callable[..., Cache]
@@ -61,7 +61,6 @@ def there(url: str) -> There:
     """The remote, as a cache sees it now."""
 
     def there(cache: Cache) -> Remote:
-        book.add(cache.root, "there", url)
-        return open_remote(cache, "there", create=True)
+        return add_remote(cache, "there", url)
 
     return there

@@ -130,7 +130,7 @@ def test_a_damaged_object_costs_only_what_is_in_it(opened: Opened, there: There)
 
 def test_a_place_that_is_not_there_is_no_empty_remote(opened: Opened, tmp_path: Path) -> None:
     a = opened("a")
-    book.add(a.root, "gone", str(tmp_path / "not" / "mounted"))
+    book.add(a.root, "gone", str(tmp_path / "not" / "mounted"))  # as `remotes.json` may say
     with pytest.raises(RemoteError, match="no remote at"):
         open_remote(a, "gone")
     assert not (tmp_path / "not").exists()

@@ -1,0 +1,108 @@
+"""``motools cache remote``: the places that a cache exchanges entries with."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, TypeAlias
+
+import typer
+
+from motools.cache.cache import Cache
+from motools.cli import output
+from motools.cli.exits import explained
+from motools.cli.light import LightCommand, LightGroup
+from motools.cli.options import CacheDir, Style
+from motools.cli.output import Column, Format
+
+app = typer.Typer(
+    cls=LightGroup,
+    help="The places that the cache exchanges entries with.",
+    epilog=explained(),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The remote's name.")]
+
+
+@app.command(cls=LightCommand)
+def add(
+    name: Name,
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="A path, or any URL that fsspec knows: s3://bucket/x."),
+    ],
+    cache_dir: CacheDir = None,
+) -> None:
+    """Give a place a name, and make it a remote if it is none. The first one is the default.
+
+    Credentials never are in the URL: they come from where the storage's own
+    tools take them.
+    """
+    from motools.remotes import add_remote
+
+    remote = add_remote(Cache.open(cache_dir), name, url)
+    entries = output.count(remote.index.totals()["entries"], "entry")
+    output.say(f"{name} is {remote.url}, with {entries}")
+
+
+@app.command("list", cls=LightCommand)
+def list_remotes(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
+    """List the remotes."""
+    from motools.remotes.book import Book
+
+    known = Book.of(Cache.open(cache_dir, create=False).root)
+    rows = [
+        {"name": name, "url": url, "default": name == known.default}
+        for name, url in known.urls.items()
+    ]
+    columns = (
+        Column("name"),
+        Column("url"),
+        Column("default", lambda chosen: "default" if chosen else "", " "),
+    )
+    output.emit(rows, columns, style)
+    if not rows:
+        output.say("no remotes: `motools cache remote add NAME URL` makes one")
+
+
+@app.command(cls=LightCommand)
+def remove(name: Name, cache_dir: CacheDir = None) -> None:
+    """Forget a remote. What is there stays there."""
+    from motools.remotes import book
+
+    book.remove(Cache.open(cache_dir, create=False).root, name)
+    output.say(f"{name} is forgotten; what is there stays")
+
+
+@app.command(cls=LightCommand)
+def default(name: Name, cache_dir: CacheDir = None) -> None:
+    """Have a remote used where none is named."""
+    from motools.remotes import book
+
+    book.set_default(Cache.open(cache_dir, create=False).root, name)
+    output.say(f"{name} is the default")
+
+
+@app.command(cls=LightCommand)
+def probe(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The remote; by default the default.")
+    ] = None,
+    *,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Ask whether a remote can be reached, and what is in it."""
+    from motools.remotes import open_remote
+
+    began = time.monotonic()
+    remote = open_remote(Cache.open(cache_dir, create=False), name)
+    row = {
+        "name": remote.name,
+        "url": remote.url,
+        "id": remote.id,
+        **remote.index.totals(),
+        "seconds": time.monotonic() - began,
+    }
+    output.emit_one(row, {"seconds": output.duration, "bytes": output.size}, style)

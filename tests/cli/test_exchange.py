@@ -1,0 +1,87 @@
+"""``motools cache remote``, ``push``, ``pull``, ``sync`` and ``status``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.cache import Cache
+from tests.filled import Filled
+
+from .conftest import Run
+
+Data = Callable[..., Any]
+
+
+@pytest.fixture
+def other(run: Run, tmp_path: Path) -> str:
+    """Another, empty cache; both have the remote ``team``."""
+    place = str(tmp_path / "other")
+    assert run("remote", "add", "team", str(tmp_path / "team")).exit_code == 0
+    assert run("remote", "add", "team", str(tmp_path / "team"), "--cache-dir", place).exit_code == 0
+    return place
+
+
+def test_remotes_by_name(run: Run, data: Data, tmp_path: Path) -> None:
+    assert run("push").exit_code == 1
+    assert "remote add" in run("push").stderr
+    run("remote", "add", "first", str(tmp_path / "1"))
+    run("remote", "add", "second", "memory://2")
+    assert [(r["name"], r["default"]) for r in data("remote", "list")] == [
+        ("first", True),
+        ("second", False),
+    ]
+    run("remote", "default", "second")
+    assert [r["name"] for r in data("remote", "list") if r["default"]] == ["second"]
+    assert "first is" in run("remote", "add", "first", str(tmp_path / "3")).stderr
+    assert [r["url"] for r in data("remote", "list")] == [str(tmp_path / "1"), "memory://2"]
+    run("remote", "remove", "second")
+    assert data("remote", "list") == [
+        {"name": "first", "url": str(tmp_path / "1"), "default": False}
+    ]
+    assert run("remote", "remove", "second").exit_code == 1
+    assert data("remote", "probe", "first")["entries"] == 0
+
+
+def test_a_remote_carries_a_cache_over(filled: Filled, run: Run, data: Data, other: str) -> None:
+    assert data("status")[0]["ahead"] == 8
+    pushed = data("push", filled.models[0].key[:12])
+    assert pushed["entries"] == [filled.models[0].key]
+    planned = run("push", "--dry-run")
+    assert len(planned.stdout.splitlines()) == 8
+    assert "7 entries pushed" in planned.stderr
+    done = run("push")
+    assert (done.stdout, done.exit_code, done.stderr.count("\n")) == ("", 0, 1)
+    assert done.stderr.startswith("team: pushed 7 entries (")
+    [state] = data("status")
+    assert (state["same"], state["ahead"], state["behind"]) == (8, 0, 0)
+    [state] = data("status", "--kind", "models", "--cache-dir", other)
+    assert (state["same"], state["behind"]) == (0, 2)
+    listed = run("status", "-l", "--cache-dir", other).stdout
+    assert listed.count("behind") == 8
+    assert len(data("pull", "--task-id", "greets", "--cache-dir", other)["entries"]) == 2
+    assert "pulled 6 entries" in run("sync", "--cache-dir", other).stderr
+    there = Cache.open(other, create=False)
+    assert {e.key for e in there.entries()} == filled.live()
+    assert there.entry(filled.models[0].key).files["tokenizer.json"].read_bytes()
+
+
+def test_what_cannot_be_done_has_an_exit_code(filled: Filled, run: Run, other: str) -> None:
+    run("push")
+    assert run("push", "f" * 20).exit_code == 3
+    assert run("pull", "--kind", "wine").exit_code == 2
+    Cache.open(other).close()
+    for pack in (Path(other).parent / "team" / "packs").rglob("*"):
+        if pack.is_file():
+            pack.chmod(0o644)
+            pack.write_bytes(b"")
+    pulled = run("pull", "--cache-dir", other, "--format", "json")
+    assert pulled.exit_code == 4
+    found = json.loads(pulled.stdout)
+    assert found["entries"] == [filled.function.key], "it has no files"
+    assert len(found["problems"]) == 7
+    assert "is damaged in the remote" in pulled.stderr
