@@ -15,8 +15,11 @@ from motools.cache.s3 import S3Store
 from motools.cache.store import LocalStore
 
 _CALLS: list[tuple[type, str]] = [
-    *((LocalStore, name) for name in ("publish_file", "publish_bytes", "settle", "move", "remove")),
-    (S3Store, "publish_file"),
+    *(
+        (LocalStore, name)
+        for name in ("publish_file", "publish_bytes", "upload", "settle", "move", "remove")
+    ),
+    (S3Store, "upload"),
     *((FsspecStore, name) for name in ("publish_bytes", "settle", "move", "remove")),
     (JobLock, "release"),
     (Leases, "try_take"),
