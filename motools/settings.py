@@ -15,7 +15,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from motools.configs import coerce, unknown_name
 from motools.errors import ConfigError, SettingsError
@@ -36,6 +36,8 @@ class Settings:
         lease_seconds: how long a runner may be silent before another host takes over.
         trash_days: how long what was cleared can be undeleted.
         remote: name of the remote to use where none is named; empty: the cache's default.
+        remote_mode: whether a miss asks that remote, and whether it gets what is committed:
+            ``off``, ``read`` or ``read-write``.
         remote_connections: how many objects are sent to or fetched from a remote at once.
         currency: what costs are counted in.
         prices: backend to price: ``hour`` of its time, in the currency.
@@ -54,6 +56,7 @@ class Settings:
     lease_seconds: float = 60.0
     trash_days: float = 7.0
     remote: str = ""
+    remote_mode: Literal["off", "read", "read-write"] = "off"
     remote_connections: int = 8
     currency: str = "USD"
     prices: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -74,7 +74,11 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 
-MAY_DELEGATE = {"artifacts": {"evals", "steps", "training"}, "datasets": {"steps"}}
+MAY_DELEGATE = {
+    "artifacts": {"evals", "steps", "training"},
+    "cache": {"remotes"},
+    "datasets": {"steps"},
+}
 """Values whose methods hand over to rooms above them, inside functions only."""
 
 HEAVY = (

@@ -10,6 +10,7 @@ from motools.cache.commit import INSERT_ENTRY, link, make_live, mark_behind
 from motools.cache.database import Transaction
 from motools.cache.documents import parse_entry
 from motools.cache.entry import COLUMNS
+from motools.cache.layout import blob_name
 from motools.cache.store import Store
 from motools.cache.tree import Tree, TreeFile
 from motools.errors import CacheError, CorruptDocumentError
@@ -47,8 +48,8 @@ def needs(row: tuple[Any, ...]) -> tuple[Tree, dict[str, int]]:
 def arrive(transaction: Transaction, store: Store, rows: Iterable[tuple[Any, ...]]) -> int:
     """Add generations whose blobs, and whose tree's blob, are durable in the store.
 
-    One that is there already stays as it is, but for one that was released: its
-    bytes are back.
+    One that is there already stays as it is, but for one whose bytes were not
+    here: they are now.
 
     Returns:
         How many were added.
@@ -72,6 +73,33 @@ def arrive(transaction: Transaction, store: Store, rows: Iterable[tuple[Any, ...
     return added
 
 
+def arrive_without_bytes(
+    transaction: Transaction, store: Store, rows: Iterable[tuple[Any, ...]]
+) -> int:
+    """Add generations whose blobs are fetched when they are used.
+
+    Those whose blobs happen to be in place arrive whole. One that is there
+    already stays as it is. Returns how many were added.
+    """
+    added = 0
+    for row in rows:
+        columns = dict(zip(_NAMES, row, strict=True))
+        sizes = dict(_needed(row))
+        if any(store.size(blob_name(digest)) != size for digest, size in sizes.items()):
+            columns["state"] = "remote"
+        if not transaction.run(f"{INSERT_ENTRY} ON CONFLICT DO NOTHING", **columns).rowcount:
+            continue
+        transaction.run_many(
+            "INSERT INTO blobs (digest, size, state) VALUES (:digest, :size, 'live') "
+            "ON CONFLICT DO NOTHING",
+            [{"digest": digest, "size": size} for digest, size in sizes.items()],
+        )
+        link(transaction, columns["key"], columns["generation"], sizes)
+        mark_behind(transaction, columns["key"])
+        added += 1
+    return added
+
+
 def _needed(row: tuple[Any, ...]) -> Iterator[tuple[str, int]]:
     tree, sizes = needs(row)
     yield from sizes.items()
@@ -80,11 +108,11 @@ def _needed(row: tuple[Any, ...]) -> Iterator[tuple[str, int]]:
 
 
 def _returned(transaction: Transaction, columns: dict[str, Any]) -> int:
-    """Have a released generation live again, if it is the same and its bytes came along."""
+    """Have a generation without bytes live, if it is the same and its bytes came along."""
     return int(
         transaction.run(
             "UPDATE entries SET state = :state WHERE key = :key AND generation = :generation "
-            "AND checksum = :checksum AND state = 'released' AND :state = 'live'",
+            "AND checksum = :checksum AND state IN ('released', 'remote') AND :state = 'live'",
             **{name: columns[name] for name in ("state", "key", "generation", "checksum")},
         ).rowcount
     )

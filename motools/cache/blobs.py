@@ -6,9 +6,9 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from motools.cache.database import Database
 from motools.cache.layout import TMP, blob_name, quarantined
@@ -20,6 +20,18 @@ from motools.errors import CacheUnavailableError, CorruptBlobError, MissingBlobE
 from motools.memo import settled, signature
 
 
+class Source(Protocol):
+    """Where bytes come from that are not in the store."""
+
+    def fetch(self, sizes: Mapping[str, int]) -> None:
+        """Have some blobs in the store, given digest and size of each.
+
+        Raises:
+            MissingBlobError: the source has not all of them, or they are damaged there.
+            CacheUnavailableError: it cannot be known.
+        """
+
+
 class Blobs:
     """The blobs of one cache.
 
@@ -27,10 +39,14 @@ class Blobs:
         root: the cache's directory on this machine, for temporary files.
         store: where the bytes are.
         database: what is known of them.
+
+    Attributes:
+        source: is asked for bytes that are not in the store; None: nobody is.
     """
 
     def __init__(self, root: Path, store: Store, database: Database, memo: Memos) -> None:
         self.root = root
+        self.source: Source | None = None
         self._store = store
         self._database = database
         self._memo = memo
@@ -45,6 +61,17 @@ class Blobs:
             return []
         size = self._store.size
         return [file[1] for file in files if size(blob_name(file[1])) != file[2]]
+
+    def gather(self, files: Iterable[Sequence[Any]]) -> None:
+        """Have the bytes of some ``[path, digest, size, …]`` in the store, if a source has them.
+
+        Raises:
+            MissingBlobError: the source has not all of them.
+        """
+        sizes = {file[1]: file[2] for file in files}
+        absent = self.absent(("", *blob) for blob in sizes.items())
+        if absent and self.source is not None:
+            self.source.fetch({digest: sizes[digest] for digest in absent})
 
     def put_bytes(self, data: bytes) -> Digest:
         """Store bytes; :meth:`settle` makes them durable."""
@@ -136,7 +163,7 @@ class Blobs:
             MissingBlobError: the bytes are not there.
             CorruptBlobError: they were altered; they are in ``quarantine/`` now.
         """
-        return self._verified(digest, size, self._signature(digest))
+        return self._found(digest, size, self._signature(digest))
 
     def unchecked_path(self, digest: str, size: int) -> Path:
         """A file that should have these bytes, for showing; it may not be there."""
@@ -144,7 +171,7 @@ class Blobs:
 
     def hashed_path(self, digest: str, size: int) -> Path:
         """Like :meth:`path`, but the bytes are hashed now, whatever the file's status."""
-        return self._verified(digest, size, None)
+        return self._found(digest, size, None)
 
     def read(self, digest: str, size: int) -> bytes:
         """The bytes of a blob, checked against its digest as they are read."""
@@ -153,6 +180,9 @@ class Blobs:
         def fetch() -> Digest:
             nonlocal data
             found = self._store.read(blob_name(digest))
+            if found is None and self.source is not None:
+                self.source.fetch({digest: size})
+                found = self._store.read(blob_name(digest))
             if found is None:
                 raise self._missing(digest)
             data = found
@@ -195,6 +225,14 @@ class Blobs:
             self._store.move(place, blob_name(digest))
             return False
         return True
+    def _found(self, digest: str, size: int, known: str | None) -> Path:
+        try:
+            return self._verified(digest, size, known)
+        except MissingBlobError:
+            if self.source is None:
+                raise
+        self.source.fetch({digest: size})
+        return self._verified(digest, size, None)
 
     def _verified(self, digest: str, size: int, known: str | None) -> Path:
         path = self._store.path(blob_name(digest))
@@ -323,6 +361,9 @@ _UNKNOWN: Final = "0" * 64
 _WAY_OUT: Final = (
     "`motools cache repair` puts a good copy back, or releases the entries that need it; "
     "what is cleared (`motools cache clear`) is made again"
+    "Put a good copy back from a backup, pull it from a remote (`motools cache pull KEY`), or "
+    "clear the entries that need it (`motools cache list all`, `motools cache clear`) so that "
+    "they are made again"
 )
 
 

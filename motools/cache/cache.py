@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from motools.cache import layout
 from motools.cache.action import Action
@@ -53,6 +53,23 @@ _SAY_EVERY: Final = 30.0
 _ONE_BY_ONE: Final = 50
 
 
+class Elsewhere(Protocol):
+    """Where entries come from that are not here, and go to."""
+
+    def bring(self, keys: Sequence[str]) -> list[str]:
+        """Have entries here, their bytes perhaps not; returns the keys of those that are now.
+
+        Raises:
+            CacheUnavailableError: it cannot be known whether they are there.
+        """
+
+    def committed(self, key: str) -> None:
+        """An entry became true here."""
+
+    def finish(self) -> None:
+        """No more will, for now."""
+
+
 class Cache:
     """One store and one coordinator. Make one with :meth:`open`.
 
@@ -66,6 +83,7 @@ class Cache:
         documents: durable copies of the records.
         marks: what people say of entries: pins, tags, notes.
         texts: what digests in keys were made of, for explaining.
+        elsewhere: is asked for what is not here; None: nobody is.
     """
 
     def __init__(self, root: Path, cache_id: str, settings: Settings) -> None:
@@ -81,6 +99,7 @@ class Cache:
         self.marks = Marks(self.database, self.documents)
         self.texts = Texts(self.store)
         self.statistics = Statistics(self.database)
+        self.elsewhere: Elsewhere | None = None
         self.use: object = None
         self._of_thread = threading.local()
         self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
@@ -134,6 +153,10 @@ class Cache:
         require_chosen(root, joined, settings)
         cache = cls(root, joined.marker.id, settings)
         prepare(cache)
+        if settings.remote_mode != "off":
+            from motools.remotes.through import Through
+
+            cache.elsewhere = cache.blobs.source = Through(cache)
         return cache
 
     def look_up(self, actions: Sequence[Action]) -> list[Entry | None]:
@@ -146,9 +169,13 @@ class Cache:
             RejectedError: somebody said that a result is not to be used.
         """
         if len(actions) == 1:
-            return [self.index.get(actions[0].key)]
-        found = self.index.get_many([action.key for action in actions])
-        return [found.get(action.key) for action in actions]
+            return [self._get(actions[0].key)]
+        keys = [action.key for action in actions]
+        found = self.index.get_many(keys)
+        if self.elsewhere is not None and len(found) < len(set(keys)):
+            brought = self.elsewhere.bring([key for key in keys if key not in found])
+            found.update(self.index.get_many(brought))
+        return [found.get(key) for key in keys]
 
     def get_or_run(
         self,
@@ -197,6 +224,8 @@ class Cache:
         """The first half of :meth:`get_or_run`: the entry, or the right to make it."""
         entry = None if refresh else self.index.get(action.key)
         if entry is not None:
+        entry = self._get(action.key)
+        if entry is not None and not refresh:
             self.statistics.count(entry.key)
             return entry
         # What would keep a result from being stored stops it before the run, not after.
@@ -269,9 +298,17 @@ class Cache:
         self.documents.flush()
 
     def close(self) -> None:
-        """Flush, and close the connections."""
+        """Flush, hand on what was committed, and close the connections."""
         self.flush()
+        if self.elsewhere is not None:
+            self.elsewhere.finish()
         self.database.close()
+
+    def _get(self, key: str) -> Entry | None:
+        entry = self.index.get(key)
+        if entry is None and self.elsewhere is not None and self.elsewhere.bring([key]):
+            return self.index.get(key)
+        return entry
 
     def _try_claim(self, wanted: _Wanted) -> Entry | Claim | None:
         if self.index.generation(wanted.action.key) > wanted.seen:
@@ -334,6 +371,8 @@ class Cache:
         )
         self.leases.forget(context.lease)
         self.documents.flush()
+        if self.elsewhere is not None:
+            self.elsewhere.committed(context.key)
         return Entry(row, self.blobs, hit=False)
 
     def _who_holds(self, key: str) -> str:

@@ -97,7 +97,7 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """``live``, ``released`` or ``trash``."""
+        """``live``, ``remote``, ``released`` or ``trash``."""
         return str(self.row[9])
 
     @property
@@ -198,6 +198,8 @@ class Entry:
         return {name: (digest, size, x) for name, digest, size, x in self.file_rows}
 
     def _placed(self, target: Path, *, hashed: bool = False) -> Iterator[tuple[str, Path]]:
+        if self.state == "remote":
+            self.blobs.gather(self.file_rows)
         for name in self.files:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             yield name, self.file(name, hashed=hashed)

@@ -55,7 +55,8 @@ class EntryRow(Row, table=True):
     checksum: str
     """BLAKE3-256 of value, tree, files and remote: what a hit is checked against."""
     state: str
-    """``live``, ``released`` (bytes gone on purpose) or ``trash``."""
+    """``live``, ``remote`` (bytes fetched when used), ``released`` (bytes gone on purpose) or
+    ``trash``."""
     labels: str = Field(sa_column=Column(Text, nullable=False))
     provenance: str = Field(sa_column=Column(Text, nullable=False))
     created_at: float

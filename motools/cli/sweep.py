@@ -160,7 +160,8 @@ def run(
         bool,
         typer.Option(
             "--offline",
-            help="Ask the Hugging Face Hub for nothing (HF_HUB_OFFLINE=1), and no model at an API.",
+            help="Ask the Hugging Face Hub (HF_HUB_OFFLINE=1), the cache's remote and models at "
+            "APIs for nothing.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -176,7 +177,7 @@ def run(
     What is in the cache is not done again. Steps that fail stop no others.
     """
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        os.environ.update(HF_HUB_OFFLINE="1", MOTOOLS_REMOTE_MODE="off")
     from motools.sweeps import document
     from motools.sweeps.choice import Choice
     from motools.sweeps.orders import Orders

@@ -79,7 +79,7 @@ def push(
     # A prune that began meanwhile may have doomed what this push relied on.
     while newly := Doomed.of(remote.store).names - doomed.names:
         doomed = Doomed(doomed.names | newly)
-        remote.index.refresh()
+        remote.refresh()
         again = _Push(cache, remote, standing, doomed, progress)
         if again.missing():
             again.run()

@@ -45,6 +45,17 @@ class Remote:
     index: Index
     connections: int
 
+    def refresh(self) -> None:
+        """Have the index say what the remote has now.
+
+        Raises:
+            RemoteError: the remote is no longer there: that is not the same as an empty one.
+            CacheUnavailableError: it cannot be reached, or refuses.
+        """
+        if _id(self.store, self.url) != self.id:
+            raise RemoteError(f"at {self.url} is another remote now: start again")
+        self.index.refresh()
+
     @contextmanager
     def pool(self) -> Iterator[ThreadPoolExecutor]:
         """Threads for its connections; when the block raises, what has not begun is dropped."""
@@ -91,13 +102,7 @@ def add_remote(cache: Cache, name: str, url: str) -> Remote:
 
 def remote_in(cache: Cache, name: str, store: Store, url: str) -> Remote:
     """The remote in a store, with its index as it is now; else as :func:`open_remote`."""
-    data = store.read(MARKER)
-    if data is None:
-        raise RemoteError(
-            f"there is no remote at {url}: is the disk mounted, the bucket the right one? "
-            "`motools cache remote add` makes one"
-        )
-    found = _parsed(data, url)
+    found = _id(store, url)
     connections = cache.settings.remote_connections
     index = Index(cache.root / FOLDER / found, store, connections)
     index.refresh()
@@ -130,6 +135,16 @@ class _Folder(LocalStore):
         with unavailable(f"cannot make {self.root}"):
             (self.root / TMP).mkdir(parents=True, exist_ok=True)
         super().publish_bytes(name, data)
+
+
+def _id(store: Store, url: str) -> str:
+    data = store.read(MARKER)
+    if data is None:
+        raise RemoteError(
+            f"there is no remote at {url}: is the disk mounted, the bucket the right one? "
+            "`motools cache remote add` makes one"
+        )
+    return _parsed(data, url)
 
 
 def _parsed(data: bytes, url: str) -> str:

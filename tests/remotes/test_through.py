@@ -1,0 +1,138 @@
+"""A default remote behind the cache: entries come on a miss, bytes when they are used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.cache import Cache
+from motools.errors import CacheError, MissingBlobError, RemoteError
+from motools.remotes import add_remote, compare, open_remote, pull, push, through
+from motools.settings import Settings
+from tests.cache.conftest import action
+
+from .conftest import commit, contents
+
+With = Callable[..., Cache]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "remote"
+
+
+@pytest.fixture
+def made(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> With:
+    """A cache with the remote behind it, in some mode."""
+    monkeypatch.setattr(through, "_FRESH", 0.0)
+    monkeypatch.setattr(through, "_SHARE", 0.0)
+
+    def made(name: str, mode: str = "read") -> Cache:
+        cache = Cache.open(tmp_path / name, settings=Settings(remote_mode=mode))  # type: ignore[arg-type]
+        add_remote(cache, "there", str(place))
+        return cache
+
+    return made
+
+
+def refuse(context: Any) -> Any:
+    raise AssertionError("it was run again")
+
+
+def blobs_in(cache: Cache) -> list[Path]:
+    return [path for path in (cache.root / "objects").rglob("*") if path.is_file()]
+
+
+def test_a_miss_here_is_a_hit_there(made: With) -> None:
+    a, b = made("a"), made("b")
+    own = commit(a, 1, {"x": b"x" * 9_000, "y": b"y" * 10})
+    commit(a, 2)
+    assert b.look_up([action(1)]) == [None], "nothing is there yet"
+    push(a, open_remote(a))
+    found, nothing, also = b.look_up([action(1), action(3), action(2)])
+    assert nothing is None
+    assert found is not None
+    assert also is not None
+    assert (found.key, found.value, found.state) == (own.key, own.value, "remote")
+    assert not blobs_in(b), "bytes come when they are used"
+    assert found.files["y"].read_bytes() == b"y" * 10
+    assert len(blobs_in(b)) == 1
+    assert b.get_or_run(action(1), refuse).hit
+    assert found.checkout(b.root / "tmp" / "out").joinpath("x").read_bytes() == b"x" * 9_000
+    again = Cache.open(b.root, settings=Settings())
+    assert again.get_or_run(action(2), refuse).hit, "it is recorded here"
+
+
+def test_an_answer_that_cannot_be_had_is_no_miss(made: With, place: Path) -> None:
+    a = made("a")
+    commit(a, 1)
+    shutil.move(place, place.with_name("unmounted"))
+    with pytest.raises(RemoteError, match="no remote at"):
+        a.get_or_run(action(2), refuse)
+    assert a.get_or_run(action(1), refuse).hit, "what is here needs nobody"
+    offline = Cache.open(a.root, settings=Settings(remote_mode="off"))
+    assert commit(offline, 2).value == {"n": 2}
+
+
+def test_what_is_committed_goes_there(made: With, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = made("a", "read-write"), made("b", "read-write")
+    commit(a, 1)
+    assert b.get_or_run(action(1), refuse).value == {"n": 1}
+    commit(a, 1, value="other", refresh=True)
+    assert commit(b, 1, value="mine", refresh=True).value == "mine"
+    assert "diverged" in caplog.text
+    assert [d.generation for d in compare(b, open_remote(b)).diverged] == [2]
+
+
+def test_what_cannot_be_pushed_waits(
+    made: With, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, reader = made("a", "read-write"), made("b")
+    packs = place / "packs"
+    shutil.rmtree(packs, ignore_errors=True)
+    packs.write_text("in the way")
+    assert commit(a, 1).value == {"n": 1}, "it is committed all the same"
+    assert "motools cache push" in caplog.text
+    assert reader.look_up([action(1)]) == [None]
+    packs.unlink()
+    a.close()
+    assert reader.look_up([action(1)]) != [None]
+
+
+def test_bytes_that_are_gone_there_stop_only_their_use(made: With, place: Path) -> None:
+    a, b = made("a"), made("b")
+    commit(a, 1)
+    push(a, open_remote(a))
+    entry = b.get_or_run(action(1), refuse)
+    for pack in (place / "packs").rglob("*"):
+        if pack.is_file():
+            pack.unlink()
+    assert b.get_or_run(action(1), refuse).value == {"n": 1}
+    with pytest.raises(MissingBlobError, match="gone from"):
+        entry.files["file"]
+
+
+def test_a_pull_completes_it(made: With) -> None:
+    a, b = made("a"), made("b")
+    commit(a, 1)
+    push(a, open_remote(a))
+    b.look_up([action(1)])
+    assert len(pull(b, open_remote(b)).entries) == 1
+    assert b.entry(action(1).key).state == "live"
+    assert contents(b) == contents(a)
+    assert not compare(b, open_remote(b)).behind
+
+
+def test_a_damaged_document_is_no_miss(made: With, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = made("a"), made("b")
+    monkeypatch.setattr(
+        "motools.remotes.pushing.entry_document", lambda rows: b'{"format": "another"}'
+    )
+    commit(a, 1)
+    push(a, open_remote(a))
+    with pytest.raises(CacheError, match="its format is not"):
+        b.get_or_run(action(1), refuse)
