@@ -106,3 +106,52 @@ def probe(
         "seconds": time.monotonic() - began,
     }
     output.emit_one(row, {"seconds": output.duration, "bytes": output.size}, style)
+
+
+@app.command(cls=LightCommand)
+def prune(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The remote; by default the default.")
+    ] = None,
+    *,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="HOURS",
+            help="How long it was doomed before it goes; MUST be longer than any push takes.",
+        ),
+    ] = 24.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and stop.")
+    ] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Delete what no entry in a remote needs, beside others who push and pull.
+
+    What is found now is doomed, and deleted by the first prune after the
+    grace period. Entries never go.
+    """
+    from motools.remotes import open_remote, plan_prune
+    from motools.remotes import prune as carry_out
+
+    remote = open_remote(Cache.open(cache_dir, create=False), name)
+    plan = plan_prune(remote, grace=grace * 3600)
+    rows = [
+        *({"will": "go now", "object": name, "bytes": None} for name in plan.due if name),
+        *({"will": "be doomed", "object": n, "bytes": size} for n, size in plan.dead.items()),
+        *({"will": "be rewritten", "object": n, "bytes": b} for n, b in plan.sparse.items()),
+        *({"will": "be rewritten", "object": name, "bytes": None} for name in plan.segments),
+    ]
+    columns = (Column("will"), Column("object"), Column("bytes", output.size, right=True))
+    output.emit(rows, columns, style)
+    if dry_run:
+        output.say(f"{remote.name}: {output.size(plan.bytes_freed)} could be freed")
+        return
+    deleted = carry_out(remote, plan, grace=grace * 3600)
+    output.say(
+        f"{remote.name}: {output.count(deleted, 'object')} deleted; "
+        f"{output.count(len(plan.dead) + len(plan.sparse), 'object')} "
+        f"({output.size(plan.bytes_freed)}) go with the first prune after {grace:g} h"
+    )

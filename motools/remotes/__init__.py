@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from motools.remotes.choice import Choice
+from motools.remotes.pruning import PrunePlan, prune
+from motools.remotes.pruning import plan as plan_prune
 from motools.remotes.pulling import Pulled, pull
 from motools.remotes.pushing import Pushed, push
 from motools.remotes.remote import Remote, add_remote, open_remote
@@ -11,6 +13,7 @@ from motools.remotes.standing import Diverged, Standing, compare
 __all__ = [
     "Choice",
     "Diverged",
+    "PrunePlan",
     "Pulled",
     "Pushed",
     "Remote",
@@ -18,6 +21,8 @@ __all__ = [
     "add_remote",
     "compare",
     "open_remote",
+    "plan_prune",
+    "prune",
     "pull",
     "push",
 ]

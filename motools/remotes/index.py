@@ -7,6 +7,7 @@ fetched again, since segments never change.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from motools.errors import CacheUnavailableError
 from motools.remotes import segments
 from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
-from motools.remotes.segments import Listed
+from motools.remotes.segments import Listed, Part, Supersedes
 
 _VERSION: Final = 1
 _TABLES: Final = """
@@ -39,8 +40,9 @@ CREATE TABLE entries (
     PRIMARY KEY (key, generation, checksum, segment)
 ) WITHOUT ROWID;
 CREATE TABLE documents (
-    key TEXT NOT NULL, segment INTEGER NOT NULL, blobs TEXT NOT NULL, document BLOB NOT NULL,
-    PRIMARY KEY (key, segment)
+    key TEXT NOT NULL, segment INTEGER NOT NULL, position INTEGER NOT NULL,
+    generations TEXT NOT NULL, blobs TEXT NOT NULL, document BLOB NOT NULL,
+    PRIMARY KEY (key, segment, position)
 );
 """
 _BATCH: Final = 500
@@ -98,19 +100,16 @@ class Index:
         return True
 
     def _take_in(self, name: str, data: bytes) -> None:
-        head, contents = segments.read(name, data)
+        made_at, contents = segments.read(name, data)
         with self._connected() as connection:
             taken = connection.execute(
                 "INSERT INTO segments (name, made_at, bytes) VALUES (?, ?, ?) "
                 "ON CONFLICT DO NOTHING RETURNING id",
-                (name, head.made_at, len(data)),
+                (name, made_at, len(data)),
             ).fetchone()
             if taken is None:
                 return  # another process was quicker
             (segment,) = taken
-            connection.executemany(
-                "INSERT INTO supersedes VALUES (?, ?)", [(segment, old) for old in head.supersedes]
-            )
             _insert(connection, segment, contents)
 
     def _drop_superseded(self) -> None:
@@ -144,10 +143,54 @@ class Index:
 
     def documents(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """The documents of some keys, those that came first before those that came later."""
+        for listed in self.listed(keys):
+            yield listed.key, listed.document
+
+    def keys(self) -> list[str]:
+        """The keys of all entries."""
+        return [key for (key,) in self._rows("SELECT DISTINCT key FROM documents ORDER BY key")]
+
+    def listed(self, keys: Iterable[str]) -> Iterator[Listed]:
+        """What segments say of some keys, those that came first before those that came later."""
+        decompress = ZstdDecompressor().decompress
         for part in in_parts(keys):
-            yield from self._documents(
-                f"WHERE d.key IN ({_marks(part)}) ORDER BY s.made_at, s.name", part
-            )
+            for key, generations, blobs, document in self._rows(
+                "SELECT d.key, d.generations, d.blobs, d.document FROM documents d "
+                f"JOIN segments s ON s.id = d.segment WHERE d.key IN ({_marks(part)}) "
+                "ORDER BY s.made_at, s.name, d.position",
+                part,
+            ):
+                found = tuple((n, c, state) for n, c, state in json.loads(generations))
+                yield Listed(key, found, tuple(blobs.split()), decompress(document))
+
+    def needed(self) -> set[str]:
+        """Digests of all blobs that some entry needs."""
+        return {
+            digest
+            for (blobs,) in self._rows("SELECT blobs FROM documents")
+            for digest in blobs.split()
+        }
+
+    def segments(self) -> list[str]:
+        """Names of the segments that say something, in the order in which they were made."""
+        rows = self._rows(
+            "SELECT name FROM segments WHERE name NOT IN (SELECT name FROM supersedes) "
+            "ORDER BY made_at, name"
+        )
+        return [name for (name,) in rows]
+
+    def oldest(self) -> float | None:
+        """When the oldest segment was made (seconds since 1970); None: there is none."""
+        [(made_at,)] = self._rows("SELECT MIN(made_at) FROM segments")
+        return None if made_at is None else float(made_at)
+
+    def every_frame(self) -> list[Frame]:
+        """Where all blobs are."""
+        rows = self._rows(
+            "SELECT DISTINCT digest, size, name, offset, stored, codec FROM frames "
+            "ORDER BY name, offset"
+        )
+        return [Frame(*row) for row in rows]
 
     def frames(self, digests: Iterable[str]) -> Iterator[Frame]:
         """Where some blobs are; one that is in several places comes several times."""
@@ -159,16 +202,6 @@ class Index:
                 part,
             )
             yield from (Frame(*row) for row in rows)
-
-    def _documents(self, clause: str, parameters: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
-        decompressor = ZstdDecompressor()
-        rows = self._rows(
-            "SELECT d.key, d.document FROM documents d "
-            f"JOIN segments s ON s.id = d.segment {clause}",
-            parameters,
-        )
-        for key, document in rows:
-            yield key, decompressor.decompress(document)
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._connected() as connection:
@@ -208,22 +241,27 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _insert(
-    connection: sqlite3.Connection, segment: int, contents: Iterable[Frame | Listed]
-) -> None:
+def _insert(connection: sqlite3.Connection, segment: int, contents: Iterable[Part]) -> None:
     compress = ZstdCompressor(level=1).compress
-    for part in contents:
+    for position, part in enumerate(contents):
         if isinstance(part, Frame):
             row = (part.digest, segment, part.size, part.name, part.offset, part.stored, part.codec)
             connection.execute("INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            continue
+        if isinstance(part, Supersedes):
+            rows = [(segment, name) for name in part.names]
+            connection.executemany("INSERT INTO supersedes VALUES (?, ?)", rows)
             continue
         connection.executemany(
             "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)",
             [(part.key, *generation, segment) for generation in part.generations],
         )
         connection.execute(
-            "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?)",
-            (part.key, segment, " ".join(part.blobs), compress(part.document)),
+            "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                *(part.key, segment, position),
+                *(json.dumps(part.generations), " ".join(part.blobs), compress(part.document)),
+            ),
         )
 
 

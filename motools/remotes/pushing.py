@@ -129,7 +129,7 @@ class _Push:
         self._doomed = doomed
         self._progress = progress
         self._diverged = {(d.key, d.generation) for d in standing.diverged}
-        self._there: set[str] = set()
+        self._there: dict[str, Frame] = {}
         self._broken: dict[str, str] = {}
         self._listed: list[str] = []
         self._problems: dict[str, str] = {}
@@ -160,7 +160,7 @@ class _Push:
             with self._remote.pool() as pool:
                 for result in pool.map(lambda blobs: self._send(blobs, up), group):
                     self._draft.add_frames(result.frames)
-                    self._there.update(frame.digest for frame in result.frames)
+                    self._there.update((frame.digest, frame) for frame in result.frames)
                     self._broken.update(result.broken)
                     yield result
             self._list()
@@ -170,7 +170,7 @@ class _Push:
         """Digest to size of what has to be sent, in the order of the entries that need it."""
         wanted = {d: size for outgoing in self._outgoing() for d, size in outgoing.sizes.items()}
         frames = self._remote.index.frames(wanted)
-        self._there = {f.digest for f in frames if f.name not in self._doomed.names}
+        self._there = {f.digest: f for f in frames if f.name not in self._doomed.names}
         return {digest: size for digest, size in wanted.items() if digest not in self._there}
 
     def _outgoing(self) -> Iterator[_Outgoing]:
@@ -246,10 +246,13 @@ class _Push:
 
     def _list_entry(self, outgoing: _Outgoing) -> None:
         try:
-            self._draft.add_entry(outgoing.listed())
+            listed = outgoing.listed()
         except CorruptDocumentError as problem:
             self._problems[outgoing.key] = str(problem)
             return
+        # Also those that an earlier segment has: a prune may be about to supersede it.
+        self._draft.add_frames(self._there[digest] for digest in outgoing.sizes)
+        self._draft.add_entry(listed)
         self._listed.append(outgoing.key)
         if self._draft.size > _SEGMENT:
             self._publish()

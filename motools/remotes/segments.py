@@ -4,10 +4,11 @@ A segment is zstd-compressed lines of JSON: a head, then what it describes. An
 entry is two lines, of which the second is its document as the cache writes it,
 so that who only compares need not parse documents::
 
-    {"format": "motools.segment/1", "made_at": …, "supersedes": ["<segment>", …]}
+    {"format": "motools.segment/1", "made_at": …}
     {"frames": [["<digest>", size, "<object>", offset, stored, "raw"|"zstd"], …]}
     {"entry": "<key>", "generations": [[number, "<checksum>", "<state>"], …], "blobs": […]}
     {"format": "motools.entry/1", …}
+    {"supersedes": ["<segment>", …]}
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
@@ -35,16 +36,14 @@ _LONGEST: Final = 256 << 20
 
 
 @dataclass(frozen=True)
-class Head:
-    """What a segment says of itself.
+class Supersedes:
+    """Segments whose contents are in this one, and those before it, as far as they are needed.
 
     Attributes:
-        made_at: seconds since 1970, by its maker's clock.
-        supersedes: segments that are in this one as far as they are needed.
+        names: theirs.
     """
 
-    made_at: float
-    supersedes: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,29 +67,37 @@ class Draft:
     """A segment that is being written.
 
     Args:
-        supersedes: names of segments whose contents are in this one.
+        made_at: seconds since 1970; None: now. Of two results for one generation, that
+            in the older segment counts.
     """
 
-    def __init__(self, supersedes: Sequence[str] = ()) -> None:
+    def __init__(self, made_at: float | None = None) -> None:
         self._buffer = io.BytesIO()
         self._writer = ZstdCompressor(level=_LEVEL).stream_writer(self._buffer, closefd=False)
-        self._write({"format": SCHEMA, "made_at": time.time(), "supersedes": list(supersedes)})
+        self._write({"format": SCHEMA, "made_at": made_at or time.time()})
         self.size = 0
+        self._said: set[Frame] = set()
 
     def add_frames(self, frames: Iterable[Frame]) -> None:
-        """Say where blobs are; they must be durable there."""
-        rows = [[f.digest, f.size, f.name, f.offset, f.stored, f.codec] for f in frames]
+        """Say where blobs are, once; they must be durable there."""
+        new = [frame for frame in frames if frame not in self._said]
+        rows = [[f.digest, f.size, f.name, f.offset, f.stored, f.codec] for f in new]
         if rows:
+            self._said.update(new)
             self.size += self._write({"frames": rows})
 
     def add_entry(self, listed: Listed) -> None:
-        """Say that an entry is there; what it needs must be in this or an earlier segment."""
+        """Say that an entry is there; where all that it needs is must be in this segment."""
         head = {
             "entry": listed.key,
             "generations": [list(generation) for generation in listed.generations],
             "blobs": list(listed.blobs),
         }
         self.size += self._write(head) + self._writer.write(listed.document + b"\n")
+
+    def supersede(self, names: Sequence[str]) -> None:
+        """Say that segments are in this one, and in those that were published before it."""
+        self.size += self._write({"supersedes": list(names)})
 
     def publish(self, store: Store) -> str | None:
         """Publish the segment; returns its name, or None: there was nothing to say."""
@@ -108,8 +115,12 @@ class Draft:
         return len(data)
 
 
-def read(name: str, data: bytes) -> tuple[Head, Iterator[Frame | Listed]]:
-    """The head of a segment and, one by one, what is in it.
+Part: TypeAlias = Frame | Listed | Supersedes
+"""What a segment is made of."""
+
+
+def read(name: str, data: bytes) -> tuple[float, Iterator[Part]]:
+    """When a segment was made (seconds since 1970) and, one by one, what is in it.
 
     Raises:
         CorruptDocumentError: the bytes are not what their name says; while the rest
@@ -122,16 +133,18 @@ def read(name: str, data: bytes) -> tuple[Head, Iterator[Frame | Listed]]:
         head = json.loads(next(lines))
         if head["format"] != SCHEMA:
             raise CorruptDocumentError(f"{name} is {head['format']}, this motools knows {SCHEMA}")
-        found = Head(float(head["made_at"]), tuple(map(str, head["supersedes"])))
-    return found, _contents(name, lines)
+        made_at = float(head["made_at"])
+    return made_at, _contents(name, lines)
 
 
-def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Frame | Listed]:
+def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Part]:
     with _checked(name):
         for line in lines:
             part = json.loads(line)
             if "frames" in part:
                 yield from (Frame(*row) for row in part["frames"])
+            elif "supersedes" in part:
+                yield Supersedes(tuple(map(str, part["supersedes"])))
             else:
                 generations = tuple((int(n), str(c), str(s)) for n, c, s in part["generations"])
                 yield Listed(part["entry"], generations, tuple(part["blobs"]), next(lines))

@@ -85,3 +85,17 @@ def test_what_cannot_be_done_has_an_exit_code(filled: Filled, run: Run, other: s
     assert found["entries"] == [filled.function.key], "it has no files"
     assert len(found["problems"]) == 7
     assert "is damaged in the remote" in pulled.stderr
+
+
+def test_prune_says_what_goes_and_when(run: Run, data: Data, other: str) -> None:
+    run("push")
+    orphan = Path(other).parent / "team" / "packs" / "ab" / "cd"
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"nobody's")
+    [row] = data("remote", "prune", "--dry-run")
+    assert (row["will"], row["object"], row["bytes"]) == ("be doomed", "packs/ab/cd", 8)
+    assert run("remote", "prune", "team").exit_code == 0
+    assert orphan.exists()
+    assert [row["will"] for row in data("remote", "prune", "--grace", "0")] == ["go now"]
+    assert not orphan.exists()
+    assert data("remote", "probe")["entries"] == 8

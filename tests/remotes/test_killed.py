@@ -57,7 +57,7 @@ def kills(work: Callable[[], None], prepare: Callable[[], None]) -> Iterator[Non
         status = in_child(lambda _: work(), step)
         yield
         if status == 0:
-            assert step > 20, "the steps were not seen"
+            assert step > 10, "the steps were not seen"
             return
         assert status == -signal.SIGKILL
 

@@ -1,0 +1,209 @@
+"""Prune a remote: what nobody needs goes, beside others who read and push.
+
+Fossil collection, in two phases. The first writes what is needed of segments and
+of packs that are mostly dead anew, supersedes the old ones, and names what is
+left over in ``doomed/``. From then on nobody may begin to rely on it. The second,
+a grace period later, deletes what no segment names by then. The period MUST be
+longer than any push takes from reading the index to its last segment: a push
+that had relied on a doomed object has either said so in a segment, or noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from motools.errors import CorruptBlobError
+from motools.remotes.doomed import Doomed, sentence
+from motools.remotes.index import in_parts
+from motools.remotes.layout import BLOBS, DOOMED, PACK, PACKS
+from motools.remotes.packs import Frame, opened, packed
+from motools.remotes.remote import Remote
+from motools.remotes.segments import Draft, Listed
+
+GRACE: Final = 86_400.0
+"""Seconds between the phases."""
+
+_MOSTLY_DEAD: Final = 0.5
+_MANY_SEGMENTS: Final = 32
+_SEGMENT: Final = 64 << 20
+
+
+@dataclass(frozen=True)
+class PrunePlan:
+    """What pruning a remote would do.
+
+    Attributes:
+        dead: objects that no entry needs, with their sizes.
+        sparse: packs of which little is needed, which goes into new ones, with their sizes.
+        segments: those of the index that would be written anew.
+        due: objects that an earlier prune doomed long enough ago.
+        kept: where all that is needed is.
+    """
+
+    dead: dict[str, int]
+    sparse: dict[str, int]
+    segments: tuple[str, ...]
+    due: tuple[str, ...]
+    kept: tuple[Frame, ...]
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes in objects that would go, of which some come back in new packs."""
+        return sum(self.dead.values()) + sum(self.sparse.values())
+
+
+def plan(remote: Remote, *, grace: float = GRACE) -> PrunePlan:
+    """What pruning would do. Nothing is changed.
+
+    Args:
+        remote: its index as last read.
+        grace: seconds that what was doomed must have been.
+    """
+    doomed = Doomed.of(remote.store).names
+    names = remote.store.names
+    sizes = {name: size for folder in (PACKS, BLOBS) for name, size in names(folder)}
+    kept = _chosen(remote)
+    used: Counter[str] = Counter()
+    for frame in kept:
+        used[frame.name] += frame.stored
+    dead = {n: size for n, size in sizes.items() if n not in used and n not in doomed}
+    sparse = {
+        name: size
+        for name, size in sizes.items()
+        if name.startswith(PACKS) and 0 < used[name] < _MOSTLY_DEAD * size
+    }
+    segments = remote.index.segments()
+    named = {frame.name for frame in remote.index.every_frame()}
+    again = sparse or named - used.keys() or len(segments) > _MANY_SEGMENTS
+    due = tuple(name for _, name in _due(remote, grace))
+    return PrunePlan(dead, sparse, tuple(segments) if again else (), due, tuple(kept))
+
+
+def prune(remote: Remote, planned: PrunePlan, *, grace: float = GRACE) -> int:
+    """Carry a plan out: delete what is due, and doom what is dead.
+
+    Returns:
+        How many objects were deleted.
+
+    Raises:
+        CorruptBlobError: a pack that was to be written anew is damaged; nothing was doomed.
+        CacheUnavailableError: the remote cannot be reached or refuses; run it again.
+    """
+    deleted = _delete_due(remote, grace)
+    superseded = _write_anew(remote, planned) if planned.segments else ()
+    names = [*planned.dead, *(planned.sparse if superseded else ()), *superseded]
+    if names:
+        facts = {"made_at": time.time(), "names": names}
+        remote.store.publish_bytes(
+            f"{DOOMED}/{uuid.uuid4().hex}.json", json.dumps(facts).encode() + b"\n"
+        )
+    return deleted
+
+
+def _chosen(remote: Remote) -> list[Frame]:
+    """One place for each blob that is needed: that object of which most is needed."""
+    needed = remote.index.needed()
+    frames = [frame for frame in remote.index.every_frame() if frame.digest in needed]
+    weight: Counter[str] = Counter()
+    for frame in frames:
+        weight[frame.name] += frame.stored
+    best: dict[str, Frame] = {}
+    for frame in sorted(frames, key=lambda f: (-weight[f.name], f.name)):
+        best.setdefault(frame.digest, frame)
+    return list(best.values())
+
+
+def _write_anew(remote: Remote, planned: PrunePlan) -> tuple[str, ...]:
+    """New packs, then new segments, the last of which supersedes the old ones."""
+    frames = {f.digest: f for f in planned.kept if f.name not in planned.sparse}
+    moving = [f for f in planned.kept if f.name in planned.sparse]
+    frames.update((frame.digest, frame) for frame in _repacked(remote, moving))
+    made_at = remote.index.oldest()
+    draft = Draft(made_at)
+    for listed in _entries(remote):
+        if any(digest not in frames for digest in listed.blobs):
+            continue  # it was incomplete before
+        if draft.size > _SEGMENT:
+            draft.publish(remote.store)
+            draft = Draft(made_at)
+        draft.add_frames(frames[digest] for digest in listed.blobs)
+        draft.add_entry(listed)
+    draft.supersede(planned.segments)
+    draft.publish(remote.store)
+    return planned.segments
+
+
+def _repacked(remote: Remote, frames: Iterable[Frame]) -> Iterator[Frame]:
+    fresh = Doomed.of(remote.store).fresh
+    held: list[tuple[str, bytes]] = []
+    for digest, data in _read(remote, frames):
+        if held and sum(len(blob) for _, blob in held) + len(data) > PACK:
+            yield from _publish_pack(remote, held, fresh)
+            held = []
+        held.append((digest, data))
+    if held:
+        yield from _publish_pack(remote, held, fresh)
+
+
+def _publish_pack(
+    remote: Remote, blobs: list[tuple[str, bytes]], fresh: Callable[[str], str]
+) -> tuple[Frame, ...]:
+    pack = packed(blobs, fresh)
+    remote.store.publish_bytes(pack.name, pack.data)
+    return pack.frames
+
+
+def _read(remote: Remote, frames: Iterable[Frame]) -> Iterator[tuple[str, bytes]]:
+    for frame in sorted(frames, key=lambda f: (f.name, f.offset)):
+        stored = remote.store.read_range(frame.name, frame.offset, frame.stored)
+        if stored is None:
+            raise CorruptBlobError(f"{frame.name} is gone from {remote.url}; nothing was doomed")
+        yield frame.digest, opened(frame, stored)
+
+
+def _entries(remote: Remote) -> Iterator[Listed]:
+    """What the new segments say: of each key what is not said better by another document."""
+    for part in in_parts(remote.index.keys()):
+        said: dict[str, list[Listed]] = {key: [] for key in part}
+        for listed in remote.index.listed(part):
+            said[listed.key].append(listed)
+        for several in said.values():
+            yield from _without_repeats(several)
+
+
+def _without_repeats(several: list[Listed]) -> Iterator[Listed]:
+    for place, listed in enumerate(several):
+        mine = set(listed.generations)
+        others = ((p, set(other.generations)) for p, other in enumerate(several))
+        if not any(mine < theirs or (mine == theirs and p < place) for p, theirs in others):
+            yield listed
+
+
+def _due(remote: Remote, grace: float) -> Iterator[tuple[str, str]]:
+    """Sentence and name of what was doomed long enough ago and no segment names."""
+    named = {frame.name for frame in remote.index.every_frame()} | set(remote.index.segments())
+    for file, _ in remote.store.names(DOOMED):
+        data = remote.store.read(file)
+        if data is None:
+            continue
+        facts = sentence(file, data)
+        if facts["made_at"] + grace <= time.time():
+            yield from ((file, name) for name in facts["names"] if name not in named)
+            yield file, ""
+
+
+def _delete_due(remote: Remote, grace: float) -> int:
+    remote.refresh()  # a push may have named something since the plan was made
+    deleted = 0
+    for file, name in list(_due(remote, grace)):
+        if name:
+            deleted += remote.store.remove(name)
+        else:
+            remote.store.remove(file)  # last, so that a prune that is killed goes on
+    return deleted
