@@ -12,7 +12,7 @@ from motools.cli import output
 from motools.cli.exits import explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.cli.options import CacheDir, Style
-from motools.cli.output import Column, Format
+from motools.cli.output import Column, Format, Row
 
 app = typer.Typer(
     cls=LightGroup,
@@ -138,7 +138,7 @@ def prune(
 
     remote = open_remote(Cache.open(cache_dir, create=False), name)
     plan = plan_prune(remote, grace=grace * 3600)
-    rows = [
+    rows: list[Row] = [
         *({"will": "go now", "object": name, "bytes": None} for name in plan.due if name),
         *({"will": "be doomed", "object": n, "bytes": size} for n, size in plan.dead.items()),
         *({"will": "be rewritten", "object": n, "bytes": b} for n, b in plan.sparse.items()),

@@ -35,10 +35,11 @@ def contents(cache: Cache) -> dict[str, dict[str, bytes]]:
     return {e.key: {name: p.read_bytes() for name, p in e.files.items()} for e in cache.entries()}
 
 
-@pytest.fixture(params=["directory", "memory"])
+@pytest.fixture(params=["directory", "memory", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    place = tmp_path / "remote" if request.param == "directory" else f"memory://{uuid.uuid4().hex}"
-    return str(place)
+    if request.param == "s3":
+        return f"s3://{request.getfixturevalue('bucket').name}/team"
+    return str(tmp_path / "remote") if request.param == "directory" else f"memory://{uuid.uuid4()}"
 
 
 @pytest.fixture
