@@ -12,7 +12,7 @@ from motools.cache.cache import Cache
 from motools.cache.catalogue import Selection
 from motools.cache.records import GROUPS, EntryRecord
 from motools.cache.removal import RemovalPlan
-from motools.cli import exchange, explanation, output, remote, tables
+from motools.cli import bundle, exchange, explanation, output, remote, tables
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.cli.options import (
@@ -94,6 +94,7 @@ def show(key: Key, cache_dir: CacheDir = None, style: Style = Format.TABLE) -> N
 
 explanation.add_to(app)
 exchange.add_to(app)
+bundle.add_to(app)
 app.add_typer(remote.app, name="remote")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from motools.remotes.bundles import export_bundle, import_bundle
 from motools.remotes.choice import Choice
 from motools.remotes.pruning import PrunePlan, prune
 from motools.remotes.pruning import plan as plan_prune
@@ -20,6 +21,8 @@ __all__ = [
     "Standing",
     "add_remote",
     "compare",
+    "export_bundle",
+    "import_bundle",
     "open_remote",
     "plan_prune",
     "prune",

@@ -11,7 +11,7 @@ from typing import Final
 from motools.cache.cache import Cache
 from motools.cache.layout import TMP
 from motools.cache.store import unavailable
-from motools.digest import Digest
+from motools.digest import Digest, hash_chunks
 from motools.errors import CorruptBlobError
 from motools.remotes.layout import LARGE, PACK
 from motools.remotes.packs import RAW, Frame, opened
@@ -69,6 +69,39 @@ def fetch(
         failed.update(failing)
         wanted = set(failing)
     return failed
+
+
+def check_blobs(remote: Remote, digests: Iterable[str]) -> None:
+    """Read some blobs in a remote, and refuse what is not what its digest says.
+
+    Raises:
+        CorruptBlobError: a blob is damaged in every place that it is in, or in none.
+    """
+    wanted = set(digests)
+    problems = {digest: f"blob {digest[:12]} is nowhere in it" for digest in wanted}
+    good: set[str] = set()
+    for frame in remote.index.frames(wanted):
+        if frame.digest not in good:
+            try:
+                _check_frame(remote, frame)
+                good.add(frame.digest)
+            except CorruptBlobError as problem:
+                problems[frame.digest] = str(problem)
+    for digest in wanted - good:
+        raise CorruptBlobError(problems[digest])
+
+
+def _check_frame(remote: Remote, frame: Frame) -> None:
+    if frame.codec != RAW:
+        opened(frame, remote.store.read_range(frame.name, frame.offset, frame.stored) or b"")
+        return
+    starts = range(frame.offset, frame.offset + frame.stored, PACK)
+    end = frame.offset + frame.stored
+    parts = (remote.store.read_range(frame.name, s, min(PACK, end - s)) or b"" for s in starts)
+    if hash_chunks(parts) != Digest(frame.digest, frame.size):
+        raise CorruptBlobError(
+            f"blob {frame.digest[:12]} is damaged in the remote, at {frame.name}"
+        )
 
 
 def _spans(frames: Iterable[Frame]) -> Iterator[_Span]:

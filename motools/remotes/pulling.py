@@ -50,7 +50,12 @@ class Pulled:
 
 
 def pull(
-    cache: Cache, remote: Remote, choice: Choice | None = None, *, progress: Progress = unseen
+    cache: Cache,
+    remote: Remote,
+    choice: Choice | None = None,
+    *,
+    whole: bool = False,
+    progress: Progress = unseen,
 ) -> Pulled:
     """Take over the entries that this cache lacks, with what they need to be used.
 
@@ -58,6 +63,7 @@ def pull(
         cache: where they go.
         remote: where from; its index as last read.
         choice: which entries; None: all. With keys, also bytes that were given up here.
+        whole: all or nothing: with a problem, no entry comes.
         progress: is told of bytes that arrived.
 
     Raises:
@@ -67,7 +73,7 @@ def pull(
     keys = list(standing.behind)
     if choice is not None and choice.keys is not None:
         keys += standing.released
-    return _Pull(cache, remote, standing.diverged, progress).run(keys)
+    return _Pull(cache, remote, standing.diverged, progress).run(keys, whole=whole)
 
 
 @dataclass(frozen=True)
@@ -93,14 +99,20 @@ class _Pull:
         self._refused = {(d.key, d.generation) for d in diverged}
         self._problems: dict[str, str] = {}
 
-    def run(self, keys: Iterable[str]) -> Pulled:
+    def run(self, keys: Iterable[str], *, whole: bool) -> Pulled:
         """Take over the entries of some keys."""
         entries: list[str] = []
+        held: list[_Incoming] = []
         blobs = received = 0
         for batch in self._batches(keys):
             arrived = self._fetch(batch)
             blobs, received = blobs + len(arrived), received + sum(arrived.values())
-            entries += self._commit([i for i in batch if i.key not in self._problems])
+            held += (incoming for incoming in batch if incoming.key not in self._problems)
+            if not whole:
+                entries += self._commit(held)
+                held = []
+        if held and not self._problems:
+            entries += self._commit(held)
         self._cache.documents.flush()
         return Pulled(tuple(entries), blobs, received, self._diverged, self._problems)
 

@@ -79,7 +79,7 @@ def open_remote(cache: Cache, name: str | None = None) -> Remote:
         CacheVersionError: it was made by a newer motools.
     """
     name, url = Book.of(cache.root).url(name or cache.settings.remote or None)
-    return remote_in(cache, name, open_store(url), url)
+    return found_remote(cache, name, open_store(url), url)
 
 
 def add_remote(cache: Cache, name: str, url: str) -> Remote:
@@ -92,19 +92,33 @@ def add_remote(cache: Cache, name: str, url: str) -> Remote:
     whole = checked_url(url)
     store = open_store(whole)
     if store.read(MARKER) is None:
-        # Of two makers, the later one wins, and both read back which that was.
-        facts = {"id": uuid.uuid4().hex, "format": FORMAT}
-        store.publish_bytes(MARKER, json.dumps(facts).encode() + b"\n")
-    remote = remote_in(cache, name, store, whole)
+        make_marker(store)
+    remote = found_remote(cache, name, store, whole)
     book.add(cache.root, name, whole)
     return remote
 
 
-def remote_in(cache: Cache, name: str, store: Store, url: str) -> Remote:
-    """The remote in a store, with its index as it is now; else as :func:`open_remote`."""
+def make_marker(store: Store) -> None:
+    """Make a place a remote. Of two makers, the later one wins: read back which that was."""
+    facts = {"id": uuid.uuid4().hex, "format": FORMAT}
+    store.publish_bytes(MARKER, json.dumps(facts).encode() + b"\n")
+
+
+def found_remote(
+    cache: Cache, name: str, store: Store, url: str, *, directory: Path | None = None
+) -> Remote:
+    """The remote in a store, with its index as it is now; else as :func:`open_remote`.
+
+    Args:
+        cache: for whom.
+        name: what it is called.
+        store: where it is.
+        url: what people call that.
+        directory: where what is read of its index is kept; None: in the cache.
+    """
     found = _id(store, url)
     connections = cache.settings.remote_connections
-    index = Index(cache.root / FOLDER / found, store, connections)
+    index = Index(directory or cache.root / FOLDER / found, store, connections)
     index.refresh()
     return Remote(name, url, found, store, index, connections)
 

@@ -99,3 +99,18 @@ def test_prune_says_what_goes_and_when(run: Run, data: Data, other: str) -> None
     assert [row["will"] for row in data("remote", "prune", "--grace", "0")] == ["go now"]
     assert not orphan.exists()
     assert data("remote", "probe")["entries"] == 8
+
+
+def test_a_bundle_carries_entries_over(filled: Filled, run: Run, tmp_path: Path) -> None:
+    file, place = str(tmp_path / "paper.motools"), str(tmp_path / "other")
+    assert run("export", "-o", file).exit_code == 2
+    done = run("export", filled.models[0].key[:9], filled.evals[0].key, "-o", file)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "2 entries" in done.stderr
+    assert run("export", "--all", "-o", file).exit_code == 1, "it is there already"
+    assert "would import 2" in run("import", file, "--dry-run", "--cache-dir", place).stderr
+    assert "imported 2" in run("import", file, "--cache-dir", place).stderr
+    there = Cache.open(place, create=False)
+    assert {e.key for e in there.entries()} == {filled.models[0].key, filled.evals[0].key}
+    Path(file).write_bytes(b"PK")
+    assert "no bundle" in run("import", file, "--cache-dir", place).stderr

@@ -1,0 +1,75 @@
+"""``motools cache export`` and ``import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motools.cache.cache import Cache
+from motools.cli import output, transfer
+from motools.cli.exits import ExitCode
+from motools.cli.light import LightCommand
+from motools.cli.options import CacheDir, Keys, Style
+from motools.cli.output import Column, Format
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give a group of commands these."""
+    app.command("export", cls=LightCommand)(export_entries)
+    app.command("import", cls=LightCommand)(import_entries)
+
+
+def export_entries(
+    keys: Keys = None,
+    *,
+    file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The bundle; a new file.")
+    ],
+    everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write entries, and all that they need, into one file."""
+    from motools.cache import catalogue
+    from motools.cache.catalogue import Selection
+    from motools.remotes import Choice, export_bundle
+
+    if bool(keys) == everything:
+        raise typer.BadParameter("give keys, or --all")
+    cache = Cache.open(cache_dir, create=False)
+    choice = None
+    if keys:
+        choice = Choice(keys=[entry.key for entry in catalogue.pick(cache, keys, Selection())])
+    with transfer.shown() as progress:
+        pushed = export_bundle(cache, file, choice, progress=progress)
+    output.say(
+        f"{file}: {output.count(len(pushed.entries), 'entry')}, {output.size(file.stat().st_size)}"
+    )
+
+
+def import_entries(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle.")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all of it, say what would come, and stop.")
+    ] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Take over all entries of a bundle, or none. Every byte is checked first."""
+    from motools.remotes import import_bundle
+
+    with transfer.shown() as progress:
+        pulled = import_bundle(Cache.open(cache_dir), file, dry_run=dry_run, progress=progress)
+    rows = [{"key": key, "diverged": False} for key in pulled.entries]
+    rows += ({"key": diverged.key, "diverged": True} for diverged in pulled.diverged)
+    columns = (
+        Column("key", output.short),
+        Column("diverged", lambda it_is: "diverged" if it_is else "", " "),
+    )
+    output.emit(rows, columns, style)
+    verb = "would import" if dry_run else "imported"
+    output.say(f"{file}: {verb} {output.count(len(pulled.entries), 'entry')}")
+    if pulled.diverged:
+        raise typer.Exit(ExitCode.PROBLEMS_FOUND)

@@ -1,0 +1,104 @@
+"""Bundles: one file with all that some entries need, taken over whole or not at all."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from motools.cache import Cache
+from motools.errors import CacheError, RemoteError
+from motools.remotes import Choice, export_bundle, import_bundle
+from motools.remotes.layout import LARGE
+
+from .conftest import Opened, commit, contents
+from .test_killed import kills, place
+from .test_killed import opened as open_at
+
+assert place  # a fixture
+
+
+def filled(cache: Cache) -> None:
+    noise = random.Random(9)
+    commit(cache, 1, {"x": noise.randbytes(5_000), "text": b"text " * 900, "empty": b""})
+    commit(cache, 2, {"large": noise.randbytes(LARGE + 7)})
+    commit(cache, 3)
+
+
+def test_a_bundle_holds_all_that_is_needed(opened: Opened, tmp_path: Path) -> None:
+    a, b, file = opened("a"), opened("b"), tmp_path / "paper.motools"
+    filled(a)
+    assert len(export_bundle(a, file).entries) == 3
+    assert import_bundle(b, file, dry_run=True).entries
+    assert b.entries() == []
+    assert len(import_bundle(b, file).entries) == 3
+    assert contents(b) == contents(a)
+    assert import_bundle(b, file).entries == ()
+    with pytest.raises(RemoteError, match="there already"):
+        export_bundle(a, file)
+
+
+def test_only_what_was_chosen_is_in_it(opened: Opened, tmp_path: Path) -> None:
+    a, b, file = opened("a"), opened("b"), tmp_path / "paper.motools"
+    filled(a)
+    chosen = commit(a, 3)
+    export_bundle(a, file, Choice(keys=[chosen.key]))
+    assert file.stat().st_size < 4_000
+    assert import_bundle(b, file).entries == (chosen.key,)
+
+
+def test_a_damaged_bundle_changes_nothing(opened: Opened, tmp_path: Path) -> None:
+    """Wherever a bit is flipped, or the file cut short."""
+    a, b, file = opened("a"), opened("b"), tmp_path / "paper.motools"
+    commit(a, 1), commit(a, 2)
+    export_bundle(a, file)
+    whole, every = file.read_bytes(), contents(a)
+    for at in range(0, len(whole), 37):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        try:
+            import_bundle(b, file)
+        except CacheError:
+            assert b.entries() == []
+        else:  # it was in what nobody reads, such as the time of a file in the zip
+            assert contents(b) == every
+            b = opened(f"after-{at}")
+    file.write_bytes(whole[:-100])
+    with pytest.raises(RemoteError):
+        import_bundle(b, file)
+
+
+def test_a_bundle_without_a_blob_is_refused(opened: Opened, tmp_path: Path) -> None:
+    a, b, file = opened("a"), opened("b"), tmp_path / "whole.motools"
+    filled(a)
+    export_bundle(a, file)
+    less = tmp_path / "less.motools"
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(less, "w") as target:
+        for name in source.namelist():
+            if not name.startswith("blobs/"):
+                target.writestr(name, source.read(name))
+    with pytest.raises(RemoteError, match="nothing was imported"):
+        import_bundle(b, less)
+    assert b.entries() == []
+
+
+def test_an_import_killed_at_every_step(place: Path) -> None:
+    a, file, root = open_at(place / "a"), place / "bundle", place / "b"
+    for n in range(2):
+        commit(a, n)
+    export_bundle(a, file)
+    every = contents(a)
+    open_at(place / "empty").close()
+
+    def prepare() -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(place / "empty", root)
+
+    for _ in kills(lambda: import_bundle(open_at(root), file) and None, prepare):
+        b = open_at(root)
+        assert contents(b) in ({}, every)
+        import_bundle(b, file)
+        assert contents(b) == every
+        b.close()
