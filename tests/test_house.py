@@ -62,7 +62,7 @@ MAY_IMPORT = {
         "stopping",
         "version",
     },
-    "remotes": {*CORE},
+    "remotes": {*CORE, "durable"},
     "training": {"configs", "digest", "durable", "errors", "memo", "worker"},
     "evals": {"configs", "digest", "errors", "memo", "source", "training", "version", "worker"},
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
