@@ -225,6 +225,7 @@ class Blobs:
             self._store.move(place, blob_name(digest))
             return False
         return True
+
     def _found(self, digest: str, size: int, known: str | None) -> Path:
         try:
             return self._verified(digest, size, known)
@@ -361,9 +362,6 @@ _UNKNOWN: Final = "0" * 64
 _WAY_OUT: Final = (
     "`motools cache repair` puts a good copy back, or releases the entries that need it; "
     "what is cleared (`motools cache clear`) is made again"
-    "Put a good copy back from a backup, pull it from a remote (`motools cache pull KEY`), or "
-    "clear the entries that need it (`motools cache list all`, `motools cache clear`) so that "
-    "they are made again"
 )
 
 

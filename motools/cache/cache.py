@@ -222,10 +222,8 @@ class Cache:
         timeout: float | None = None,
     ) -> Entry | Claim:
         """The first half of :meth:`get_or_run`: the entry, or the right to make it."""
-        entry = None if refresh else self.index.get(action.key)
+        entry = None if refresh else self._get(action.key)
         if entry is not None:
-        entry = self._get(action.key)
-        if entry is not None and not refresh:
             self.statistics.count(entry.key)
             return entry
         # What would keep a result from being stored stops it before the run, not after.
