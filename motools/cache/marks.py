@@ -96,6 +96,20 @@ def set_mark(transaction: Transaction, key: str, name: str, value: str) -> bool:
     return _changed(transaction, key, changed)
 
 
+def arrive(transaction: Transaction, key: str, name: str, value: str, made_at: float) -> bool:
+    """Mark a key as somebody else did at a time, unless it has a later mark of that name."""
+    changed = transaction.run(
+        "INSERT INTO marks (key, name, value, made_at) VALUES (:key, :name, :value, :made_at) "
+        "ON CONFLICT (key, name) DO UPDATE SET value = excluded.value, "
+        "made_at = excluded.made_at WHERE marks.made_at < excluded.made_at",
+        key=key,
+        name=name,
+        value=value,
+        made_at=made_at,
+    ).rowcount
+    return _changed(transaction, key, changed)
+
+
 def drop_mark(transaction: Transaction, key: str, name: str) -> bool:
     """Take a mark off a key inside a transaction; False: it had none of that name."""
     changed = transaction.run(

@@ -220,7 +220,7 @@ class LocalStore:
                     os.scandir(self.root / folder) as found,
                 ):
                     for item in found:
-                        name = f"{folder}/{item.name}"
+                        name = f"{folder}/{item.name}" if folder else item.name
                         if item.is_dir():
                             folders.append(name)
                             continue

@@ -21,7 +21,7 @@ from motools.errors import CacheUnavailableError
 from motools.remotes import segments
 from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
-from motools.remotes.segments import Listed, Part, Supersedes
+from motools.remotes.segments import Listed, Marked, Part, Supersedes
 
 _VERSION: Final = 1
 _TABLES: Final = """
@@ -44,7 +44,13 @@ CREATE TABLE documents (
     generations TEXT NOT NULL, blobs TEXT NOT NULL, document BLOB NOT NULL,
     PRIMARY KEY (key, segment, position)
 );
+CREATE TABLE marks (
+    key TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, made_at REAL NOT NULL,
+    segment INTEGER NOT NULL,
+    PRIMARY KEY (key, name, segment)
+) WITHOUT ROWID;
 """
+_OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks")
 _BATCH: Final = 500
 _ATTEMPTS: Final = 3
 _BUSY_SECONDS: Final = 60.0
@@ -118,7 +124,7 @@ class Index:
                 "SELECT id FROM segments WHERE name IN (SELECT name FROM supersedes)"
             ).fetchall()
             for (segment,) in old:
-                for table in ("frames", "entries", "documents"):
+                for table in _OF_SEGMENTS:
                     connection.execute(f"DELETE FROM {table} WHERE segment = ?", (segment,))
 
     def generations(self) -> Iterator[tuple[str, int, str, str]]:
@@ -162,6 +168,15 @@ class Index:
             ):
                 found = tuple((n, c, state) for n, c, state in json.loads(generations))
                 yield Listed(key, found, tuple(blobs.split()), decompress(document))
+
+    def marks(self) -> dict[str, dict[str, tuple[str, float]]]:
+        """Key to the marks of it: name to value, and when it was made (seconds since 1970)."""
+        found: dict[str, dict[str, tuple[str, float]]] = {}
+        for key, name, value, made_at in self._rows(
+            "SELECT key, name, value, made_at FROM marks ORDER BY made_at, value"
+        ):
+            found.setdefault(key, {})[name] = value, made_at
+        return found
 
     def needed(self) -> set[str]:
         """Digests of all blobs that some entry needs."""
@@ -252,6 +267,12 @@ def _insert(connection: sqlite3.Connection, segment: int, contents: Iterable[Par
             rows = [(segment, name) for name in part.names]
             connection.executemany("INSERT INTO supersedes VALUES (?, ?)", rows)
             continue
+        if isinstance(part, Marked):
+            connection.executemany(
+                "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)",
+                [(part.key, *row, segment) for row in part.rows],
+            )
+            continue
         connection.executemany(
             "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)",
             [(part.key, *generation, segment) for generation in part.generations],
@@ -267,7 +288,7 @@ def _insert(connection: sqlite3.Connection, segment: int, contents: Iterable[Par
 
 def _forget(connection: sqlite3.Connection, name: str) -> None:
     found = connection.execute("SELECT id FROM segments WHERE name = ?", (name,)).fetchone()
-    for table in ("frames", "entries", "documents", "supersedes"):
+    for table in (*_OF_SEGMENTS, "supersedes"):
         connection.execute(f"DELETE FROM {table} WHERE segment = ?", found or (None,))
     connection.execute("DELETE FROM segments WHERE name = ?", (name,))
 

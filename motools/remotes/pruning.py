@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from motools.errors import CorruptBlobError
+from motools.remotes import marks
 from motools.remotes.doomed import Doomed, sentence
 from motools.remotes.index import in_parts
 from motools.remotes.layout import BLOBS, DOOMED, PACK, PACKS
@@ -134,6 +135,8 @@ def _write_anew(remote: Remote, planned: PrunePlan) -> tuple[str, ...]:
             draft = Draft(made_at)
         draft.add_frames(frames[digest] for digest in listed.blobs)
         draft.add_entry(listed)
+    for marked in marks.rows_of(remote.index.marks()):
+        draft.add_marks(marked)
     draft.supersede(planned.segments)
     draft.publish(remote.store)
     return planned.segments

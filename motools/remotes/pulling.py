@@ -15,7 +15,8 @@ from typing import Any, Final
 from motools.cache.arrival import arrive, needs, parse
 from motools.cache.cache import Cache
 from motools.cache.tree import Tree
-from motools.errors import CorruptDocumentError
+from motools.errors import CorruptDocumentError, UntrustedError
+from motools.remotes import marks
 from motools.remotes.choice import Choice
 from motools.remotes.fetching import fetch
 from motools.remotes.index import in_parts
@@ -96,6 +97,7 @@ class _Pull:
         self._remote = remote
         self._diverged = diverged
         self._progress = progress
+        self._signatures = marks.signatures(cache, remote)
         self._refused = {(d.key, d.generation) for d in diverged}
         self._problems: dict[str, str] = {}
 
@@ -114,7 +116,13 @@ class _Pull:
         if held and not self._problems:
             entries += self._commit(held)
         self._cache.documents.flush()
+        marks.take(self._cache, self._remote, self._here())
         return Pulled(tuple(entries), blobs, received, self._diverged, self._problems)
+
+    def _here(self) -> Iterator[str]:
+        """The keys of this cache, those that were here before, too."""
+        for (key,) in self._cache.database.read("SELECT DISTINCT key FROM entries"):
+            yield key
 
     def _batches(self, keys: Iterable[str]) -> Iterator[list[_Incoming]]:
         batch: list[_Incoming] = []
@@ -146,6 +154,11 @@ class _Pull:
             rows_of = [
                 row for n, row in sorted(generations.items()) if (key, n) not in self._refused
             ]
+            try:
+                marks.refuse_untrusted(self._cache, self._signatures, rows_of)
+            except (UntrustedError, CorruptDocumentError) as problem:
+                self._problems[key] = str(problem)
+                continue
             if rows_of:
                 self._problems.pop(key, None)  # another segment has a good document
                 wanted = [needs(row) for row in rows_of]

@@ -20,6 +20,7 @@ from motools.cache.documents import compact, entry_document
 from motools.cache.entry import COLUMNS, check
 from motools.cache.memo import BATCH
 from motools.errors import CorruptBlobError, CorruptDocumentError, MissingBlobError
+from motools.remotes import marks
 from motools.remotes.choice import Choice
 from motools.remotes.doomed import Doomed
 from motools.remotes.index import in_parts
@@ -75,12 +76,12 @@ def push(
     cache.documents.flush()
     standing = compare(cache, remote, choice)
     doomed = Doomed.of(remote.store)
-    pushed = _Push(cache, remote, standing, doomed, progress).run()
+    pushed = _Push(cache, remote, standing, doomed, choice=choice, progress=progress).run()
     # A prune that began meanwhile may have doomed what this push relied on.
     while newly := Doomed.of(remote.store).names - doomed.names:
         doomed = Doomed(doomed.names | newly)
         remote.refresh()
-        again = _Push(cache, remote, standing, doomed, progress)
+        again = _Push(cache, remote, standing, doomed, choice=choice, progress=progress)
         if again.missing():
             again.run()
     return pushed
@@ -121,12 +122,20 @@ class _Push:
     """One push under way."""
 
     def __init__(
-        self, cache: Cache, remote: Remote, standing: Standing, doomed: Doomed, progress: Progress
+        self,
+        cache: Cache,
+        remote: Remote,
+        standing: Standing,
+        doomed: Doomed,
+        *,
+        choice: Choice | None,
+        progress: Progress,
     ) -> None:
         self._cache = cache
         self._remote = remote
         self._standing = standing
         self._doomed = doomed
+        self._choice = choice
         self._progress = progress
         self._diverged = {(d.key, d.generation) for d in standing.diverged}
         self._there: dict[str, Frame] = {}
@@ -147,6 +156,7 @@ class _Push:
             blobs += len(result.frames) if result.bytes_sent else 0
             sent, there = sent + result.bytes_sent, there + result.bytes_there
         self._list(final=True)
+        self._add_marks()
         self._publish()
         listed = tuple(self._listed)
         return Pushed(listed, blobs, sent, there, self._standing.diverged, self._problems)
@@ -243,6 +253,15 @@ class _Push:
             else:
                 self._list_entry(first)
             self._first = next(self._waiting, None)
+
+    def _add_marks(self) -> None:
+        """Say what people say of entries, also of those that were there already."""
+        there: Iterable[str] = self._remote.index.keys()
+        if self._choice is not None:
+            there = self._choice.local(self._cache, there)
+        here = marks.of_cache(self._cache, {*there, *self._listed})
+        for marked in marks.rows_of(marks.later(here, self._remote.index.marks())):
+            self._draft.add_marks(marked)
 
     def _list_entry(self, outgoing: _Outgoing) -> None:
         try:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from motools.cache.cache import Cache
-from motools.cache.store import FsspecStore, LocalStore, Store, unavailable
+from motools.cache.file_system import FsspecStore
+from motools.cache.s3 import SCHEME, S3Store
+from motools.cache.store import LocalStore, Store, unavailable
 from motools.errors import CacheUnavailableError, CacheVersionError, RemoteError
 from motools.remotes import book
 from motools.remotes.book import Book, checked_url
@@ -79,7 +82,7 @@ def open_remote(cache: Cache, name: str | None = None) -> Remote:
         CacheVersionError: it was made by a newer motools.
     """
     name, url = Book.of(cache.root).url(name or cache.settings.remote or None)
-    return found_remote(cache, name, open_store(url), url)
+    return found_remote(cache, name, open_store(url, cache.settings.s3), url)
 
 
 def add_remote(cache: Cache, name: str, url: str) -> Remote:
@@ -90,7 +93,7 @@ def add_remote(cache: Cache, name: str, url: str) -> Remote:
         CacheUnavailableError: the place cannot be reached, or refuses.
     """
     whole = checked_url(url)
-    store = open_store(whole)
+    store = open_store(whole, cache.settings.s3)
     if store.read(MARKER) is None:
         make_marker(store)
     remote = found_remote(cache, name, store, whole)
@@ -123,8 +126,12 @@ def found_remote(
     return Remote(name, url, found, store, index, connections)
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, s3: Mapping[str, str] = MappingProxyType({})) -> Store:
     """The named bytes at a URL of any file system that fsspec knows, or at a path.
+
+    Args:
+        url: of the place, or its path.
+        s3: how buckets are reached, as in the settings.
 
     Raises:
         RemoteError: fsspec does not know such URLs, or a library for them is missing.
@@ -133,13 +140,16 @@ def open_store(url: str) -> Store:
     if scheme or "://" not in url:
         # Unlike fsspec's, these files survive a power cut.
         return _Folder(Path(url.removeprefix(scheme)))
+    if url.startswith(SCHEME):
+        return S3Store(url, s3)
     from fsspec.core import url_to_fs
 
+    options = {"use_listings_cache": False, "skip_instance_cache": True}
     try:
-        fs, path = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        _, path = url_to_fs(url, **options)
+        return FsspecStore(lambda: url_to_fs(url, **options)[0], path)
     except (ValueError, ImportError) as problem:
         raise RemoteError(f"cannot open {url}: {problem}") from problem
-    return FsspecStore(fs, path)
 
 
 class _Folder(LocalStore):

@@ -8,6 +8,7 @@ so that who only compares need not parse documents::
     {"frames": [["<digest>", size, "<object>", offset, stored, "raw"|"zstd"], …]}
     {"entry": "<key>", "generations": [[number, "<checksum>", "<state>"], …], "blobs": […]}
     {"format": "motools.entry/1", …}
+    {"marks": "<key>", "rows": [["<name>", "<value>", made_at], …]}
     {"supersedes": ["<segment>", …]}
 """
 
@@ -63,6 +64,19 @@ class Listed:
     document: bytes
 
 
+@dataclass(frozen=True)
+class Marked:
+    """Marks of a key in a segment. Of several of one name, the latest counts.
+
+    Attributes:
+        key: the key.
+        rows: name, value, and when it was made (seconds since 1970).
+    """
+
+    key: str
+    rows: tuple[tuple[str, str, float], ...]
+
+
 class Draft:
     """A segment that is being written.
 
@@ -95,6 +109,10 @@ class Draft:
         }
         self.size += self._write(head) + self._writer.write(listed.document + b"\n")
 
+    def add_marks(self, marked: Marked) -> None:
+        """Say what people say of a key."""
+        self.size += self._write({"marks": marked.key, "rows": list(marked.rows)})
+
     def supersede(self, names: Sequence[str]) -> None:
         """Say that segments are in this one, and in those that were published before it."""
         self.size += self._write({"supersedes": list(names)})
@@ -115,7 +133,7 @@ class Draft:
         return len(data)
 
 
-Part: TypeAlias = Frame | Listed | Supersedes
+Part: TypeAlias = Frame | Listed | Marked | Supersedes
 """What a segment is made of."""
 
 
@@ -143,6 +161,9 @@ def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Part]:
             part = json.loads(line)
             if "frames" in part:
                 yield from (Frame(*row) for row in part["frames"])
+            elif "marks" in part:
+                rows = tuple((str(name), str(value), float(at)) for name, value, at in part["rows"])
+                yield Marked(str(part["marks"]), rows)
             elif "supersedes" in part:
                 yield Supersedes(tuple(map(str, part["supersedes"])))
             else:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from motools.cache.arrival import arrive_without_bytes, parse
 from motools.cache.cache import Cache
 from motools.errors import CacheError, CorruptDocumentError, MissingBlobError
+from motools.remotes import marks
 from motools.remotes.choice import Choice
 from motools.remotes.fetching import fetch
 from motools.remotes.pushing import push
@@ -51,9 +52,11 @@ class Through:
         Raises:
             CacheUnavailableError: the remote cannot be read.
             CorruptDocumentError: what it has is damaged.
+            UntrustedError: nobody who is trusted vouches for it.
         """
         with self._lock:
-            index = self._remote(fresh=True).index
+            remote = self._remote(fresh=True)
+            index = remote.index
             rows: list[tuple[Any, ...]] = []
             damaged: dict[str, CorruptDocumentError] = {}
             for key, document in index.documents(keys):
@@ -65,9 +68,11 @@ class Through:
             for key in damaged.keys() - found:
                 raise damaged[key]
             if rows:
+                marks.refuse_untrusted(self._cache, marks.signatures(self._cache, remote), rows)
                 with self._cache.database.write() as transaction:
                     arrive_without_bytes(transaction, self._cache.store, rows)
                 self._cache.documents.flush()
+                marks.take(self._cache, remote, found)
             return [key for key in keys if key in found]
 
     def fetch(self, sizes: Mapping[str, int]) -> None:
