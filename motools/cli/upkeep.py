@@ -28,6 +28,7 @@ from motools.cli.output import Column, Format, Row
 from motools.errors import KeyNotFoundError, RemovalError
 
 if TYPE_CHECKING:
+    from motools.remotes import Copies
     from motools.upkeep.repair import RepairPlan
     from motools.upkeep.verify import Progress, Verified
 
@@ -85,6 +86,7 @@ def repair(
     read_data: Annotated[
         bool, typer.Option("--read-data", help="Read and hash every byte first.")
     ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no remote for copies.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
     ] = False,
@@ -95,15 +97,17 @@ def repair(
     """Verify the cache, and make it whole again.
 
     Blobs come back from quarantine/ or trash/ if a copy there is right after
-    all; documents are made from the rows. An entry whose bytes are nowhere is
-    released: its scores and record stay, and what making it again takes is
-    shown. Whatever cannot be repaired is left alone and named.
+    all, else from the cache's remotes; documents are made from the rows. An
+    entry whose bytes are nowhere is released: its scores and record stay, and
+    what making it again takes is shown. Whatever cannot be repaired is left
+    alone and named.
     """
     from motools.upkeep import repair as upkeep
 
     cache = Cache.open(cache_dir, create=False)
     found = _verified(cache, None, read_data=read_data)
-    plan = upkeep.plan(cache, found.findings)
+    sources = _remotes(cache) if found.findings and not offline else []
+    plan = upkeep.plan(cache, found.findings, sources)
     output.emit(_repairs(plan), _REPAIRS, style)
     output.say(_described(cache, found, plan))
     failed: tuple[str, ...] = ()
@@ -111,7 +115,10 @@ def repair(
         _get_consent(yes)
         with output.Meter() as meter:
             done = upkeep.execute(
-                cache, plan, report=lambda copy: meter.show(lambda: f"{copy.digest[:12]} is back")
+                cache,
+                plan,
+                sources,
+                report=lambda copy: meter.show(lambda: f"{copy.digest[:12]} is back"),
             )
         output.say(
             f"{output.count(done.copies, 'blob')} put back, {output.count(done.records, 'record')} "
@@ -122,6 +129,13 @@ def repair(
         output.say(f"the copy of blob {digest[:12]} was not what it should be: run this again")
     if plan.left or failed:
         raise typer.Exit(ExitCode.PROBLEMS_FOUND)
+
+
+def _remotes(cache: Cache) -> list[Copies]:
+    """Those that have copies; one out of reach is an error, since what it has would be released."""
+    from motools.remotes import Copies, book, open_remote
+
+    return [Copies(open_remote(cache, name)) for name in book.Book.of(cache.root).urls]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from motools.remotes.bundles import export_bundle, import_bundle
 from motools.remotes.choice import Choice
+from motools.remotes.fetching import Copies
 from motools.remotes.pruning import PrunePlan, prune
 from motools.remotes.pruning import plan as plan_prune
 from motools.remotes.pulling import Pulled, pull
@@ -13,6 +14,7 @@ from motools.remotes.standing import Diverged, Standing, compare
 
 __all__ = [
     "Choice",
+    "Copies",
     "Diverged",
     "PrunePlan",
     "Pulled",

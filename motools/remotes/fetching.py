@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from motools.cache.cache import Cache
 from motools.cache.layout import TMP
@@ -91,17 +92,63 @@ def check_blobs(remote: Remote, digests: Iterable[str]) -> None:
         raise CorruptBlobError(problems[digest])
 
 
+@dataclass(frozen=True)
+class Copies:
+    """A remote as a place that has copies of blobs, for a repair.
+
+    Attributes:
+        remote: its index as last read.
+    """
+
+    remote: Remote
+
+    @property
+    def name(self) -> str:
+        """What the cache calls the remote."""
+        return self.remote.name
+
+    def has(self, digests: Sequence[str]) -> set[str]:
+        """Which of these blobs the index names."""
+        return {frame.digest for frame in self.remote.index.frames(digests)}
+
+    def fetch(self, digest: str, target: Path) -> bool:
+        """Write a blob to a file; False: it is nowhere, or damaged wherever it is.
+
+        Raises:
+            CacheUnavailableError: the remote cannot be reached or refuses.
+        """
+        for frame in self.remote.index.frames([digest]):
+            try:
+                with target.open("wb") as file:
+                    found = hash_chunks(_written(_parts(self.remote, frame), file))
+            except CorruptBlobError:
+                continue
+            if found == Digest(frame.digest, frame.size):
+                return True
+        return False
+
+
+def _written(parts: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
+    for part in parts:
+        file.write(part)
+        yield part
+
+
 def _check_frame(remote: Remote, frame: Frame) -> None:
-    if frame.codec != RAW:
-        opened(frame, remote.store.read_range(frame.name, frame.offset, frame.stored) or b"")
-        return
-    starts = range(frame.offset, frame.offset + frame.stored, PACK)
-    end = frame.offset + frame.stored
-    parts = (remote.store.read_range(frame.name, s, min(PACK, end - s)) or b"" for s in starts)
-    if hash_chunks(parts) != Digest(frame.digest, frame.size):
+    if hash_chunks(_parts(remote, frame)) != Digest(frame.digest, frame.size):
         raise CorruptBlobError(
             f"blob {frame.digest[:12]} is damaged in the remote, at {frame.name}"
         )
+
+
+def _parts(remote: Remote, frame: Frame) -> Iterator[bytes]:
+    """The bytes of a blob, a pack's worth at a time."""
+    read, end = remote.store.read_range, frame.offset + frame.stored
+    if frame.codec != RAW:
+        yield opened(frame, read(frame.name, frame.offset, frame.stored) or b"")
+        return
+    for start in range(frame.offset, end, PACK):
+        yield read(frame.name, start, min(PACK, end - start)) or b""
 
 
 def _spans(frames: Iterable[Frame]) -> Iterator[_Span]:
