@@ -166,7 +166,8 @@ class FsspecStore:
                 none_there(problem)
                 return
         for path, info in found.items():
-            yield path[len(self._at("")) :], int(info["size"])
+            if info["type"] == "file":  # of a folder with nothing in it, s3fs finds the folder
+                yield path[len(self._at("")) :], int(info["size"])
 
     def _at(self, name: str) -> str:
         return f"{self.root}/{name}"

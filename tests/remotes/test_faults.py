@@ -13,7 +13,7 @@ from motools.errors import CacheError, MotoolsError
 from motools.remotes import add_remote, open_remote, pull, push
 from motools.remotes.layout import LARGE
 from tests import faulty
-from tests.faulty import Fault, FlippedBit, Hidden, Proxy, Status
+from tests.faulty import CutShort, Fault, FlippedBit, Hidden, LostAnswer, Proxy, Status
 from tests.s3 import Bucket
 
 from .conftest import Opened, commit, contents
@@ -36,7 +36,7 @@ def a(opened: Opened, bucket: Bucket, proxy: Proxy) -> Cache:
     return cache
 
 
-FAULTS = [Status(403)]
+FAULTS = [Status(403), Status(503), CutShort(), LostAnswer()]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
@@ -88,7 +88,7 @@ def test_a_listing_that_lags_hides_no_entry_that_was_known(
     push(a, open_remote(a))
     remote = open_remote(a)
     [segment] = remote.index.segments()
-    proxy.fail(Hidden(Path(segment).name), "GET", times=20)
+    proxy.fail(Hidden(Path(segment).name), "GET", "list-type", times=20)
     remote.refresh()
     assert remote.index.totals()["entries"] == 2
 
