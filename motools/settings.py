@@ -39,6 +39,9 @@ class Settings:
         remote_mode: whether a miss asks that remote, and whether it gets what is committed:
             ``off``, ``read`` or ``read-write``.
         remote_connections: how many objects are sent to or fetched from a remote at once.
+        budget: how much the cache may hold: ``max_size = "50GB"``, ``max_age = "90d"`` since
+            an entry was last used, and the same for a kind in a table named after it. Kept
+            by itself, by releasing files; what is pinned or cost money stays.
         currency: what costs are counted in.
         prices: backend to price: ``hour`` of its time, in the currency.
         limits: backend to how many of its steps run at once, wherever they are run;
@@ -58,6 +61,7 @@ class Settings:
     remote: str = ""
     remote_mode: Literal["off", "read", "read-write"] = "off"
     remote_connections: int = 8
+    budget: dict[str, Any] = field(default_factory=dict)
     currency: str = "USD"
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)

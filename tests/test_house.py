@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
     "tasks": {*CORE, "evals", "steps", "training"},
     "sweeps": {*CORE, "evals", "steps", "tasks", "training"},
-    "upkeep": {"cache", "digest", "errors"},
+    "upkeep": {*CORE, "steps"},
     "cli": {*CORE, "overview", "remotes", "steps", "sweeps", "upkeep"},
     "overview": {"cache", "cli"},
     "__main__": {"cli"},

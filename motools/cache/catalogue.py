@@ -14,6 +14,7 @@ from typing import Final
 from motools.cache import logs, removal
 from motools.cache.cache import Cache
 from motools.cache.entry import Entry
+from motools.cache.marks import PIN, TAG
 from motools.cache.records import GROUPS, backend_of
 from motools.cache.removal import RemovalPlan, Removed
 from motools.errors import AmbiguousKeyError, KeyNotFoundError
@@ -34,6 +35,8 @@ class Selection:
         since: made at or after this time (seconds since 1970).
         until: made before this time (seconds since 1970).
         trash: those in the trash instead of the others.
+        tags: only those with one of these tags.
+        pinned: only those that are pinned.
     """
 
     kind: str | None = None
@@ -43,12 +46,14 @@ class Selection:
     since: float | None = None
     until: float | None = None
     trash: bool = False
+    tags: Sequence[str] | None = None
+    pinned: bool = False
 
     @property
     def narrowed(self) -> bool:
         """Whether anything but the kind is asked for."""
-        asked = (self.model_ids, self.task_ids, self.backend, self.since, self.until)
-        return any(part is not None for part in asked)
+        asked = (self.model_ids, self.task_ids, self.backend, self.since, self.until, self.tags)
+        return self.pinned or any(part is not None for part in asked)
 
     @property
     def state(self) -> str:
@@ -56,13 +61,21 @@ class Selection:
         return "trash" if self.trash else "live"
 
 
-def select(cache: Cache, selection: Selection) -> list[Entry]:
+def select(cache: Cache, selection: Selection, *, limit: int | None = None) -> list[Entry]:
     """The entries of a selection, newest first.
+
+    Args:
+        cache: where they are.
+        selection: which.
+        limit: at most so many.
 
     Raises:
         AmbiguousKeyError: the beginning of a model's id fits several models.
     """
     found: dict[str, Entry] = {}
+    marked = _marked(cache, selection)
+    # What is sorted out here has to be read first.
+    read_all = selection.narrowed
     for wanted in _label_sets(selection):
         entries = cache.index.select(
             kind=selection.kind,
@@ -70,12 +83,18 @@ def select(cache: Cache, selection: Selection) -> list[Entry]:
             since=selection.since,
             until=selection.until,
             state=selection.state,
+            limit=None if read_all else limit,
         )
         for name, text in wanted.items():
             entries = _labelled(entries, name, text)
         found.update({entry.key: entry for entry in entries})
-    chosen = (e for e in found.values() if selection.backend in (None, backend_of(e)))
-    return sorted(chosen, key=lambda entry: -entry.created_at)
+    chosen = (
+        entry
+        for entry in found.values()
+        if selection.backend in (None, backend_of(entry))
+        and (marked is None or entry.key in marked)
+    )
+    return sorted(chosen, key=lambda entry: -entry.created_at)[:limit]
 
 
 def pick(cache: Cache, names: Iterable[str], selection: Selection) -> list[Entry]:
@@ -114,6 +133,12 @@ def find(cache: Cache, name: str, *, trash: bool = False) -> Entry:
         raise
 
 
+def pinned_apart(cache: Cache, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Entries that are not pinned, and those that are."""
+    pins = cache.marks.keys(PIN)
+    return [e for e in entries if e.key not in pins], [e for e in entries if e.key in pins]
+
+
 def clear(cache: Cache, plan: RemovalPlan) -> Removed:
     """Carry a plan out, unless an entry in it is being made again right now.
 
@@ -147,6 +172,17 @@ def _of_kind(cache: Cache, name: str, selection: Selection) -> Entry:
             f"{entry.kind!r}. Nothing was changed"
         )
     return entry
+
+
+def _marked(cache: Cache, selection: Selection) -> frozenset[str] | None:
+    """The keys with the marks that are asked for; None: none are."""
+    tagged = None
+    if selection.tags is not None:
+        tagged = frozenset[str]().union(*(cache.marks.keys(TAG + tag) for tag in selection.tags))
+    if not selection.pinned:
+        return tagged
+    pins = cache.marks.keys(PIN)
+    return pins if tagged is None else pins & tagged
 
 
 def _label_sets(selection: Selection) -> Iterator[dict[str, str]]:

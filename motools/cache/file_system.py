@@ -98,6 +98,15 @@ class FsspecStore:
             return int(found["size"]) if found["type"] == "file" else None
         raise AssertionError
 
+    def modified(self, name: str) -> float | None:
+        with reached(f"cannot look at {self._at(name)}"):
+            try:
+                return float(self.fs.modified(self._at(name)).timestamp())
+            except FileNotFoundError as problem:
+                none_there(problem)
+                return None
+        raise AssertionError
+
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(pool.map(self.size, names))

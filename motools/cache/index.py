@@ -20,6 +20,12 @@ _ONE: Final = (
 )
 
 
+_IN_STATE: Final = {
+    "live": "state <> 'trash'",
+    "trash": "(state = 'trash' OR (state = 'released' AND trashed_at IS NOT NULL))",
+}
+
+
 class Index:
     """Look-ups and lists. A row is served only with its checksum right and its bytes there."""
 
@@ -50,16 +56,16 @@ class Index:
         """The newest generation of each key that has one."""
         found: dict[str, Entry] = {}
         for start in range(0, len(keys), BATCH):
-            part = keys[start : start + BATCH]
-            marks = ",".join("?" * len(part))
-            rows = self._database.read(
-                f"SELECT {COLUMNS}, {REJECTION} FROM entries "
-                f"WHERE key IN ({marks}) AND state <> 'trash' "
-                "ORDER BY generation",
-                part,
-            )
-            newest = {row[0]: row for row in rows}
-            found.update((key, self._served(row)) for key, row in newest.items())
+            rows = self._newest(keys[start : start + BATCH])
+            found.update((row[0], self._served(row)) for row in rows)
+        return found
+
+    def newest(self, keys: Sequence[str]) -> list[Entry]:
+        """The newest generation of each key that has one, whether its bytes are there or not."""
+        found: list[Entry] = []
+        for start in range(0, len(keys), BATCH):
+            rows = self._newest(keys[start : start + BATCH])
+            found += [Entry(row[:-1], self._blobs) for row in rows]
         return found
 
     def find(self, prefix: str, *, state: str = "live") -> Entry:
@@ -67,16 +73,15 @@ class Index:
 
         Args:
             prefix: hexadecimal characters, enough to be unique.
-            state: ``live`` (released ones included) or ``trash``.
+            state: ``live`` (released ones included), or ``trash``: what can be undeleted.
 
         Raises:
             KeyNotFoundError: there is none.
             AmbiguousKeyError: there are several.
         """
-        comparison = "=" if state == "trash" else "<>"
         rows = self._database.read(
             f"SELECT {COLUMNS} FROM entries WHERE key >= ? AND key < ? "
-            f"AND state {comparison} 'trash' ORDER BY generation LIMIT 100",
+            f"AND {_IN_STATE[state]} ORDER BY generation LIMIT 100",
             (prefix.lower(), prefix.lower() + "g"),
         )
         # In between, by the database's rules for sorting text, there may be others.
@@ -113,10 +118,10 @@ class Index:
             since: made at or after this time (seconds since 1970).
             until: made before this time.
             limit: at most so many.
-            state: ``live`` (released ones included) or ``trash``.
+            state: ``live`` (released ones included), or ``trash``: what can be undeleted.
             generations: also those that a refresh has replaced.
         """
-        where, parameters = ["state " + ("=" if state == "trash" else "<>") + " 'trash'"], []
+        where, parameters = [_IN_STATE[state]], []
         if kind is not None:
             where.append("kind = ?")
             parameters.append(kind)
@@ -131,7 +136,7 @@ class Index:
         if not generations:
             where.append(
                 "generation = (SELECT MAX(generation) FROM entries AS e "
-                "WHERE e.key = entries.key AND e.state = entries.state)"
+                f"WHERE e.key = entries.key AND {_IN_STATE[state]})"
             )
         most = ""
         if limit is not None:
@@ -143,6 +148,15 @@ class Index:
             parameters,
         )
         return [Entry(row, self._blobs) for row in rows]
+
+    def _newest(self, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        marks = ",".join("?" * len(keys))
+        rows = self._database.read(
+            f"SELECT {COLUMNS}, {REJECTION} FROM entries "
+            f"WHERE key IN ({marks}) AND state <> 'trash' ORDER BY generation",
+            keys,
+        )
+        return list({row[0]: tuple(row) for row in rows}.values())
 
     def _served(self, found: Sequence[Any]) -> Entry:
         *columns, rejected = found

@@ -15,8 +15,8 @@ from motools.cache.database import Transaction, check_version
 from motools.cache.documents import JOB_COLUMNS, Documents, Problem
 from motools.cache.entry import COLUMNS, check
 from motools.cache.joining import chosen, join
+from motools.cache.leftovers import sweep
 from motools.cache.marks import restore_marks
-from motools.cache.removal import sweep
 from motools.cache.store import Store
 from motools.cache.tree import Tree, TreeFile
 from motools.cache.use import alone, announce_use
@@ -166,6 +166,8 @@ def _restore_entry(transaction: Transaction, store: Store, row: tuple[Any, ...])
     columns = dict(zip(COLUMNS.split(", "), row, strict=True))
     if not transaction.run(f"{INSERT_ENTRY} ON CONFLICT DO NOTHING", **columns).rowcount:
         return 0
+    if columns["state"] == "released" and columns["trashed_at"] is None:
+        return 1  # its files are gone for good
     files = [TreeFile(*file) for file in json.loads(columns["files"])]
     sizes = {file.digest: file.size for file in files}
     if files:

@@ -1,35 +1,44 @@
 """Removal: the only way anything is deleted.
 
-A plan says what would go; executing it moves entries, and with ``files`` the
-blobs that nothing else uses, into the trash. They can be undeleted until the
-grace period has passed, then they go for good.
+A plan says what would go. Executing it either clears entries, with ``files`` along
+with the blobs that nothing else uses, or releases them: files go, records stay.
+What went is in the trash until the grace period has passed, and can be undeleted.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from motools.cache import leftovers, trash
 from motools.cache.commit import make_live, mark_behind
 from motools.cache.database import Transaction
 from motools.cache.entry import Entry
-from motools.cache.layout import JOBS, blob_name, trashed
-from motools.cache.lease import JobLock
+from motools.cache.leftovers import Leftover
+from motools.cache.trash import BATCH, purge
 from motools.errors import KeyNotFoundError, RemovalError
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
 
-_BATCH: Final = 200
-_DAY: Final = 86_400.0
+__all__ = [
+    "RemovalPlan",
+    "Removed",
+    "execute",
+    "plan",
+    "purge",
+    "refuse_if_running",
+    "undelete",
+]
 
-_NO_RUN_NEEDS_IT: Final = (
-    "trashed_at < COALESCE((SELECT MIN(acquired_at) FROM leases "
-    "WHERE holder IS NOT NULL AND expires_at >= {clock}), trashed_at + 1)"
+_MAY_BE_RELEASED: Final = (
+    "state = 'live' "
+    "AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.key = entries.key AND m.name = 'pin') "
+    "AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.key = entries.key "
+    "AND l.holder IS NOT NULL AND l.expires_at >= {clock})"
 )
-"""A run that began before a blob went into the trash may have stored it, and be about to commit."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +46,24 @@ class RemovalPlan:
     """What a removal would do.
 
     Attributes:
-        entries: what goes into the trash, newest generation of each key.
-        blobs: digest to size of the blobs that go along.
+        entries: what is cleared or released, newest generation of each key.
+        blobs: digest to size of the blobs that go into the trash.
         kept_blobs: how many stay, because other entries use them or files were not asked for.
+        release: whether records stay, and only files go. What is pinned or run meanwhile
+            is then passed over.
+        leftovers: what nobody needs any more, to be deleted for good.
     """
 
     entries: tuple[Entry, ...]
     blobs: dict[str, int]
     kept_blobs: int
+    release: bool = False
+    leftovers: tuple[Leftover, ...] = field(default=())
 
     @property
     def bytes_freed(self) -> int:
-        """Bytes in the blobs that go."""
-        return sum(self.blobs.values())
+        """Bytes in the blobs that go, and in leftovers."""
+        return sum(self.blobs.values()) + sum(each.size for each in self.leftovers)
 
     @property
     def seconds_to_remake(self) -> float:
@@ -77,19 +91,22 @@ class Removed:
     bytes_freed: int
 
 
-def plan(cache: Cache, entries: Iterable[Entry], *, files: bool = False) -> RemovalPlan:
+def plan(
+    cache: Cache, entries: Iterable[Entry], *, files: bool = False, release: bool = False
+) -> RemovalPlan:
     """What removing entries would do. Nothing is changed.
 
     Args:
         cache: where they are.
         entries: what to remove, with all generations.
         files: whether blobs that nothing else uses go too.
+        release: keep the records, and have only their files go.
     """
     chosen = {entry.key: entry for entry in entries}
     used = _blobs_of(cache, list(chosen))
-    shared = _used_elsewhere(cache, set(used), set(chosen)) if files else set(used)
+    shared = _used_elsewhere(cache, set(used), set(chosen)) if files or release else set(used)
     going = {digest: size for digest, size in used.items() if digest not in shared}
-    return RemovalPlan(tuple(chosen.values()), going, len(used) - len(going))
+    return RemovalPlan(tuple(chosen.values()), going, len(used) - len(going), release)
 
 
 def execute(cache: Cache, plan: RemovalPlan) -> Removed:
@@ -98,17 +115,19 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
     What has come to be needed since it was made stays.
     """
     now = time.time()
+    take = _release if plan.release else _clear
     with cache.database.write() as transaction:
-        count = sum(_trash_entry(transaction, entry, now) for entry in plan.entries)
-        going = _trash_blobs(transaction, plan.blobs, now)
+        count = sum(take(cache, transaction, entry, now) for entry in plan.entries)
+        going = trash.put_blobs(transaction, plan.blobs, now)
     cache.documents.flush()
-    _move_to_trash(cache, going)
+    trash.move_in(cache, going)
+    freed = leftovers.remove(cache, plan.leftovers)
     purge(cache)
-    return Removed(count, len(going), sum(plan.blobs[digest] for digest in going))
+    return Removed(count, len(going), freed + sum(plan.blobs[digest] for digest in going))
 
 
 def undelete(cache: Cache, keys: Sequence[str]) -> int:
-    """Take entries out of the trash, with their blobs.
+    """Take entries out of the trash, and released ones' files, with their blobs.
 
     Raises:
         KeyNotFoundError: a key is not in the trash.
@@ -117,8 +136,11 @@ def undelete(cache: Cache, keys: Sequence[str]) -> int:
     with cache.database.write() as transaction:
         for key in keys:
             restored = transaction.run(
-                "UPDATE entries SET state = 'live', trashed_at = NULL "
-                "WHERE key = :key AND state = 'trash'",
+                # Without a link, the files of a cleared entry had been released for good.
+                "UPDATE entries SET trashed_at = NULL, state = CASE WHEN files = '[]' OR EXISTS "
+                "(SELECT 1 FROM entry_blobs l WHERE l.key = entries.key "
+                "AND l.generation = entries.generation) THEN 'live' ELSE 'released' END "
+                "WHERE key = :key AND trashed_at IS NOT NULL",
                 key=key,
             ).rowcount
             if not restored:
@@ -127,63 +149,6 @@ def undelete(cache: Cache, keys: Sequence[str]) -> int:
             mark_behind(transaction, key)
     cache.documents.flush()
     return len(keys)
-
-
-def purge(cache: Cache, *, before: float | None = None) -> int:
-    """Delete for good what has been in the trash for longer than the grace period.
-
-    Args:
-        cache: whose trash.
-        before: seconds since 1970, instead of the grace period in the settings.
-
-    Returns:
-        Bytes deleted.
-    """
-    if before is None:
-        before = time.time() - cache.settings.trash_days * _DAY
-    with cache.database.write() as transaction:
-        old: Any = transaction.run(
-            "SELECT key, generation FROM entries WHERE state = 'trash' AND trashed_at < :before",
-            before=before,
-        ).all()
-        for key, generation in old:
-            for table in ("entries", "entry_blobs"):
-                transaction.run(
-                    f"DELETE FROM {table} WHERE key = :key AND generation = :generation",
-                    key=key,
-                    generation=generation,
-                )
-            mark_behind(transaction, key)
-        freed = 0
-        trash: Any = transaction.run(
-            "SELECT digest, size FROM blobs WHERE state = 'trash' AND trashed_at < :before "
-            f"AND digest NOT IN (SELECT digest FROM entry_blobs) "
-            f"AND {_NO_RUN_NEEDS_IT.format(clock=cache.database.clock)}",
-            before=before,
-        ).all()
-        for digest, size in trash:
-            if _move_bytes(cache, transaction, digest):
-                continue  # stored again just now, perhaps by a run that is about to commit
-            cache.store.remove(trashed(blob_name(digest)))
-            transaction.run("DELETE FROM blobs WHERE digest = :digest", digest=digest)
-            freed += size
-    cache.documents.flush()
-    return freed
-
-
-def sweep(cache: Cache) -> None:
-    """Remove the job directories of processes that were killed right after their commit."""
-    for directory in (cache.root / JOBS).iterdir():
-        if _has_committed(cache, directory.name):
-            lock = JobLock.try_take(directory)
-            if lock is not None:
-                lock.release(remove=_has_committed(cache, directory.name))
-
-
-def _has_committed(cache: Cache, key: str) -> bool:
-    """Whether the last runner of a key made its entry, rather than fail or die before."""
-    rows = cache.database.read("SELECT holder, domain FROM leases WHERE key = ?", (key,))
-    return rows == [(None, None)]
 
 
 def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:
@@ -203,8 +168,8 @@ def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:
 
 def _blobs_of(cache: Cache, keys: list[str]) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for start in range(0, len(keys), _BATCH):
-        part = keys[start : start + _BATCH]
+    for start in range(0, len(keys), BATCH):
+        part = keys[start : start + BATCH]
         marks = ",".join("?" * len(part))
         sizes.update(
             cache.database.read(
@@ -219,23 +184,33 @@ def _blobs_of(cache: Cache, keys: list[str]) -> dict[str, int]:
 def _used_elsewhere(cache: Cache, digests: set[str], keys: set[str]) -> set[str]:
     ordered = sorted(digests)
     shared: set[str] = set()
-    for start in range(0, len(ordered), _BATCH):
-        part = ordered[start : start + _BATCH]
+    for start in range(0, len(ordered), BATCH):
+        part = ordered[start : start + BATCH]
         marks = ",".join("?" * len(part))
         rows = cache.database.read(
             "SELECT l.digest, l.key FROM entry_blobs l JOIN entries e ON e.key = l.key "
-            f"AND e.generation = l.generation WHERE e.state <> 'trash' AND l.digest IN ({marks})",
+            f"AND e.generation = l.generation WHERE e.state = 'live' AND l.digest IN ({marks})",
             part,
         )
         shared.update(digest for digest, key in rows if key not in keys)
     return shared
 
 
-def _trash_entry(transaction: Transaction, entry: Entry, now: float) -> int:
+def _clear(cache: Cache, transaction: Transaction, entry: Entry, now: float) -> int:  # noqa: ARG001
+    return _change(transaction, entry, "trash", "state <> 'trash'", now)
+
+
+def _release(cache: Cache, transaction: Transaction, entry: Entry, now: float) -> int:
+    condition = _MAY_BE_RELEASED.format(clock=cache.database.clock)
+    return _change(transaction, entry, "released", condition, now)
+
+
+def _change(transaction: Transaction, entry: Entry, state: str, condition: str, now: float) -> int:
     """Up to the generation that the plan named: a newer one is somebody's new result."""
     changed = transaction.run(
-        "UPDATE entries SET state = 'trash', trashed_at = :now "
-        "WHERE key = :key AND generation <= :generation AND state <> 'trash'",
+        "UPDATE entries SET state = :state, trashed_at = :now "
+        f"WHERE key = :key AND generation <= :generation AND {condition}",
+        state=state,
         key=entry.key,
         generation=entry.generation,
         now=now,
@@ -243,45 +218,6 @@ def _trash_entry(transaction: Transaction, entry: Entry, now: float) -> int:
     if changed:
         mark_behind(transaction, entry.key)
     return 1 if changed else 0
-
-
-def _trash_blobs(transaction: Transaction, digests: Iterable[str], now: float) -> list[str]:
-    """Mark blobs as trash that no live entry needs by now."""
-    return [
-        digest
-        for digest in digests
-        if transaction.run(
-            "UPDATE blobs SET state = 'trash', trashed_at = :now WHERE digest = :digest "
-            "AND NOT EXISTS (SELECT 1 FROM entry_blobs l JOIN entries e ON e.key = l.key "
-            "AND e.generation = l.generation WHERE l.digest = :digest AND e.state <> 'trash')",
-            digest=digest,
-            now=now,
-        ).rowcount
-    ]
-
-
-def _move_to_trash(cache: Cache, digests: list[str]) -> None:
-    """Move the bytes, under the write lock: a commit that needs one restores it before or after."""
-    for start in range(0, len(digests), _BATCH):
-        with cache.database.write() as transaction:
-            for digest in digests[start : start + _BATCH]:
-                state = transaction.run(
-                    "SELECT state FROM blobs WHERE digest = :digest", digest=digest
-                ).scalar()
-                if state == "trash":
-                    _move_bytes(cache, transaction, digest)
-
-
-def _move_bytes(cache: Cache, transaction: Transaction, digest: str) -> bool:
-    """Move bytes into the trash, where their time starts now; False: they are not in place."""
-    moved = cache.store.move(blob_name(digest), trashed(blob_name(digest)))
-    if moved:
-        transaction.run(
-            "UPDATE blobs SET trashed_at = :now WHERE digest = :digest",
-            now=time.time(),
-            digest=digest,
-        )
-    return moved
 
 
 def _sizes(transaction: Transaction, key: str) -> dict[str, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from motools.cache import layout
+from motools.cache.claim import ACTION
 from motools.cache.lease import LOCK, lock_domain
 
 if TYPE_CHECKING:
@@ -27,11 +30,12 @@ def runner(cache: Cache, key: str) -> str | None:
         return None
     holder, domain, alive = rows[0]
     here = domain == lock_domain(cache.root / layout.JOBS)
-    running = _locked(cache, key) if here else bool(alive)
+    running = locked(cache, key) if here else bool(alive)
     return str(holder) if running else None
 
 
-def _locked(cache: Cache, key: str) -> bool:
+def locked(cache: Cache, key: str) -> bool:
+    """Whether a process of this machine holds a key's job directory."""
     try:
         descriptor = os.open(cache.root / layout.JOBS / key / LOCK, os.O_RDONLY)
     except FileNotFoundError:
@@ -44,3 +48,25 @@ def _locked(cache: Cache, key: str) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def needed_by_runs(cache: Cache) -> frozenset[str]:
+    """The keys that are being run, and every digest in what they run.
+
+    What another machine runs is known by its key alone.
+    """
+    rows = cache.database.read(
+        f"SELECT key FROM leases WHERE holder IS NOT NULL AND expires_at > {cache.database.clock}"
+    )
+    jobs = cache.root / layout.JOBS
+    keys = {key for (key,) in rows}.union(
+        directory.name for directory in jobs.iterdir() if locked(cache, directory.name)
+    )
+    found = set(keys)
+    for key in keys:
+        with contextlib.suppress(FileNotFoundError):  # it has ended, or runs elsewhere
+            found.update(_DIGEST.findall((jobs / key / ACTION).read_text()))
+    return frozenset(found)
+
+
+_DIGEST: Final = re.compile("[0-9a-f]{64}")

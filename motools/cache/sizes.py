@@ -19,7 +19,7 @@ _FIELD_OF: Final = {
 }
 _USED: Final = (
     "SELECT l.digest, MIN(e.kind) FROM entry_blobs l JOIN entries e "
-    "ON e.key = l.key AND e.generation = l.generation WHERE e.state <> 'trash' GROUP BY l.digest"
+    "ON e.key = l.key AND e.generation = l.generation WHERE e.state = 'live' GROUP BY l.digest"
 )
 
 

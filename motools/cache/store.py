@@ -61,6 +61,9 @@ class Store(Protocol):
     def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
         """Do some work in this store for each of several items, side by side where that helps."""
 
+    def modified(self, name: str) -> float | None:
+        """When the bytes under a name were written (seconds since 1970), or None: not there."""
+
     def read(self, name: str) -> bytes | None:
         """The bytes under a name, or None: not there."""
 
@@ -160,6 +163,14 @@ class LocalStore:
     def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
         for item in items:
             work(item)
+
+    def modified(self, name: str) -> float | None:
+        with unavailable(f"cannot look at {self.root / name}"):
+            try:
+                return (self.root / name).stat().st_mtime
+            except FileNotFoundError:
+                return None
+        raise AssertionError
 
     def read(self, name: str) -> bytes | None:
         with unavailable(f"cannot read {self._prefix}{name}"):

@@ -53,7 +53,7 @@ class CacheStatistics(Figures):
 
 
 class CacheUtils:
-    """Lists, figures and clearing. What is cleared goes into the trash.
+    """Lists, figures and clearing. What is cleared goes into the trash; what is pinned stays.
 
     Args:
         cache_dir: the cache's directory; by default the one in the settings, or ``.motools``.
@@ -164,7 +164,7 @@ class CacheUtils:
         Raises:
             RemovalError: an entry is being made again right now; nothing was removed.
         """
-        entries = self._select(Selection())
+        entries, _ = catalogue.pinned_apart(self.cache, self._select(Selection()))
         self._clear(entries, files=files)
         return {g: sum(entry.kind == kind for entry in entries) for g, kind in GROUPS.items()}
 
@@ -183,7 +183,8 @@ class CacheUtils:
         return self._clear(entries, files=files)
 
     def _clear(self, entries: Sequence[Entry], *, files: bool) -> int:
-        plan = removal.plan(self.cache, entries, files=files)
+        unpinned, _ = catalogue.pinned_apart(self.cache, entries)
+        plan = removal.plan(self.cache, unpinned, files=files)
         return catalogue.clear(self.cache, plan).entries
 
 

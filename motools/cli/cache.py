@@ -12,7 +12,8 @@ from motools.cache.cache import Cache
 from motools.cache.catalogue import Selection
 from motools.cache.records import GROUPS, EntryRecord
 from motools.cache.removal import RemovalPlan
-from motools.cli import bundle, exchange, explanation, output, remote, tables
+from motools.cli import bundle, exchange, explanation, marking, output, pruning, remote, tables
+from motools.cli.consent import get_consent
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.cli.options import (
@@ -23,13 +24,15 @@ from motools.cli.options import (
     Key,
     Keys,
     ModelIds,
+    Pinned,
     Since,
     Style,
+    Tags,
     TaskIds,
     Until,
 )
 from motools.cli.output import Column, Format, Row
-from motools.errors import KeyNotFoundError, RemovalError
+from motools.errors import KeyNotFoundError
 
 app = typer.Typer(
     cls=LightGroup,
@@ -49,6 +52,8 @@ def list_entries(
     backend: Backend = None,
     since: Since = None,
     until: Until = None,
+    tag: Tags = None,
+    pinned: Pinned = False,
     sort: Annotated[
         str,
         typer.Option(metavar="FIELD", help="Any field that JSON shows; largest and newest first."),
@@ -58,7 +63,7 @@ def list_entries(
         int | None, typer.Option(min=1, metavar="NUMBER", help="At most so many.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Keys only, one a line.")] = False,
-    trash: Annotated[bool, typer.Option("--trash", help="What was cleared.")] = False,
+    trash: Annotated[bool, typer.Option("--trash", help="What can be undeleted.")] = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
@@ -68,9 +73,11 @@ def list_entries(
     dataset, and the values in its config that differ from the defaults.
     """
     kind = GROUPS.get(group.value)
-    chosen = Selection(kind, model_id, task_id, backend, since, until, trash)
-    entries = catalogue.select(_open(cache_dir), chosen)
-    rows, columns = tables.entry_rows(entries, kind)
+    chosen = Selection(kind, model_id, task_id, backend, since, until, trash, tag, pinned)
+    cache = _open(cache_dir)
+    newest = sort == "created_at" and not reverse
+    entries = catalogue.select(cache, chosen, limit=limit if newest else None)
+    rows, columns = tables.marked_rows(cache, entries, kind)
     names = list(rows[0]) if rows else [column.field for column in columns]
     if sort not in names:
         raise typer.BadParameter(f"there is no field {sort!r}; known are {', '.join(names)}")
@@ -89,13 +96,17 @@ def show(key: Key, cache_dir: CacheDir = None, style: Style = Format.TABLE) -> N
 
     Its value, its files, who made it and from what.
     """
-    output.emit_one(*tables.details(catalogue.find(_open(cache_dir), key)), style)
+    cache = _open(cache_dir)
+    entry = catalogue.find(cache, key)
+    output.emit_one(*tables.details(entry, cache.marks.of(entry.key)), style)
 
 
 explanation.add_to(app)
 exchange.add_to(app)
 bundle.add_to(app)
 app.add_typer(remote.app, name="remote")
+marking.add_to(app)
+pruning.add_to(app)
 
 
 @app.command(cls=LightCommand)
@@ -176,6 +187,8 @@ def clear(
     backend: Backend = None,
     since: Since = None,
     until: Until = None,
+    tag: Tags = None,
+    pinned: Annotated[bool, typer.Option("--pinned", help="Also what is pinned.")] = False,
     files: Annotated[
         bool, typer.Option("--files", help="Also the blobs that nothing else uses.")
     ] = False,
@@ -193,16 +206,21 @@ def clear(
     what cost money is marked as paid.
     """
     cache = _open(cache_dir)
-    chosen = Selection(GROUPS.get(group.value), model_id, task_id, backend, since, until)
+    kind = GROUPS.get(group.value)
+    chosen = Selection(kind, model_id, task_id, backend, since, until, tags=tag)
     entries = catalogue.pick(cache, keys, chosen) if keys else catalogue.select(cache, chosen)
     if not entries and (keys or chosen.narrowed):
         raise KeyNotFoundError("no entry fits these filters. Nothing was changed")
+    if not pinned:
+        entries, kept = catalogue.pinned_apart(cache, entries)
+        if kept:
+            output.say(f"{output.count(len(kept), 'entry')} stay: pinned (--pinned clears them)")
     plan = removal.plan(cache, entries, files=files)
     output.emit(*tables.entry_rows(plan.entries, None), style)
     output.say(_described(cache, plan))
     if dry_run or not entries:
         return
-    _get_consent(yes)
+    get_consent("Clear this?", yes=yes)
     removed = catalogue.clear(cache, plan)
     output.say(
         f"cleared {output.count(removed.entries, 'entry')} and "
@@ -286,15 +304,3 @@ def _described(cache: Cache, plan: RemovalPlan) -> str:
         cost = output.money(plan.cost_to_remake)
         parts.append(f"{len(paid)} cost money: {cost} {currency}, as far as it is known")
     return "; ".join(parts)
-
-
-def _get_consent(yes: bool) -> None:
-    if yes:
-        return
-    if not output.can_ask():
-        raise RemovalError(
-            "nobody can be asked without a terminal: pass --yes to clear this. Nothing was changed"
-        )
-    if not output.confirmed("Clear this?"):
-        output.say("nothing was changed")
-        raise typer.Exit(ExitCode.ERROR)

@@ -106,6 +106,11 @@ TaskIds: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--task-id", metavar="NAME", help="Only of this task. May be repeated."),
 ]
+Tags: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="NAME", help="Only with this tag. May be repeated: with any."),
+]
+Pinned: TypeAlias = Annotated[bool, typer.Option("--pinned", help="Only what is pinned.")]
 Backend: TypeAlias = Annotated[
     str | None, typer.Option("--backend", metavar="NAME", help="Only made by this backend.")
 ]

@@ -11,6 +11,7 @@ from motools.cache import sizes
 from motools.cache.cache import Cache
 from motools.cache.entry import Entry
 from motools.cache.explain import flatten
+from motools.cache.marks import NOTE, PIN, TAG
 from motools.cache.records import RECORDS, EntryRecord
 from motools.cli.output import Column, Row, Shows, age, duration, fields, money, short, size
 
@@ -29,6 +30,10 @@ def _config(config: Mapping[str, Any]) -> str:
     return fields({name: value for name, value in config.items() if name != "base_model"})
 
 
+def _pinned(pinned: bool) -> str:
+    return "pinned" if pinned else ""
+
+
 def _paid(paid: bool) -> str:
     return "paid" if paid else ""
 
@@ -39,6 +44,11 @@ _MADE: Final = (
     Column("duration", duration, "took", right=True),
     Column("cost", money, right=True),
     Column("created_at", age, "age", right=True),
+)
+_SAID: Final = (
+    Column("pinned", _pinned),
+    Column("tags", ", ".join),
+    Column("note"),
 )
 COLUMNS: Final[dict[str | None, Sequence[Column]]] = {
     "dataset": (
@@ -96,6 +106,24 @@ def entry_rows(entries: Sequence[Entry], kind: str | None) -> Table:
     return [dataclasses.asdict(made(entry)) for entry in entries], COLUMNS[kind]
 
 
+def marked_rows(cache: Cache, entries: Sequence[Entry], kind: str | None) -> Table:
+    """Entries with what people say of them; the columns for it only where there is something."""
+    rows, columns = entry_rows(entries, kind)
+    marks = cache.marks.of_many([entry.key for entry in entries])
+    said = [_said(marks.get(entry.key, {})) for entry in entries]
+    more = [column for column in _SAID if any(each[column.field] for each in said)]
+    return [{**row, **each} for row, each in zip(rows, said, strict=True)], [*columns, *more]
+
+
+def _said(marks: Mapping[str, str]) -> Row:
+    """What people say of an entry."""
+    return {
+        "pinned": PIN in marks,
+        "tags": [name.removeprefix(TAG) for name in marks if name.startswith(TAG)],
+        "note": marks.get(NOTE),
+    }
+
+
 def ordered(rows: Sequence[Row], field: str, *, reverse: bool) -> list[Row]:
     """Rows by a field: largest and newest first, text by the alphabet, without a value last."""
     there = [row for row in rows if row[field] is not None]
@@ -109,14 +137,16 @@ def ordered(rows: Sequence[Row], field: str, *, reverse: bool) -> list[Row]:
     return [*found, *(row for row in rows if row[field] is None)]
 
 
-def details(entry: Entry) -> tuple[Row, Shows]:
+def details(entry: Entry, marks: Mapping[str, str]) -> tuple[Row, Shows]:
     """All that is known of an entry, and how a person reads it."""
+    said = _said(marks)
     row = {
         "key": entry.key,
         "kind": entry.kind,
         "name": EntryRecord.of(entry).name,
         "generation": entry.generation,
         "state": entry.state,
+        **{name: value for name, value in said.items() if value},
         "created_at": entry.created_at,
         "duration": entry.duration,
         "cost": entry.cost,
@@ -132,6 +162,8 @@ def details(entry: Entry) -> tuple[Row, Shows]:
     }
     return row, {
         "created_at": lambda at: f"{age(at)} ago",
+        "pinned": lambda _: "yes",
+        "tags": ", ".join,
         "duration": duration,
         "cost": money,
         "files": lambda files: "\n".join(f"{f['path']} ({size(f['size'])})" for f in files),

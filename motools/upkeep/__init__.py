@@ -1,1 +1,1 @@
-"""Upkeep: whether a cache is whole, and making it whole again."""
+"""Upkeep: whether a cache is whole, making it whole again, and keeping it within a budget."""

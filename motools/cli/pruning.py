@@ -1,0 +1,159 @@
+"""``motools cache prune``: keep the cache within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from motools.cache.cache import Cache
+from motools.cache.records import EntryRecord
+from motools.cli import output
+from motools.cli.consent import get_consent
+from motools.cli.light import LightCommand
+from motools.cli.options import CacheDir, Style
+from motools.cli.output import Column, Format, Row
+
+if TYPE_CHECKING:
+    from motools.upkeep.policy import Policy
+    from motools.upkeep.prune import Pruning
+
+_COLUMNS: Final = (
+    Column("what"),
+    Column("name", output.short),
+    Column("kind"),
+    Column("title", title="name"),
+    Column("size", output.size, right=True),
+    Column("duration", output.duration, "took", right=True),
+    Column("cost", output.money, right=True),
+    Column("created_at", output.age, "age", right=True),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give a group of commands this one."""
+    app.command(cls=LightCommand)(prune)
+
+
+def prune(
+    *,
+    max_size: Annotated[
+        str | None,
+        typer.Option("--max-size", metavar="SIZE", help="What all files may take, as in 50GB."),
+    ] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option(
+            "--max-age",
+            metavar="AGE",
+            help="How long files are kept after they were made or last used, as in 90d.",
+        ),
+    ] = None,
+    paid: Annotated[
+        bool, typer.Option("--paid", help="Also the files of what cost money.")
+    ] = False,
+    spare: Annotated[
+        str,
+        typer.Option(
+            "--spare", metavar="AGE", help="Leave alone what was made or used more recently."
+        ),
+    ] = "1h",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and stop.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Release files that are over the budget, and delete what nobody needs.
+
+    Records stay: scores, costs and digests are kept, and evaluations remain hits.
+    Without --max-size or --max-age the settings' budget counts. What was used
+    least recently goes first, models before logs; what is pinned stays, and
+    without --paid what cost money. Files are in the trash for the settings'
+    trash_days; until then `motools cache undelete` brings them back.
+    """
+    from motools.upkeep import prune as upkeep
+
+    cache = Cache.open(cache_dir, create=False)
+    policy = _policy(cache, max_size, max_age, spare, paid=paid)
+    pruning = upkeep.plan(cache, policy)
+    output.emit(list(_rows(pruning)), _COLUMNS, style)
+    output.say(_described(cache, pruning, policy))
+    if dry_run or pruning.empty:
+        return
+    get_consent("Prune this?", yes=yes)
+    removed = upkeep.execute(cache, pruning)
+    output.say(
+        f"released {_files_of(removed.entries)}; {output.count(removed.blobs, 'blob')} went: "
+        f"{output.size(removed.bytes_freed)}. Blobs are in the trash for "
+        f"{cache.settings.trash_days:g} days; `motools cache undelete` brings them back"
+    )
+
+
+def _policy(
+    cache: Cache, max_size: str | None, max_age: str | None, spare: str, *, paid: bool
+) -> Policy:
+    from motools.upkeep.policy import Budget, Policy, parse_age, parse_size
+
+    given = max_size is not None or max_age is not None
+    policy = Policy() if given else Policy.of_settings(cache.settings.budget)
+    if given:
+        budget = Budget(
+            None if max_size is None else parse_size(max_size, "--max-size"),
+            None if max_age is None else parse_age(max_age, "--max-age"),
+        )
+        policy = dataclasses.replace(policy, overall=budget)
+    return dataclasses.replace(policy, paid=paid, spare=parse_age(spare, "--spare"))
+
+
+def _rows(pruning: Pruning) -> Iterator[Row]:
+    plan = pruning.removal
+    for entry in plan.entries:
+        record = EntryRecord.of(entry)
+        yield _row("release", entry.key, record.size) | {
+            "kind": entry.kind,
+            "title": record.name,
+            "duration": record.duration,
+            "cost": record.cost,
+            "created_at": record.created_at,
+        }
+    for what, blobs in (("unused blob", pruning.unused), ("trash", pruning.expired)):
+        for digest, size in sorted(blobs.items()):
+            yield _row(what, digest, size)
+    for each in plan.leftovers:
+        yield _row(each.what, each.name, each.size)
+
+
+def _row(what: str, name: str, size: int) -> dict[str, object]:
+    details = dict.fromkeys(("kind", "title", "duration", "cost", "created_at"))
+    return {"what": what, "name": name, "size": size, **details}
+
+
+def _described(cache: Cache, pruning: Pruning, policy: Policy) -> str:
+    """What a prune would do, in a sentence."""
+    plan = pruning.removal
+    parts = [
+        f"releases {_files_of(len(plan.entries))}, and {output.count(len(plan.blobs), 'blob')} "
+        f"and {output.count(len(plan.leftovers), 'leftover')} go: "
+        f"{output.size(plan.bytes_freed)}",
+        f"making them again takes {output.duration(plan.seconds_to_remake)}",
+    ]
+    if cost := plan.cost_to_remake:
+        parts.append(f"{output.money(cost)} {cache.settings.currency}")
+    if pruning.expired:
+        size = output.size(sum(pruning.expired.values()))
+        parts.append(f"{size} of the trash go for good")
+    limit = policy.overall.max_size
+    if limit is not None and pruning.left > limit:
+        parts.append(
+            f"{output.size(pruning.left)} stay, more than {output.size(limit)}: they are pinned, "
+            "cost money (--paid), are in use, or were used just now (--spare)"
+        )
+    return "; ".join(parts)
+
+
+def _files_of(entries: int) -> str:
+    return f"the files of {output.count(entries, 'entry')}"

@@ -1,0 +1,102 @@
+"""Prune: files go that are over the budget or that nobody needs; records stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+from motools.cache import leftovers, logs, removal, trash
+from motools.cache.cache import Cache
+from motools.cache.holdings import Holdings, holdings
+from motools.cache.marks import PIN
+from motools.cache.removal import RemovalPlan, Removed
+from motools.cache.running import needed_by_runs
+from motools.upkeep.choice import choose
+from motools.upkeep.policy import Policy
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What a prune would do.
+
+    Attributes:
+        removal: the plan: entries to release, blobs for the trash, leftovers to delete.
+        unused: digest to size of those of its blobs that no live entry needed before.
+        expired: digest to size of the blobs that the trash has kept long enough.
+        held: bytes that live entries hold before.
+    """
+
+    removal: RemovalPlan
+    unused: dict[str, int]
+    expired: dict[str, int]
+    held: int
+
+    @property
+    def left(self) -> int:
+        """Bytes that live entries hold afterwards."""
+        released = sum(self.removal.blobs.values()) - sum(self.unused.values())
+        return self.held - released
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing would go."""
+        plan = self.removal
+        return not (plan.entries or plan.blobs or plan.leftovers or self.expired)
+
+
+def plan(cache: Cache, policy: Policy, *, now: float | None = None) -> Pruning:
+    """What a prune would do. Nothing is changed.
+
+    Pinned entries, those that runs under way need and, unless the policy names
+    them, those that cost money are left alone.
+    """
+    needed = needed_by_runs(cache)
+    held = holdings(cache)  # which counts what was used until now
+    now = time.time() if now is None else now
+    protected = cache.marks.keys(PIN) | _needed(held, needed) | _models(cache, needed)
+    keys = choose(held, policy, protected=protected, now=now)
+    planned = removal.plan(cache, cache.index.newest(keys), release=True)
+    unused = leftovers.unused_blobs(cache, still_needed=needed)
+    return Pruning(
+        dataclasses.replace(
+            planned, blobs={**planned.blobs, **unused}, leftovers=leftovers.find(cache)
+        ),
+        unused,
+        trash.expired(cache, trash.deadline(cache)),
+        sum(held.sizes.values()),
+    )
+
+
+def execute(cache: Cache, pruning: Pruning) -> Removed:
+    """Carry a prune out; what has come to be needed, pinned or run since stays."""
+    removed = removal.execute(cache, pruning.removal)
+    released = [e.key for e in pruning.removal.entries if e.kind == "eval"]
+    still = {entry.key for entry in cache.index.newest(released) if not entry.released}
+    logs.remove(cache.root, [key for key in released if key not in still])
+    return removed
+
+
+def _needed(held: Holdings, needed: frozenset[str]) -> frozenset[str]:
+    """The entries that are run again, or of which a run reads a blob."""
+    if not needed:
+        return frozenset()
+    return frozenset(
+        entry.key
+        for entry in held.entries
+        if entry.key in needed or not needed.isdisjoint(entry.blobs)
+    )
+
+
+def _models(cache: Cache, needed: frozenset[str]) -> frozenset[str]:
+    """The models that are being evaluated: by a digest of their base and their files."""
+    if not needed:
+        return frozenset()
+    from motools.steps.train import model_digest
+
+    models = cache.index.select(kind="model")
+    return frozenset(
+        entry.key
+        for entry in models
+        if entry.tree is not None and (entry.tree in needed or model_digest(entry) in needed)
+    )

@@ -1,0 +1,351 @@
+"""Prune: what is needed stays, whatever the graph; the dry run names what the run deletes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from motools.cache import Action, Cache, RunContext, removal, trash
+from motools.cache.claim import Claim
+from motools.cache.layout import blob_name, trashed
+from motools.cache.marks import PIN
+from motools.cache.reindex import reindex
+from motools.digest import hash_bytes
+from motools.errors import KeyNotFoundError
+from motools.upkeep import prune
+from motools.upkeep.policy import Budget, Policy
+from tests.cache.conftest import MEMORY, lose_the_database
+from tests.cache.steps import in_child
+
+KINDS = ("model", "eval", "dataset", "function")
+DAY = 86_400.0
+EVERYTHING = Policy(Budget(max_size=0), spare=0.0)
+
+
+def action(n: int, kind: str = "model", reads: str | None = None) -> Action:
+    inputs = {"base_model": "b" * 64} if reads is None else {"model": reads}
+    return Action(kind, inputs, {"n": n}, {"name": "test"})
+
+
+def write(*names: str, cost: float | None = None) -> Any:
+    """A run that stores a file of its own size and content for each name."""
+
+    def run(context: RunContext) -> Any:
+        context.cost = cost
+        for name in names:
+            (context.directory / name).write_bytes(content(name))
+        return {"files": list(names)}
+
+    return run
+
+
+def content(name: str) -> bytes:
+    return f"bytes of {name} ".encode() * (int(name) + 1)
+
+
+@contextmanager
+def fresh() -> Iterator[Cache]:
+    folder = tempfile.mkdtemp(prefix="prune-", dir=MEMORY)
+    cache = Cache.open(Path(folder) / "cache")
+    try:
+        yield cache
+    finally:
+        cache.database.close()
+        shutil.rmtree(folder)
+
+
+def used(cache: Cache, key: str, at: float) -> None:
+    """Have an entry made, and so last used, at a time."""
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET created_at = :at WHERE key = :key", at=at, key=key)
+
+
+def in_place(cache: Cache) -> set[str]:
+    return {name for name, _ in cache.store.names("objects")}
+
+
+@dataclass(frozen=True)
+class Made:
+    kind: str
+    files: frozenset[str]
+    days: int
+    pinned: bool
+    paid: bool
+
+
+entries = st.lists(
+    st.builds(
+        Made,
+        st.sampled_from(KINDS),
+        st.frozensets(st.sampled_from("12345678"), max_size=3),
+        st.integers(0, 40),
+        st.booleans(),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=7,
+)
+budgets = st.builds(
+    Budget,
+    st.none() | st.integers(0, 600),
+    st.none() | st.sampled_from([5 * DAY, 20 * DAY]),
+)
+policies = st.builds(
+    Policy, budgets, st.dictionaries(st.sampled_from(KINDS), budgets, max_size=2), st.booleans()
+)
+meanwhile = st.sampled_from(["nothing", "commit", "refresh", "pin", "lease", "clear"])
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+@given(made=entries, policy=policies, event=meanwhile, which=st.integers(0, 6), reads=st.booleans())
+def test_nothing_needed_goes(  # noqa: C901 - one story with many turns
+    made: list[Made], policy: Policy, event: str, which: int, reads: bool
+) -> None:
+    """Whatever is shared, pinned, paid or run, and whatever happens between plan and run."""
+    with fresh() as cache:
+        now, actions, claims = time.time(), [], []
+        for n, each in enumerate(made):
+            wanted = action(n, each.kind)
+            entry = cache.get_or_run(
+                wanted, write(*sorted(each.files), cost=1.0 if each.paid else None)
+            )
+            used(cache, entry.key, now - each.days * DAY)
+            if each.pinned:
+                cache.marks.set(entry.key, PIN)
+            actions.append(wanted)
+        chosen = which % len(made)
+        if reads and made[chosen].files:  # a run under way reads a blob of it
+            name = min(made[chosen].files)
+            claim = cache.claim(action(99, "eval", reads=hash_bytes(content(name)).hex))
+            assert isinstance(claim, Claim)
+            claims.append(claim)
+        first = prune.plan(cache, policy, now=now)
+        pruning = prune.plan(cache, policy, now=now)
+        assert names(pruning) == names(first)  # a plan changes nothing
+        named = {entry.key for entry in pruning.removal.entries}
+        before = in_place(cache)
+
+        safe = {e.key for e, m in zip(actions, made, strict=True) if m.pinned or m.days == 0}
+        safe |= {e.key for e, m in zip(actions, made, strict=True) if m.paid and not policy.paid}
+        if claims:
+            safe |= {e.key for e, m in zip(actions, made, strict=True) if name in m.files}
+        if event == "commit":  # the same bytes, by another key
+            other = cache.get_or_run(action(50), write(*sorted(made[chosen].files)))
+            safe.add(other.key)
+        elif event == "refresh":
+            cache.get_or_run(actions[chosen], write(*sorted(made[chosen].files)), refresh=True)
+            safe.add(actions[chosen].key)
+        elif event == "pin":
+            cache.marks.set(actions[chosen].key, PIN)
+            safe.add(actions[chosen].key)
+        elif event == "lease":
+            claim = cache.claim(actions[chosen], refresh=True)
+            assert isinstance(claim, Claim)
+            claims.append(claim)
+            safe.add(actions[chosen].key)
+        elif event == "clear":
+            doomed = cache.index.newest([actions[chosen].key])
+            removal.execute(cache, removal.plan(cache, doomed, files=True))
+        prune.execute(cache, pruning)
+
+        for wanted, each in zip(actions, made, strict=True):
+            if event == "clear" and wanted.key == actions[chosen].key:
+                continue
+            (entry,) = cache.look_up([wanted])  # a hit, with its bytes or without
+            assert entry is not None
+            assert entry.value == {"files": sorted(each.files)}
+            assert not (entry.released and wanted.key in safe), "released what is needed"
+            assert entry.released <= (wanted.key in named), "released what was not named"
+            if not entry.released:
+                for file in each.files:
+                    assert entry.files[file].read_bytes() == content(file)
+        gone = {blob_name(digest) for digest in pruning.removal.blobs}
+        assert before - in_place(cache) <= gone | (before if event == "clear" else set())
+        if event == "nothing":
+            assert before - in_place(cache) == gone, "the dry run named other blobs"
+            assert {e.key for e in cache.entries() if e.released} == named
+            again = prune.plan(cache, policy, now=now)
+            assert again.empty, "a second prune finds more to do"
+            if not (safe & {e.key for e in cache.entries() if e.file_rows}):
+                limit = policy.overall.max_size
+                assert limit is None or pruning.left <= limit
+        for claim in claims:
+            claim.abandon()
+
+
+def names(pruning: prune.Pruning) -> Any:
+    plan = pruning.removal
+    return {e.key for e in plan.entries}, plan.blobs, plan.leftovers, pruning.expired
+
+
+@pytest.fixture
+def cache() -> Iterator[Cache]:
+    with fresh() as cache:
+        yield cache
+
+
+def prune_all(cache: Cache) -> removal.Removed:
+    return prune.execute(cache, prune.plan(cache, EVERYTHING))
+
+
+def test_a_released_entry_is_a_hit_and_comes_back(cache: Cache) -> None:
+    wanted = action(1, "eval")
+    cache.get_or_run(wanted, write("1", "2"))
+    assert prune_all(cache).entries == 1
+    entry = cache.get_or_run(wanted, write("3"))
+    assert entry.hit and entry.released and entry.value == {"files": ["1", "2"]}
+    assert in_place(cache) == set()
+    assert prune.plan(cache, EVERYTHING).empty
+    removal.undelete(cache, [wanted.key])
+    assert cache.look_up([wanted])[0].files["2"].read_bytes() == content("2")  # type: ignore[union-attr]
+
+
+def test_after_the_grace_period_only_the_record_is_left(cache: Cache) -> None:
+    wanted = action(1)
+    cache.get_or_run(wanted, write("1"))
+    prune_all(cache)
+    trash.purge(cache, before=4e9)
+    assert not list(cache.store.names("trash"))
+    with pytest.raises(KeyNotFoundError):
+        removal.undelete(cache, [wanted.key])
+    (entry,) = cache.look_up([wanted])
+    assert entry is not None and entry.released
+    removal.execute(cache, removal.plan(cache, [entry], files=True))
+    removal.undelete(cache, [wanted.key])  # cleared and brought back, it has no files still
+    assert cache.look_up([wanted])[0].released  # type: ignore[union-attr]
+    cache.flush()
+    cache.database.close()
+    lose_the_database(cache.root)
+    again = Cache.open(cache.root)
+    assert again.look_up([wanted])[0].released  # type: ignore[union-attr]
+    again.database.close()
+    assert not reindex(cache.root).problems
+
+
+def test_a_refresh_after_a_release_is_served_and_the_old_one_stays_released(cache: Cache) -> None:
+    wanted = action(1)
+    cache.get_or_run(wanted, write("1"))
+    prune_all(cache)
+    entry = cache.get_or_run(wanted, write("1", "2"), refresh=True)
+    assert entry.files["1"].read_bytes() == content("1")  # taken out of the trash by the commit
+    assert [e.generation for e in cache.entries()] == [2]
+    trash.purge(cache, before=4e9)
+    assert cache.look_up([wanted])[0].files["1"].read_bytes() == content("1")  # type: ignore[union-attr]
+
+
+def test_least_recently_used_weights_go_first(cache: Cache) -> None:
+    now = time.time()
+    for n, kind, days in ((1, "model", 3), (2, "model", 9), (3, "eval", 30), (4, "model", 1)):
+        used(cache, cache.get_or_run(action(n, kind), write(str(n))).key, now - days * DAY)
+    held = prune.plan(cache, Policy()).held
+    cache.statistics.count(action(2).key)  # used today
+
+    def goes(limit: int) -> list[str]:
+        plan = prune.plan(cache, Policy(Budget(max_size=limit)), now=now).removal
+        return sorted(entry.key for entry in plan.entries)
+
+    assert goes(held) == []
+    assert goes(held - 1) == [action(1).key]
+    assert goes(len(content("2")) + 100) == sorted(
+        action(n, k).key for n, k in ((1, "model"), (3, "eval"), (4, "model"))
+    )
+
+
+def test_a_limit_of_a_kind_is_for_that_kind(cache: Cache) -> None:
+    for n, kind in ((1, "model"), (2, "eval")):
+        cache.get_or_run(action(n, kind), write(str(n)))
+    policy = Policy(kinds={"eval": Budget(max_size=0)}, spare=0.0)
+    plan = prune.plan(cache, policy).removal
+    assert [entry.kind for entry in plan.entries] == ["eval"]
+
+
+def test_what_shares_all_it_has_with_something_pinned_is_not_released_in_vain(cache: Cache) -> None:
+    for n in (1, 2, 3):
+        cache.get_or_run(action(n), write("1", "2") if n < 3 else write("3"))
+    cache.marks.set(action(1).key, PIN)
+    plan = prune.plan(cache, EVERYTHING).removal
+    assert [entry.key for entry in plan.entries] == [action(3).key]
+
+
+def test_leftovers_go_when_nobody_can_need_them(cache: Cache) -> None:
+    long_ago = time.time() - 40 * DAY
+    for name in ("tmp/old", "tmp/fetched/old", "tmp/new"):
+        (cache.root / name).parent.mkdir(exist_ok=True)
+        (cache.root / name).write_bytes(b"12345")
+    for key in ("old", "new"):
+        scratch = cache.root / "jobs" / key / "scratch"
+        scratch.mkdir(parents=True)
+        (scratch / "checkpoint").write_bytes(b"123")
+    claim = cache.claim(action(1))
+    assert isinstance(claim, Claim)
+    for blob in ("aa" * 32, "bb" * 32):
+        cache.store.publish_bytes(blob_name(blob), b"stored by a run that was killed")
+    held = cache.root / "jobs" / action(1).key
+    old = [cache.root / name for name in ("tmp/old", "tmp/fetched/old", blob_name("aa" * 32))]
+    for path in (*old, *(cache.root / "jobs" / "old").rglob("*"), *held.rglob("*")):
+        os.utime(path, (long_ago, long_ago))
+    for directory in (cache.root / "jobs" / "old", held):
+        os.utime(directory, (long_ago, long_ago))
+    pruning = prune.plan(cache, Policy())
+    assert {(each.what, each.name, each.size) for each in pruning.removal.leftovers} == {
+        ("staging", "tmp/old", 5),
+        ("staging", "tmp/fetched/old", 5),
+        ("scratch", "jobs/old", 3),
+    }
+    assert set(pruning.unused) == {"aa" * 32}
+    prune.execute(cache, pruning)
+    assert not (cache.root / "tmp/old").exists() and not (cache.root / "jobs/old").exists()
+    assert (cache.root / "tmp/new").exists() and (cache.root / "jobs/new").exists()
+    assert in_place(cache) == {blob_name("bb" * 32)}
+    assert cache.store.size(trashed(blob_name("aa" * 32))) is not None
+    claim.commit("went on undisturbed")
+    assert prune.plan(cache, Policy()).empty
+
+
+def test_killed_at_every_step(cache: Cache) -> None:
+    """Whenever a prune dies: bytes or a released record, and a second one completes it."""
+
+    def filled() -> None:
+        for n in (1, 2, 3):
+            cache.get_or_run(action(n), write("1", str(n)))
+        cache.marks.set(action(3).key, PIN)
+
+    def work(_at: Any) -> None:
+        other = Cache.open(cache.root)
+        prune_all(other)
+        other.flush()
+
+    die_at, died = 1, True
+    while died:
+        filled()
+        for key in (e.key for e in cache.entries() if e.released):
+            removal.undelete(cache, [key])
+        cache.database.close()
+        died = in_child(work, die_at) != 0
+        for entry in Cache.open(cache.root).look_up([action(1), action(2), action(3)]):
+            assert entry is not None
+            if not entry.released:
+                assert all(entry.files[name].read_bytes() == content(name) for name in entry.files)
+        prune_all(cache)
+        kept = cache.entries()
+        assert [e.key for e in kept if not e.released] == [action(3).key]
+        assert in_place(cache) == {blob_name(d) for d in cache_blobs(cache, action(3).key)}
+        assert prune.plan(cache, EVERYTHING).empty
+        die_at += 3
+    assert die_at > 30
+
+
+def cache_blobs(cache: Cache, key: str) -> set[str]:
+    rows = cache.database.read("SELECT digest FROM entry_blobs WHERE key = ?", (key,))
+    return {digest for (digest,) in rows}
