@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from motools.tasks import cached_task, evaluate, fine_tune, upload_dataset
     from motools.training.config import FineTuneConfig, LoraConfig
     from motools.training.local.pool import release_memory
+    from motools.upkeep.prune import prune_cache
     from motools.version import __version__
 
 _HOME: Final = {
@@ -34,6 +35,7 @@ _HOME: Final = {
     "evaluate": "motools.tasks",
     "fine_tune": "motools.tasks",
     "print_cache_info": "motools.overview",
+    "prune_cache": "motools.upkeep.prune",
     "release_memory": "motools.training.local.pool",
     "run_sweep": "motools.sweeps.run",
     "upload_dataset": "motools.tasks",
@@ -55,6 +57,7 @@ __all__ = [
     "evaluate",
     "fine_tune",
     "print_cache_info",
+    "prune_cache",
     "release_memory",
     "run_sweep",
     "upload_dataset",

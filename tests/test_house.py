@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "training": {"configs", "digest", "durable", "errors", "memo", "worker"},
     "evals": {"configs", "digest", "errors", "memo", "source", "training", "version", "worker"},
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
-    "tasks": {*CORE, "evals", "steps", "training"},
+    "tasks": {*CORE, "evals", "steps", "training", "upkeep"},
     "sweeps": {*CORE, "evals", "steps", "tasks", "training"},
     "upkeep": {*CORE, "steps"},
     "cli": {*CORE, "overview", "remotes", "steps", "sweeps", "upkeep"},

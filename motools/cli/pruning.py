@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -76,9 +75,12 @@ def prune(
     trash_days; until then `motools cache undelete` brings them back.
     """
     from motools.upkeep import prune as upkeep
+    from motools.upkeep.policy import Policy
 
     cache = Cache.open(cache_dir, create=False)
-    policy = _policy(cache, max_size, max_age, spare, paid=paid)
+    policy = Policy.given(
+        cache.settings.budget, max_size=max_size, max_age=max_age, paid=paid, spare=spare
+    )
     pruning = upkeep.plan(cache, policy)
     output.emit(list(_rows(pruning)), _COLUMNS, style)
     output.say(_described(cache, pruning, policy))
@@ -91,22 +93,6 @@ def prune(
         f"{output.size(removed.bytes_freed)}. Blobs are in the trash for "
         f"{cache.settings.trash_days:g} days; `motools cache undelete` brings them back"
     )
-
-
-def _policy(
-    cache: Cache, max_size: str | None, max_age: str | None, spare: str, *, paid: bool
-) -> Policy:
-    from motools.upkeep.policy import Budget, Policy, parse_age, parse_size
-
-    given = max_size is not None or max_age is not None
-    policy = Policy() if given else Policy.of_settings(cache.settings.budget)
-    if given:
-        budget = Budget(
-            None if max_size is None else parse_size(max_size, "--max-size"),
-            None if max_age is None else parse_age(max_age, "--max-age"),
-        )
-        policy = dataclasses.replace(policy, overall=budget)
-    return dataclasses.replace(policy, paid=paid, spare=parse_age(spare, "--spare"))
 
 
 def _rows(pruning: Pruning) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from motools.steps.step import AsyncStep, Step
 from motools.steps.wait import claim_when_free
 from motools.stopping import stoppable
 from motools.tasks.witness import Witness
+from motools.upkeep.automatic import after_commit
 
 R = TypeVar("R")
 
@@ -44,7 +45,7 @@ def perform(step: Step[R], cache: Place = None, *, refresh: bool = False) -> tup
             provenance=witness.provenance,
             timeout=_patience(step),
         )
-        return _result(step, entry, witness)
+        return _result(step, entry, witness, store)
 
 
 async def perform_async(
@@ -64,13 +65,13 @@ async def perform_async(
             provenance=witness.provenance,
         )
         if isinstance(claim, Entry):
-            return _result(step, claim, witness)
+            return _result(step, claim, witness, store)
         with claim:
             witness.miss(reason(step, action, store))
             value = await step.run(claim.context)
             # Not awaited: a cancellation half way would lose what was just paid for.
             entry = claim.commit(value)
-        return _result(step, entry, witness)
+        return _result(step, entry, witness, store)
 
 
 def _patience(step: object) -> float | None:
@@ -88,7 +89,11 @@ def _say_stale(store: Cache, action: Action, witness: Witness) -> None:
         witness.stale(entry)
 
 
-def _result(step: Step[R] | AsyncStep[R], entry: Entry, witness: Witness) -> tuple[R, bool]:
+def _result(
+    step: Step[R] | AsyncStep[R], entry: Entry, witness: Witness, store: Cache
+) -> tuple[R, bool]:
     value = step.decode(entry)
     witness.done(entry)
+    if not entry.hit:
+        after_commit(store)
     return value, entry.hit

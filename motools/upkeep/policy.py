@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from motools.configs import unknown_name
@@ -82,10 +82,27 @@ class Policy:
             {kind: Budget.parse(_table(kind, kinds[kind]), f"budget.{kind}") for kind in kinds},
         )
 
-    @property
-    def limited(self) -> bool:
-        """Whether it limits anything."""
-        return any(budget != Budget() for budget in (self.overall, *self.kinds.values()))
+    @classmethod
+    def given(
+        cls,
+        budget: Mapping[str, Any],
+        *,
+        max_size: str | None = None,
+        max_age: str | None = None,
+        paid: bool = False,
+        spare: str = "1h",
+    ) -> Self:
+        """The limits that are given; where there are none, those in the settings' ``budget``.
+
+        Raises:
+            SettingsError: a value is wrong.
+        """
+        if max_size is None and max_age is None:
+            policy = cls.of_settings(budget)
+        else:
+            asked = {"max_size": max_size, "max_age": max_age}
+            policy = cls(Budget.parse(asked, "prune"))
+        return replace(policy, paid=paid, spare=parse_age(spare, "prune.spare"))
 
 
 def parse_size(text: object, where: str) -> int:

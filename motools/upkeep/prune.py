@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from dataclasses import dataclass
 
@@ -45,6 +46,24 @@ class Pruning:
         return not (plan.entries or plan.blobs or plan.leftovers or self.expired)
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune did, or would do.
+
+    Attributes:
+        entries: how many let go of their files.
+        blobs: how many went into the trash.
+        bytes: in them, and in leftovers that were deleted.
+    """
+
+    entries: int
+    blobs: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.entries} entries released, {self.blobs} blobs of {self.bytes:,} bytes"
+
+
 def plan(cache: Cache, policy: Policy, *, now: float | None = None) -> Pruning:
     """What a prune would do. Nothing is changed.
 
@@ -75,6 +94,40 @@ def execute(cache: Cache, pruning: Pruning) -> Removed:
     still = {entry.key for entry in cache.index.newest(released) if not entry.released}
     logs.remove(cache.root, [key for key in released if key not in still])
     return removed
+
+
+def prune_cache(
+    cache_dir: str | os.PathLike[str] | None = None,
+    *,
+    max_size: str | None = None,
+    max_age: str | None = None,
+    paid: bool = False,
+    dry_run: bool = False,
+) -> Pruned:
+    """Release files that are over the budget, and delete what nobody needs. Records stay.
+
+    What is pinned, in use, or was made or used within the last hour is left alone.
+
+    Args:
+        cache_dir: the cache's directory; by default the one in the settings, or ``.motools``.
+        max_size: what all files may take, as in ``50GB``; without it and ``max_age``, the
+            settings' ``budget`` counts.
+        max_age: how long files are kept after they were made or last used, as in ``90d``.
+        paid: also the files of what cost money.
+        dry_run: only say what would go.
+
+    Raises:
+        CacheNotFoundError: there is none; it is a :class:`FileNotFoundError`.
+        SettingsError: a size or an age is wrong.
+    """
+    cache = Cache.open(cache_dir, create=False)
+    budget = cache.settings.budget
+    pruning = plan(cache, Policy.given(budget, max_size=max_size, max_age=max_age, paid=paid))
+    if not dry_run:
+        removed = execute(cache, pruning)
+        return Pruned(removed.entries, removed.blobs, removed.bytes_freed)
+    planned = pruning.removal
+    return Pruned(len(planned.entries), len(planned.blobs), planned.bytes_freed)
 
 
 def _needed(held: Holdings, needed: frozenset[str]) -> frozenset[str]:

@@ -1,0 +1,124 @@
+"""``motools cache pin``, ``tag``, ``note`` and ``prune``: what they say, and what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools.cache import Cache
+from tests.filled import Filled
+
+from .conftest import Run
+
+Data = Callable[..., Any]
+ALL = ("prune", "--max-size", "0B", "--spare", "0s")
+
+
+def test_marks_are_shown_found_and_taken_off(filled: Filled, run: Run, data: Data) -> None:
+    model, other = filled.models
+    assert run("pin", model.key[:9]).exit_code == 0
+    assert "tagged 2 entries paper" in run("tag", "paper", model.key, other.key).stderr
+    assert run("note", model.key, "the one in figure 3").exit_code == 0
+    shown = data("show", model.key)
+    assert (shown["pinned"], shown["tags"], shown["note"]) == (
+        True,
+        ["paper"],
+        "the one in figure 3",
+    )
+    assert {row["cache_key"] for row in data("list", "all", "--tag", "paper")} == {
+        model.key,
+        other.key,
+    }
+    assert run("list", "all", "--pinned", "-q").stdout.split() == [model.key]
+    table = run("list", "models").stdout
+    assert "paper" in table and "pinned" in table and "figure 3" in table
+    assert "pinned" not in run("list", "datasets").stdout  # no empty columns
+    assert run("untag", "paper", model.key).exit_code == 0
+    assert run("unpin", "--tag", "paper").stderr == "unpinned 0 entries\n"
+    assert run("unpin", model.key).stderr == "unpinned 1 entry\n"
+    run("note", model.key, "")
+    assert not {"pinned", "tags"} & data("show", model.key).keys()
+
+
+def test_what_is_marked_must_be_there(run: Run) -> None:
+    assert run("pin").exit_code == 2
+    assert run("pin", "ffff").exit_code == 3
+    assert run("pin", "--tag", "nobody has it").exit_code == 3
+    assert run("tag", "a\nb", "ffff").exit_code != 0
+
+
+def test_a_pinned_entry_is_cleared_only_by_name(filled: Filled, run: Run) -> None:
+    model = filled.models[0].key
+    run("pin", model)
+    result = run("clear", "models", "--yes")
+    assert "1 entry stay: pinned" in result.stderr
+    assert model in filled.live() and filled.models[1].key not in filled.live()
+    assert "1 entry stay: pinned" in run("clear", "all", model, "--yes").stderr
+    assert model in filled.live()
+    assert run("clear", "all", model, "--pinned", "--yes").exit_code == 0
+    assert model not in filled.live()
+
+
+def test_prune_does_what_its_dry_run_says(filled: Filled, run: Run, data: Data) -> None:
+    said = data(*ALL, "--dry-run")
+    assert all(not entry.released for entry in Cache.open(filled.root).entries())
+    done = run(*ALL, "--yes", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    released = {entry.key for entry in Cache.open(filled.root).entries() if entry.released}
+    assert {row["name"] for row in said if row["what"] == "release"} == released
+    paid = next(entry.key for entry in filled.models if entry.cost)
+    assert paid not in released and len(released) == 6
+    row = next(row for row in said if row["name"] == filled.models[0].key)
+    assert (row["kind"], row["title"]) == ("model", "tiny") and row["size"] > 70_000
+    assert "more than 0 B" in done.stderr and "--paid" in done.stderr
+    assert data(*ALL, "--dry-run") == []
+    assert not list((filled.root / "evals").iterdir())
+    assert data("list", "evals")[0]["scores"] == {"match/accuracy": 0.75}
+    assert data("show", filled.evals[0].key)["state"] == "released"
+
+
+def test_what_was_pruned_comes_back(filled: Filled, run: Run) -> None:
+    run(*ALL, "--yes")
+    assert run("undelete", "--all").exit_code == 0
+    found = Cache.open(filled.root).entry(filled.models[0].key)
+    assert found.files["tokenizer.json"].read_bytes()
+    assert len(list((filled.root / "evals").iterdir())) == 3
+
+
+def test_what_cost_money_goes_when_it_is_named(filled: Filled, run: Run, data: Data) -> None:
+    paid = next(entry for entry in filled.models if entry.cost)
+    (row,) = [r for r in data(*ALL, "--paid", "--dry-run") if r["name"] == paid.key]
+    assert row["cost"] == 1.25
+    assert "1.25 USD" in run(*ALL, "--paid", "--dry-run").stderr
+
+
+def test_prune_asks_first_and_leaves_alone_what_is_new(filled: Filled, run: Run) -> None:
+    refused = run(*ALL)
+    assert refused.exit_code == 1 and "--yes" in refused.stderr
+    assert all(not entry.released for entry in Cache.open(filled.root).entries())
+    assert "--spare" in run("prune", "--max-size", "0B", "--yes").stderr
+    assert all(not entry.released for entry in Cache.open(filled.root).entries())
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--max-size", "50"), ("--max-size", "-1GB"), ("--max-age", "soon")]
+)
+def test_wrong_budgets_are_refused(run: Run, wrong: tuple[str, str]) -> None:
+    refused = run("prune", *wrong, "--dry-run")
+    assert refused.exit_code == 1
+    assert (
+        wrong[0].strip("-").replace("-", "_") in refused.stderr
+        and "write it as in" in refused.stderr
+    )
+
+
+def test_the_budget_of_the_settings_counts(
+    filled: Filled, data: Data, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "motools.toml").write_text('[budget.eval]\nmax_size = "1kB"\n')
+    rows = data("prune", "--spare", "0s", "--dry-run")
+    assert {row["kind"] for row in rows} == {"eval"}
