@@ -34,6 +34,7 @@ AREAS: Final = {
     "Values": ("Dataset", "Model", "Evaluation", "RemoteRef", "release_memory"),
     "Looking into the cache": (
         *("cache_info", "print_cache_info", "clear_cache", "cache.CacheUtils"),
+        *("prune_cache", "upkeep.prune.Pruned"),
         *("cache.utils.CacheStatistics", "cache.sizes.SizeBreakdown"),
         *("cache.records.DatasetRecord", "cache.records.ModelRecord"),
         *("cache.records.EvalRecord", "cache.records.FunctionRecord"),
