@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
 
+# Joined here: to have SQLite do it takes three times as long.
 _ENTRIES: Final = (
-    "SELECT e.key, MIN(e.kind), MAX(e.created_at), MAX(COALESCE(s.last_used_at, 0)), "
-    "MAX(CASE WHEN e.cost > 0 OR e.remote IS NOT NULL THEN 1 ELSE 0 END) "
-    "FROM entries e LEFT JOIN statistics s ON s.key = e.key "
-    "WHERE e.state = 'live' AND e.files <> '[]' GROUP BY e.key"
+    "SELECT key, generation, kind, created_at, "
+    "CASE WHEN cost > 0 OR remote IS NOT NULL THEN 1 ELSE 0 END "
+    "FROM entries WHERE state = 'live' AND files <> '[]' ORDER BY key, generation"
 )
-_LINKS: Final = (
-    "SELECT l.key, l.digest, b.size FROM entry_blobs l "
-    "JOIN entries e ON e.key = l.key AND e.generation = l.generation "
-    "JOIN blobs b ON b.digest = l.digest WHERE e.state = 'live'"
-)
+_LINKS: Final = "SELECT key, generation, digest FROM entry_blobs"
+_USED: Final = "SELECT key, last_used_at FROM statistics"
+_SIZES: Final = "SELECT digest, size FROM blobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +55,25 @@ class Holdings:
 def holdings(cache: Cache) -> Holdings:
     """What the live entries of a cache hold, by its tables alone."""
     cache.statistics.flush()
-    sizes: dict[str, int] = {}
+    read = cache.database.read
+    rows = read(_ENTRIES)
+    known = dict(read(_SIZES))
+    live = {(key, generation) for key, generation, *_ in rows}
     blobs: dict[str, set[str]] = {}
-    one: dict[str, str] = {}
-    for key, digest, size in cache.database.read(_LINKS):
-        sizes[digest] = size
-        blobs.setdefault(key, set()).add(one.setdefault(digest, digest))
-    return Holdings(
-        tuple(
-            Holding(key, kind, max(made, used), bool(paid), tuple(sorted(blobs.get(key, ()))))
-            for key, kind, made, used, paid in cache.database.read(_ENTRIES)
-        ),
-        sizes,
-    )
+    sizes: dict[str, int] = {}
+    for key, generation, digest in read(_LINKS):
+        if (key, generation) in live and digest in known:
+            sizes[digest] = known[digest]
+            blobs.setdefault(key, set()).add(digest)
+    used = dict(read(_USED))
+    found: dict[str, Holding] = {}
+    for key, _, kind, made, paid in rows:
+        before = found.get(key)
+        found[key] = Holding(
+            key,
+            kind,
+            max(made, used.get(key, 0.0)),
+            bool(paid) or (before is not None and before.paid),
+            tuple(blobs.get(key, ())),
+        )
+    return Holdings(tuple(found.values()), sizes)

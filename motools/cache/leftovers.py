@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -48,30 +48,24 @@ def find(cache: Cache) -> tuple[Leftover, ...]:
         return (*_staging(cache.root, now), *_scratch(cache, now))
 
 
-def unused_blobs(cache: Cache, *, still_needed: Iterable[str] = ()) -> dict[str, int]:
-    """Digest to size of the blobs in place that no live entry needs.
+def unused_blobs(cache: Cache, needed: Collection[str]) -> dict[str, int]:
+    """Digest to size of the blobs in place that nothing needs.
 
     One that the tables do not know may have been stored by a run that is about to
     commit, and is passed over until it is a day old.
 
     Args:
         cache: where they are.
-        still_needed: digests that are needed all the same, by runs under way.
+        needed: the digests that live entries and runs under way need.
     """
-    live = "SELECT digest, 1 FROM blobs"
-    needed = (
-        "SELECT DISTINCT l.digest FROM entry_blobs l JOIN entries e ON e.key = l.key "
-        "AND e.generation = l.generation WHERE e.state = 'live'"
-    )
-    kept = {digest for (digest,) in cache.database.read(needed)}.union(still_needed)
     found = {
         digest: size
         for name, size in cache.store.names(OBJECTS)
-        if (digest := key_in(name)) not in kept
+        if (digest := key_in(name)) not in needed
     }
     if not found:
         return {}
-    known = dict(cache.database.read(live))
+    known = {digest for (digest,) in cache.database.read("SELECT digest FROM blobs")}
     old = time.time() - _DAY
     return {
         digest: size

@@ -76,7 +76,7 @@ def plan(cache: Cache, policy: Policy, *, now: float | None = None) -> Pruning:
     protected = cache.marks.keys(PIN) | _needed(held, needed) | _models(cache, needed)
     keys = choose(held, policy, protected=protected, now=now)
     planned = removal.plan(cache, cache.index.newest(keys), release=True)
-    unused = leftovers.unused_blobs(cache, still_needed=needed)
+    unused = leftovers.unused_blobs(cache, needed.union(held.sizes))
     return Pruning(
         dataclasses.replace(
             planned, blobs={**planned.blobs, **unused}, leftovers=leftovers.find(cache)

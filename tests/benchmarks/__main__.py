@@ -16,6 +16,7 @@ from tests.benchmarks import (
     starting,
     sweeps,
     training,
+    upkeep,
 )
 from tests.benchmarks.figures import show
 
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "flow": flows.all_hits,
     "sweep": sweeps.all_hits,
     "sweep_misses": sweeps.all_misses,
+    "upkeep": upkeep.upkeep,
     "train": training.one_minute,
     "train_gpu": large.one_billion,
     "evaluate": evaluating.one_evaluation,
