@@ -12,6 +12,7 @@ from motools.cache import catalogue
 from motools.cache.cache import Cache
 from motools.cache.catalogue import Selection
 from motools.cli import output
+from motools.cli.consent import get_consent
 from motools.cli.exits import ExitCode
 from motools.cli.light import LightCommand
 from motools.cli.options import (
@@ -25,7 +26,7 @@ from motools.cli.options import (
     Until,
 )
 from motools.cli.output import Column, Format, Row
-from motools.errors import KeyNotFoundError, RemovalError
+from motools.errors import KeyNotFoundError
 
 if TYPE_CHECKING:
     from motools.remotes import Copies
@@ -112,7 +113,7 @@ def repair(
     output.say(_described(cache, found, plan))
     failed: tuple[str, ...] = ()
     if not dry_run and (plan.copies or plan.records or plan.released):
-        _get_consent(yes)
+        get_consent("Repair this?", yes=yes)
         with output.Meter() as meter:
             done = upkeep.execute(
                 cache,
@@ -185,18 +186,6 @@ def _described(cache: Cache, found: Verified, plan: RepairPlan) -> str:
         f"{output.duration(plan.seconds_to_remake)} and {cost} {cache.settings.currency}, "
         "as far as it is known"
     )
-
-
-def _get_consent(yes: bool) -> None:
-    if yes:
-        return
-    if not output.can_ask():
-        raise RemovalError(
-            "nobody can be asked without a terminal: pass --yes to repair. Nothing was changed"
-        )
-    if not output.confirmed("Repair this?"):
-        output.say("nothing was changed")
-        raise typer.Exit(ExitCode.ERROR)
 
 
 def _line(progress: Progress, began: float) -> str:

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-import motools.cache.cache
 from motools.artifacts import Dataset
-from motools.cache import Action, Cache, Entry, RunContext
+from motools.cache import Action, Cache, Entry, RunContext, joining
 from motools.cache.layout import OBJECTS
 from motools.cache.store import LocalStore
 from motools.errors import CorruptBlobError, MissingBlobError, ReleasedError
@@ -116,7 +115,7 @@ def losing(store: LossyStore, seed: int) -> Iterator[random.Random]:
 def test_lost_blobs_are_never_wrong_results_or_silent_runs(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(motools.cache.cache, "LocalStore", LossyStore)
+    monkeypatch.setattr(joining, "LocalStore", LossyStore)
     cache = Cache.open(tmp_path / "cache")
     work = Work(cache)
     right = {
