@@ -31,8 +31,7 @@ _EXPIRED: Final = (
     "state = 'trash' AND trashed_at < {before} AND NOT EXISTS (SELECT 1 FROM entry_blobs l "
     "JOIN entries e ON e.key = l.key AND e.generation = l.generation "
     "WHERE l.digest = blobs.digest "
-    "AND (e.state = 'live' OR e.trashed_at IS NULL OR e.trashed_at >= {before})) AND "
-    + _NO_RUN_NEEDS_IT
+    "AND (e.state = 'live' OR e.trashed_at >= {before})) AND " + _NO_RUN_NEEDS_IT
 )
 """Blobs whose time is over, and that nothing needs that can still be undeleted."""
 
