@@ -16,7 +16,7 @@ from tests.benchmarks.filling import Made, fill
 ENTRIES = 100_000
 _KINDS = ("model", "eval", "dataset", "function")
 _LIST = ("list", "all", "--limit", "20")
-_PRUNE = ("prune", "--max-size", "1MB", "--spare", "0s", "--dry-run", "--format", "csv")
+_PRUNE = ("prune", "--max-size", "13MB", "--spare", "0s", "--dry-run", "--format", "csv")
 
 _COMMAND = """
 import json, os, resource, sys, time
