@@ -55,7 +55,8 @@ def test_it_learns(trained: Trained) -> None:
 
 
 def test_progress_is_reported(trained: Trained) -> None:
-    assert [message for message, _ in trained.events[:2]] == ["training", "loading"]
+    said = [message for message, _ in trained.events if not message.startswith("waiting for ")]
+    assert said[:2] == ["training", "loading"], "other tests may have the cores first"
     message, last = trained.events[-1]
     assert message == "progress"
     assert (last["step"], last["steps"], last["seconds_left"]) == (20, 20, 0.0)
