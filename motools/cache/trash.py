@@ -47,10 +47,11 @@ def expired(cache: Cache, before: float) -> dict[str, int]:
     rows = cache.database.read(
         f"SELECT digest, size FROM blobs WHERE {condition}", (before, before)
     )
+    in_place = cache.store.sizes([blob_name(digest) for digest, _ in rows])
     return {
         digest: size
-        for digest, size in rows
-        if cache.store.size(blob_name(digest)) is None  # stored again: its time starts anew
+        for (digest, size), stored_again in zip(rows, in_place, strict=True)
+        if stored_again is None  # or else its time starts anew
     }
 
 
