@@ -23,7 +23,7 @@ from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
 from motools.remotes.segments import Listed, Marked, Part, Supersedes
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _TABLES: Final = """
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, made_at REAL NOT NULL, bytes INTEGER NOT NULL
@@ -169,13 +169,20 @@ class Index:
                 found = tuple((n, c, state) for n, c, state in json.loads(generations))
                 yield Listed(key, found, tuple(blobs.split()), decompress(document))
 
-    def marks(self) -> dict[str, dict[str, tuple[str, float]]]:
+    def marked(self) -> set[str]:
+        """The keys that have marks."""
+        return {key for (key,) in self._rows("SELECT DISTINCT key FROM marks")}
+
+    def marks(self, keys: Iterable[str]) -> dict[str, dict[str, tuple[str, float]]]:
         """Key to the marks of it: name to value, and when it was made (seconds since 1970)."""
         found: dict[str, dict[str, tuple[str, float]]] = {}
-        for key, name, value, made_at in self._rows(
-            "SELECT key, name, value, made_at FROM marks ORDER BY made_at, value"
-        ):
-            found.setdefault(key, {})[name] = value, made_at
+        for part in in_parts(keys):
+            for key, name, value, made_at in self._rows(
+                f"SELECT key, name, value, made_at FROM marks WHERE key IN ({_marks(part)}) "
+                "ORDER BY made_at, value",
+                part,
+            ):
+                found.setdefault(key, {})[name] = value, made_at
         return found
 
     def needed(self) -> set[str]:

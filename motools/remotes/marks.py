@@ -6,12 +6,13 @@ travel: whoever has it keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from motools.cache import marks as local
 from motools.cache.cache import Cache
 from motools.cache.trust import check_trusted
+from motools.remotes.index import in_parts
 from motools.remotes.remote import Remote
 from motools.remotes.segments import Marked
 
@@ -19,15 +20,21 @@ Marks: TypeAlias = Mapping[str, Mapping[str, tuple[str, float]]]
 """Key to name to value, and when it was made (seconds since 1970)."""
 
 
+def marked(cache: Cache) -> set[str]:
+    """The keys with marks that travel."""
+    rows = cache.database.read("SELECT DISTINCT key FROM marks WHERE name <> ?", (local.PIN,))
+    return {key for (key,) in rows}
+
+
 def of_cache(cache: Cache, keys: Iterable[str]) -> Marks:
-    """The marks of some keys that travel. They are few, so all are read."""
-    wanted = set(keys)
+    """The marks of some keys that travel."""
     found: dict[str, dict[str, tuple[str, float]]] = {}
-    for key, name, value, made_at in cache.database.read(
-        "SELECT key, name, value, made_at FROM marks WHERE name <> ? ORDER BY key, name",
-        (local.PIN,),
-    ):
-        if key in wanted:
+    for part in in_parts(keys):
+        for key, name, value, made_at in cache.database.read(
+            "SELECT key, name, value, made_at FROM marks "
+            f"WHERE key IN ({','.join('?' * len(part))}) AND name <> ? ORDER BY key, name",
+            [*part, local.PIN],
+        ):
             found.setdefault(key, {})[name] = value, made_at
     return found
 
@@ -51,10 +58,9 @@ def rows_of(marks: Marks) -> Iterator[Marked]:
 
 
 def take(cache: Cache, remote: Remote, keys: Iterable[str]) -> int:
-    """Have the marks of a remote here, for keys that this cache has; returns how many came."""
-    there = remote.index.marks()
-    chosen = [key for key in keys if key in there]
-    new = later({key: there[key] for key in chosen}, of_cache(cache, chosen))
+    """Have the marks of a remote here, of keys that this cache has; returns how many came."""
+    there = remote.index.marks(keys)
+    new = later(there, of_cache(cache, there))
     if not new:
         return 0
     with cache.database.write() as transaction:
@@ -68,12 +74,7 @@ def take(cache: Cache, remote: Remote, keys: Iterable[str]) -> int:
     return count
 
 
-def signatures(cache: Cache, remote: Remote) -> Marks:
-    """What :func:`refuse_untrusted` needs of a remote: nothing where nobody has to vouch."""
-    return remote.index.marks() if cache.settings.trusted_keys else {}
-
-
-def refuse_untrusted(cache: Cache, marks: Marks, rows: Iterable[tuple[Any, ...]]) -> None:
+def refuse_untrusted(cache: Cache, remote: Remote, rows: Sequence[tuple[Any, ...]]) -> None:
     """Where the settings name whom to trust, refuse what none of them vouches for.
 
     Raises:
@@ -81,6 +82,7 @@ def refuse_untrusted(cache: Cache, marks: Marks, rows: Iterable[tuple[Any, ...]]
         CorruptDocumentError: a row is not what was committed.
     """
     if trusted := cache.settings.trusted_keys:
+        marks = remote.index.marks({row[0] for row in rows})
         for row in rows:
             said = {name: value for name, (value, _) in marks.get(row[0], {}).items()}
             check_trusted(row, said, trusted)

@@ -97,7 +97,6 @@ class _Pull:
         self._remote = remote
         self._diverged = diverged
         self._progress = progress
-        self._signatures = marks.signatures(cache, remote)
         self._refused = {(d.key, d.generation) for d in diverged}
         self._problems: dict[str, str] = {}
 
@@ -120,9 +119,15 @@ class _Pull:
         return Pulled(tuple(entries), blobs, received, self._diverged, self._problems)
 
     def _here(self) -> Iterator[str]:
-        """The keys of this cache, those that were here before, too."""
-        for (key,) in self._cache.database.read("SELECT DISTINCT key FROM entries"):
-            yield key
+        """The keys that are marked there and in this cache, those that were here before, too."""
+        for part in in_parts(sorted(self._remote.index.marked())):
+            there = ",".join("?" * len(part))
+            yield from (
+                key
+                for (key,) in self._cache.database.read(
+                    f"SELECT DISTINCT key FROM entries WHERE key IN ({there})", part
+                )
+            )
 
     def _batches(self, keys: Iterable[str]) -> Iterator[list[_Incoming]]:
         batch: list[_Incoming] = []
@@ -155,7 +160,7 @@ class _Pull:
                 row for n, row in sorted(generations.items()) if (key, n) not in self._refused
             ]
             try:
-                marks.refuse_untrusted(self._cache, self._signatures, rows_of)
+                marks.refuse_untrusted(self._cache, self._remote, rows_of)
             except (UntrustedError, CorruptDocumentError) as problem:
                 self._problems[key] = str(problem)
                 continue

@@ -256,12 +256,14 @@ class _Push:
 
     def _add_marks(self) -> None:
         """Say what people say of entries, also of those that were there already."""
-        there: Iterable[str] = self._remote.index.keys()
+        if not (marked := marks.marked(self._cache)):
+            return
+        there: Iterable[str] = marked.intersection(self._remote.index.keys())
         if self._choice is not None:
             there = self._choice.local(self._cache, there)
-        here = marks.of_cache(self._cache, {*there, *self._listed})
-        for marked in marks.rows_of(marks.later(here, self._remote.index.marks())):
-            self._draft.add_marks(marked)
+        here = marks.of_cache(self._cache, marked.intersection({*there, *self._listed}))
+        for each in marks.rows_of(marks.later(here, self._remote.index.marks(here))):
+            self._draft.add_marks(each)
 
     def _list_entry(self, outgoing: _Outgoing) -> None:
         try:

@@ -68,7 +68,7 @@ class Through:
             for key in damaged.keys() - found:
                 raise damaged[key]
             if rows:
-                marks.refuse_untrusted(self._cache, marks.signatures(self._cache, remote), rows)
+                marks.refuse_untrusted(self._cache, remote, rows)
                 with self._cache.database.write() as transaction:
                     arrive_without_bytes(transaction, self._cache.store, rows)
                 self._cache.documents.flush()
