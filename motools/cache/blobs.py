@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from motools.cache.database import Database
-from motools.cache.layout import TMP, blob_name, quarantined
+from motools.cache.far import Downloads, arrives
+from motools.cache.layout import blob_name, quarantined
 from motools.cache.memo import FILES, Memos
-from motools.cache.store import Store, copy_file, unavailable
+from motools.cache.staging import copy, private, write
+from motools.cache.store import Store, unavailable
 from motools.cache.tree import Tree, TreeFile, scan
 from motools.digest import Digest, hash_bytes, hash_private_file
 from motools.errors import CacheUnavailableError, CorruptBlobError, MissingBlobError
@@ -50,6 +50,7 @@ class Blobs:
         self._store = store
         self._database = database
         self._memo = memo
+        self._downloads = Downloads(root, store)
 
     def absent(self, files: Iterable[Sequence[Any]]) -> list[str]:
         """Which of some ``[path, digest, size, …]`` have no bytes of that size in place.
@@ -88,7 +89,9 @@ class Blobs:
         """
         if hash_bytes(data) != digest:
             raise _not_as_named(digest)
-        self._publish(digest, self._written(data))
+        with private(self.root) as path:
+            write(data, path)
+            self._publish(digest, path)
 
     def receive_file(self, digest: Digest, path: Path) -> None:
         """Like :meth:`receive`, for a private file, which is moved away."""
@@ -167,7 +170,7 @@ class Blobs:
 
     def unchecked_path(self, digest: str, size: int) -> Path:
         """A file that should have these bytes, for showing; it may not be there."""
-        return self._store.path(blob_name(digest)) or self._downloaded(digest, size)
+        return self._store.path(blob_name(digest)) or self._downloaded(Digest(digest, size))
 
     def hashed_path(self, digest: str, size: int) -> Path:
         """Like :meth:`path`, but the bytes are hashed now, whatever the file's status."""
@@ -188,7 +191,8 @@ class Blobs:
             data = found
             return hash_bytes(data)
 
-        self._have_arrive(Digest(digest, size), fetch)
+        if not arrives(Digest(digest, size), fetch):
+            raise self._quarantined(digest)
         return data
 
     def digest_at(self, name: str) -> Digest | None:
@@ -200,18 +204,10 @@ class Blobs:
         path = self._store.path(name)
         with unavailable(f"cannot read {name}"):
             try:
-                return self._digest_of_copy(name) if path is None else hash_private_file(path)
+                return hash_private_file(path) if path else self._downloads.digest_at(name)
             except FileNotFoundError:
                 return None
         raise AssertionError
-
-    def _digest_of_copy(self, name: str) -> Digest | None:
-        temporary = self.root / TMP / uuid.uuid4().hex
-        try:
-            there = self._store.download(name, temporary)
-            return hash_private_file(temporary) if there else None
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def quarantine(self, digest: str) -> bool:
         """Put bytes aside that are not what their name says; False: they are right after all.
@@ -238,7 +234,7 @@ class Blobs:
     def _verified(self, digest: str, size: int, known: str | None) -> Path:
         path = self._store.path(blob_name(digest))
         if path is None:
-            return self._downloaded(digest, size)
+            return self._downloaded(Digest(digest, size))
         with unavailable(f"cannot read {path}"):
             try:
                 status = os.stat(path)
@@ -254,45 +250,14 @@ class Blobs:
             self._remember(digest, signature(status))
         return path
 
-    def _downloaded(self, digest: str, size: int) -> Path:
-        target = self.root / TMP / "fetched" / digest
-        temporary = target.with_name(f"{digest}.{uuid.uuid4().hex}")
-        with unavailable(f"cannot fetch blob {digest[:12]}"):
-            if target.exists() and hash_private_file(target) == Digest(digest, size):
-                return target
-            target.parent.mkdir(parents=True, exist_ok=True)
-
-            def fetch() -> Digest:
-                if not self._store.download(blob_name(digest), temporary):
-                    raise self._missing(digest)
-                return hash_private_file(temporary)
-
-            try:
-                self._have_arrive(Digest(digest, size), fetch)
-                temporary.chmod(0o444)
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return target
-
-    def _have_arrive(self, wanted: Digest, fetch: Callable[[], Digest]) -> None:
-        """Fetch until the bytes are what their name says.
-
-        What arrives wrong may be right where it is stored: only the same wrong bytes, twice,
-        are an altered blob.
-        """
-        wrong: set[Digest] = set()
-        for _ in range(_FETCHES):
-            found = fetch()
-            if found == wanted:
-                return
-            if found in wrong:
-                raise self._quarantined(wanted.hex)
-            wrong.add(found)
-        raise CacheUnavailableError(
-            f"blob {wanted.hex[:12]} arrived {_FETCHES} times, altered each time in another way: "
-            "see what is between here and the store, then run it again"
-        )
+    def _downloaded(self, wanted: Digest) -> Path:
+        try:
+            path = self._downloads.path(wanted)
+        except FileNotFoundError:
+            raise self._missing(wanted.hex) from None
+        if path is None:
+            raise self._quarantined(wanted.hex)
+        return path
 
     def _signature(self, digest: str) -> str | None:
         rows = self._database.read("SELECT signature FROM blobs WHERE digest = ?", (digest,))
@@ -314,32 +279,12 @@ class Blobs:
         else:
             self._store.publish_file(name, path)
 
-    def _written(self, data: bytes) -> Path:
-        path = self.root / TMP / uuid.uuid4().hex
-        with unavailable(f"cannot write {path}"), _opened_read_only(path) as stream:
-            stream.write(data)
-        return path
-
-    def _copy_in(self, path: Path) -> Digest:
+    def _copy_in(self, source: Path) -> Digest:
         # What is kept is what was hashed: the original may be written to meanwhile.
-        copy = self.root / TMP / uuid.uuid4().hex
-        try:
-            with unavailable(f"cannot copy {path} into the cache"):
-                digest = self._copied(path, copy)
-            self._publish(digest, copy)
-        finally:
-            copy.unlink(missing_ok=True)
+        with private(self.root) as path:
+            digest = copy(source, path)
+            self._publish(digest, path)
         return digest
-
-    def _copied(self, path: Path, copy: Path) -> Digest:
-        if os.stat(path).st_size < _SMALL:
-            data = path.read_bytes()
-            digest = hash_bytes(data)
-            with _opened_read_only(copy) as stream:
-                stream.write(data)
-            return digest
-        copy_file(path, copy)
-        return hash_private_file(copy)
 
     def _missing(self, digest: str) -> MissingBlobError:
         return MissingBlobError(
@@ -355,8 +300,6 @@ class Blobs:
         )
 
 
-_SMALL: Final = 1 << 20
-_FETCHES: Final = 3
 _UNKNOWN: Final = "0" * 64
 
 _WAY_OUT: Final = (
@@ -367,11 +310,6 @@ _WAY_OUT: Final = (
 
 def _not_as_named(digest: Digest) -> CorruptBlobError:
     return CorruptBlobError(f"what arrived as blob {digest.short} is something else")
-
-
-def _opened_read_only(path: Path) -> io.BufferedWriter:
-    """A new file to write to that nobody can open for writing again."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "wb")
 
 
 def _found(source: Path) -> dict[str, tuple[str, os.stat_result]]:

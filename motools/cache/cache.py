@@ -3,54 +3,38 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
-import platform
-import shutil
 import sys
-import threading
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from motools.cache import layout
 from motools.cache.action import Action
 from motools.cache.blobs import Blobs
-from motools.cache.claim import ACTION, FILES, SCRATCH, Claim
-from motools.cache.commit import check_json, commit
+from motools.cache.claim import Claim, Wanted, take
 from motools.cache.context import Report, RunContext
 from motools.cache.coordinator import coordinator, require_chosen
 from motools.cache.documents import Documents
 from motools.cache.entry import Entry
 from motools.cache.index import Index
 from motools.cache.joining import join, store_at
-from motools.cache.lease import JobLock, Lease, Leases, lock_domain
+from motools.cache.lease import Leases, lock_domain
 from motools.cache.marks import Marks
 from motools.cache.memo import Memos
 from motools.cache.statistics import Statistics
-from motools.cache.store import unavailable
 from motools.cache.texts import Texts
 from motools.cache.tree import Tree
 from motools.digest import Digest
-from motools.errors import CacheUnavailableError, LeaseTimeoutError
+from motools.errors import CacheUnavailableError
 from motools.settings import Settings
-from motools.stopping import stoppable
 
 if TYPE_CHECKING:
-    from motools.cache.explain import Explanation, Neighbours
+    from motools.cache.explain import Explanation, Newest
     from motools.cache.journal import Journal
     from motools.cache.trust import Signer
-
-_log: Final = logging.getLogger(__name__)
-
-_FIRST_WAIT: Final = 0.002
-_LONGEST_WAIT: Final = 0.25
-_SAY_EVERY: Final = 30.0
-_ONE_BY_ONE: Final = 50
 
 
 class Elsewhere(Protocol):
@@ -101,7 +85,6 @@ class Cache:
         self.statistics = Statistics(self.database)
         self.elsewhere: Elsewhere | None = None
         self.use: object = None
-        self._of_thread = threading.local()
         self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
 
     @cached_property
@@ -110,6 +93,13 @@ class Cache:
         from motools.cache.journal import Journal
 
         return Journal(self.database, self.documents, lock_domain(self.root / layout.JOBS))
+
+    @cached_property
+    def newest(self) -> Newest:
+        """The newest entries of each kind, to find the nearest to many misses."""
+        from motools.cache.explain import Newest
+
+        return Newest(self.index)
 
     @cached_property
     def signer(self) -> Signer | None:
@@ -226,28 +216,8 @@ class Cache:
         if entry is not None:
             self.statistics.count(entry.key)
             return entry
-        # What would keep a result from being stored stops it before the run, not after.
-        check_json(provenance or {}, "provenance")
-        _ = self.signer
         seen = self.index.generation(action.key) if refresh else 0
-        wanted = _Wanted(action, seen, refresh, report, provenance or {})
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause, say_at = _FIRST_WAIT, 0.0
-        with stoppable() as check:
-            while True:
-                check()
-                claim = self._try_claim(wanted)
-                if claim is not None:
-                    return claim
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise LeaseTimeoutError(
-                        f"{self._who_holds(action.key)}; gave up after {timeout:g} s"
-                    )
-                if report is not None and time.monotonic() >= say_at:
-                    report(self._who_holds(action.key), {"waiting": action.key})
-                    say_at = time.monotonic() + _SAY_EVERY
-                time.sleep(pause)
-                pause = min(pause * 2, _LONGEST_WAIT)
+        return take(self, Wanted(action, seen, refresh, report, provenance or {}), timeout)
 
     def entry(self, prefix: str) -> Entry:
         """The entry whose key starts with a prefix.
@@ -276,20 +246,6 @@ class Cache:
 
         return explain(self.index, action)
 
-    def newest(self, kind: str) -> Neighbours:
-        """The newest entries of a kind as neighbours, of this thread and kept for the next time.
-
-        To read them all for each of many misses would take longer than the rest of a step.
-        """
-        from motools.cache.explain import Neighbours
-
-        kept: dict[str, Neighbours] = self._of_thread.__dict__
-        if kind in kept:
-            kept[kind].take_up()
-        else:
-            kept[kind] = Neighbours(self.index, kind, one_by_one=_ONE_BY_ONE)
-        return kept[kind]
-
     def flush(self) -> None:
         """Write what is behind: documents and counts of hits."""
         self.statistics.flush()
@@ -307,100 +263,6 @@ class Cache:
         if entry is None and self.elsewhere is not None and self.elsewhere.bring([key]):
             return self.index.get(key)
         return entry
-
-    def _try_claim(self, wanted: _Wanted) -> Entry | Claim | None:
-        if self.index.generation(wanted.action.key) > wanted.seen:
-            return self.index.get(wanted.action.key)  # another runner has finished meanwhile
-        lock = JobLock.try_take(self.root / layout.JOBS / wanted.action.key)
-        if lock is None:
-            return None
-        try:
-            return self._claim_locked(lock, wanted)
-        except BaseException:
-            lock.release(remove=False)
-            raise
-
-    def _claim_locked(self, lock: JobLock, wanted: _Wanted) -> Entry | Claim | None:
-        lease = self.leases.try_take(wanted.action.key, wanted.report_loss)
-        if lease is None:
-            lock.release(remove=False)
-            return None
-        try:
-            if self.index.generation(wanted.action.key) <= wanted.seen:
-                context = self._context(lock, lease, wanted)
-                return Claim(context, lock, self._store, lambda: self.leases.release(lease))
-        except BaseException:
-            self.leases.release(lease)
-            raise
-        self.leases.release(lease)
-        lock.release(remove=True)
-        return self.index.get(wanted.action.key)
-
-    def _context(self, lock: JobLock, lease: Lease, wanted: _Wanted) -> RunContext:
-        files, scratch = lock.directory / FILES, lock.directory / SCRATCH
-        with unavailable(f"cannot make {lock.directory} ready"):
-            if files.exists():
-                shutil.rmtree(files)
-            files.mkdir()
-            scratch.mkdir(exist_ok=True)
-            # Of a runner that is killed, this says what it ran.
-            (lock.directory / ACTION).write_bytes(wanted.action.canonical)
-        return RunContext(
-            action=wanted.action,
-            directory=files,
-            scratch=scratch,
-            lease=lease,
-            lock_fds=(lock.descriptor,),
-            cache=self,
-            send_report=wanted.report,
-            refresh=wanted.refresh,
-            provenance={**_circumstances(), **wanted.provenance},
-        )
-
-    def _store(self, context: RunContext, value: Any, duration: float) -> Entry:
-        row = commit(
-            self.database,
-            self.store,
-            self.blobs,
-            context,
-            value=value,
-            duration=duration,
-            signer=self.signer,
-        )
-        self.leases.forget(context.lease)
-        self.documents.flush()
-        if self.elsewhere is not None:
-            self.elsewhere.committed(context.key)
-        return Entry(row, self.blobs, hit=False)
-
-    def _who_holds(self, key: str) -> str:
-        holder = self.leases.holder(key)
-        if holder is None:
-            return f"{key[:12]} is being taken up or put down by another process"
-        state = (
-            f"no sign of life for {holder.silent:.0f} s: continue it or end it"
-            if holder.silent
-            else "alive"
-        )
-        return f"{key[:12]} is run by {holder.name} ({state})"
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What a caller asked for, and the newest generation it knew of then."""
-
-    action: Action
-    seen: int
-    refresh: bool
-    report: Report | None
-    provenance: Mapping[str, Any]
-
-    def report_loss(self, why: str) -> None:
-        try:
-            if self.report is not None:
-                self.report(why, {"lease": "lost"})
-        except Exception:  # noqa: BLE001 - the heartbeat calls this, and beats for others too
-            _log.exception("the report of a lost lease failed: %s", why)
 
 
 def prepare(cache: Cache) -> None:
@@ -420,14 +282,3 @@ def _flush_at_exit(reference: weakref.ref[Cache], pid: int) -> None:
         except CacheUnavailableError as problem:
             # At exit nobody can act on it; the outbox is written at the next open.
             print(f"motools: {problem}", file=sys.stderr)
-
-
-def _circumstances() -> dict[str, Any]:
-    from motools.version import __version__
-
-    return {
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "python": platform.python_version(),
-        "motools": __version__,
-    }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from motools.cache.action import Action
-from motools.cache.blobs import Blobs
 from motools.cache.context import RunContext
-from motools.cache.database import Database, Transaction
+from motools.cache.database import Transaction
 from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, trashed
@@ -20,24 +19,12 @@ from motools.cache.tree import Tree
 from motools.digest import canonical_json
 from motools.errors import CanonicalError, MissingBlobError, ResultError
 
-if TYPE_CHECKING:
-    from motools.cache.trust import Signer
 
-
-def commit(
-    database: Database,
-    store: Store,
-    blobs: Blobs,
-    context: RunContext,
-    *,
-    value: Any,
-    duration: float,
-    signer: Signer | None = None,
-) -> tuple[Any, ...]:
+def commit(context: RunContext, *, value: Any, duration: float) -> tuple[Any, ...]:
     """Store a run's value and files under its key and end the lease.
 
     Blobs are durable before the row is; the row is there only if the lease
-    still holds, and with it its signature, if there is a signer; the document
+    still holds, and with it its signature, if the cache has a signer; the document
     follows from the outbox.
 
     Returns:
@@ -48,6 +35,8 @@ def commit(
         LeaseLostError: somebody else took the key over; nothing was stored.
     """
     said = _said(context, value)
+    cache = context.cache
+    blobs = cache.blobs
     tree = blobs.take(context.directory)
     sizes = {file.digest: file.size for file in tree.files}
     if tree.files:
@@ -56,17 +45,17 @@ def commit(
     blobs.settle(sizes)
     row = _row(context.action, tree, said, duration)
     lease = context.lease
-    with database.write() as transaction:
+    with cache.database.write() as transaction:
         require(transaction, lease)
-        make_live(transaction, store, sizes)
+        make_live(transaction, cache.store, sizes)
         row["generation"] = transaction.run(
             "SELECT COALESCE(MAX(generation), 0) + 1 FROM entries WHERE key = :key", key=lease.key
         ).scalar_one()
         transaction.run(INSERT_ENTRY, **row)
         link(transaction, lease.key, row["generation"], sizes)
         columns = tuple(row[name] for name in COLUMNS.split(", "))
-        if signer is not None:
-            set_mark(transaction, lease.key, *signer.sign(columns))
+        if cache.signer is not None:
+            set_mark(transaction, lease.key, *cache.signer.sign(columns))
         mark_behind(transaction, lease.key)
         end(transaction, lease, committed=True)
     return columns

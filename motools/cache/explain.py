@@ -7,6 +7,7 @@ import heapq
 import itertools
 import operator
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ from motools.cache.index import Index
 from motools.digest import SHORT
 
 _LOOK_AT: Final = 1_000
+_LOOK_AT_OFTEN: Final = 50
 _NOTHING: Final = object()
 _LONGEST: Final = 80
 _AROUND: Final = 20
@@ -161,6 +163,25 @@ class Neighbours:
         compared = (tuple(_differences(fields, there)) for there in self._fields)
         found = zip(self._entries, compared, strict=True)
         return heapq.nsmallest(count, found, key=lambda pair: len(pair[1]))
+
+
+class Newest(threading.local):
+    """The newest entries of each kind as neighbours, of one thread and kept for the next time.
+
+    To read them all for each of many misses would take longer than the rest of a step.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._of_kind: dict[str, Neighbours] = {}
+
+    def of(self, kind: str) -> Neighbours:
+        """Those of a kind, with what was made since."""
+        if kind in self._of_kind:
+            self._of_kind[kind].take_up()
+        else:
+            self._of_kind[kind] = Neighbours(self._index, kind, one_by_one=_LOOK_AT_OFTEN)
+        return self._of_kind[kind]
 
 
 def _but_one(fields: dict[str, Any]) -> Iterator[tuple[str, int]]:

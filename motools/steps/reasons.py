@@ -39,7 +39,7 @@ def reason(
     try:
         if neighbours is None and cache.index.get(action.key) is not None:
             return "a refresh was asked for"
-        explanation = (neighbours or cache.newest(action.kind)).explain(action)
+        explanation = (neighbours or cache.newest.of(action.kind)).explain(action)
         if explanation.nearest is None:
             return f"the first {action.kind} in this cache"
         differences = _detailed(cache, explanation.differences, step)

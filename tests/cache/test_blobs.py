@@ -180,15 +180,15 @@ def test_hashing_is_blake3(tmp_path_factory: pytest.TempPathFactory, data: bytes
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     cache: Cache, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from motools.cache import blobs
+    from motools.cache import staging
 
-    original = blobs.copy_file
+    original = staging.copy_file
 
     def copy_and_write(one: Path, two: Path) -> None:
         original(one, two)
         one.write_bytes(b"someone else's")
 
-    monkeypatch.setattr(blobs, "copy_file", copy_and_write)
+    monkeypatch.setattr(staging, "copy_file", copy_and_write)
     with pytest.raises(CacheUnavailableError, match=r"b\.bin changed while it was read"):
         cache.add(source / "deep")
 
