@@ -9,6 +9,8 @@
     ├── DatasetError               a dataset row or file is wrong (ValueError)
     ├── SourceError                source code is out of reach or cannot be pinned
     ├── BackendError               a backend is unknown or cannot do what was asked
+    │   ├── BackendUnavailableError  a provider cannot be reached or does not say: unknown
+    │   ├── SubmissionRefusedError   a provider did not take a job
     │   └── WorkerError            a worker process failed
     │       ├── TrainingError      training ended without a model
     │       └── EvaluationError    an evaluation failed or is incomplete
@@ -83,6 +85,31 @@ class SourceError(MotoolsError):
 
 class BackendError(MotoolsError):
     """A backend is unknown or cannot do what was asked of it."""
+
+
+class BackendUnavailableError(BackendError):
+    """A provider cannot be reached or does not say, so the answer is unknown.
+
+    Attributes:
+        after: seconds until it should be asked again, where it said so.
+    """
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class SubmissionRefusedError(BackendError):
+    """A provider did not take a job; nothing was submitted.
+
+    Attributes:
+        after: seconds after which it may take it, where that is only a matter of time; None:
+            it will not.
+    """
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class MissingExtraError(MotoolsError, ImportError):
@@ -178,7 +205,15 @@ class LeaseTimeoutError(CacheError, TimeoutError):
 
 
 class SubmissionUnsettledError(CacheError):
-    """It is unknown whether a paid job was submitted; nothing is sent until that is settled."""
+    """It is unknown whether a paid job was submitted; nothing is sent until that is settled.
+
+    Attributes:
+        after: seconds after which it can be told, where that is only a matter of time.
+    """
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class RemovalError(CacheError):

@@ -43,7 +43,12 @@ class Settings:
             an entry was last used, and the same for a kind in a table named after it. Kept
             by itself, by releasing files; what is pinned or cost money stays.
         currency: what costs are counted in.
-        prices: backend to price: ``hour`` of its time, in the currency.
+        prices: backend to price, in the currency: ``hour`` of its time; ``million_tokens``
+            that were trained on, or the name of a base model for a price of its own.
+        backends: name to options of a backend: ``type`` (``openai`` if it is not given), and
+            for that ``base_url``, ``api_key_env`` (the variable that has the key) and more;
+            see "Fine-tuning through an API". No keys.
+        revalidate_hours: how long a model that lives at a provider is taken to be there.
         limits: backend to how many of its steps run at once, wherever they are run;
             ``inspect`` for evaluations.
         signing_key: the file of the private key that signs what is made here; empty: none does.
@@ -64,6 +69,8 @@ class Settings:
     budget: dict[str, Any] = field(default_factory=dict)
     currency: str = "USD"
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
+    backends: dict[str, dict[str, str | bool | int | float]] = field(default_factory=dict)
+    revalidate_hours: float = 24.0
     limits: dict[str, int] = field(default_factory=dict)
     signing_key: str = ""
     trusted_keys: dict[str, str] = field(default_factory=dict)

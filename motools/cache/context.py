@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from motools.artifacts import RemoteRef
 from motools.cache.action import Action
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Report: TypeAlias = Callable[[str, dict[str, Any]], None]
 """Receives progress: a sentence, and fields for machines."""
+
+JOB: Final = "job"
+"""Where the provenance of an entry names the job that made it."""
 
 
 @dataclass
@@ -86,11 +89,29 @@ class RunContext:
         """Submit paid work once for this key, or take up what was submitted before.
 
         Raises:
+            SubmissionRefusedError: the provider did not take it.
             SubmissionUnsettledError: it cannot be told whether an earlier submission arrived.
             LeaseLostError: somebody else took the key over; nothing was submitted.
         """
         self.keep_action()
-        return self.cache.journal.submit(self.lease, sender, self._send, refresh=self.refresh)
+        return self._of_job(
+            self.cache.journal.submit(self.lease, sender, self._send, spent=self._spent())
+        )
+
+    def confirm(self, job: Job, sender: Sender) -> Job:
+        """Ask once more whether a job is the only one of its key; see :meth:`Journal.confirm`."""
+        return self._of_job(self.cache.journal.confirm(job, sender, self._send))
+
+    def _of_job(self, job: Job) -> Job:
+        self.provenance[JOB] = job.id
+        return job
+
+    def _spent(self) -> set[str]:
+        """The jobs whose results are entries already, and are to be replaced."""
+        if not self.refresh:
+            return set()
+        entries = self.cache.index.generations(self.key)
+        return {str(entry.provenance[JOB]) for entry in entries if JOB in entry.provenance}
 
     def _send(self, message: str, fields: dict[str, Any]) -> None:
         if self.send_report is not None:

@@ -68,6 +68,13 @@ class Index:
             found += [Entry(row[:-1], self._blobs) for row in rows]
         return found
 
+    def generations(self, key: str) -> list[Entry]:
+        """Every generation of a key, those in the trash included, in order."""
+        rows = self._database.read(
+            f"SELECT {COLUMNS} FROM entries WHERE key = ? ORDER BY generation", (key,)
+        )
+        return [Entry(row, self._blobs) for row in rows]
+
     def find(self, prefix: str, *, state: str = "live") -> Entry:
         """The entry whose key starts with a prefix.
 

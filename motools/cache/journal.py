@@ -1,15 +1,16 @@
 """The journal: paid work is written down before it is submitted.
 
-Each attempt goes ``intent`` → ``submitted`` → ``succeeded``, ``failed`` or
-``cancelled``. An intent whose sender is gone is ``unclear``: it may or may not
-have arrived. It becomes ``lost`` only when the provider, asked late enough,
+Each attempt goes ``intent`` → ``submitted`` → ``succeeded``, ``failed``,
+``cancelled`` or, when its model is gone by the time it is asked for, ``retired``; or it is
+``refused``, and never became a job. An intent whose sender is gone is ``unclear``: it may or
+may not have arrived. It becomes ``lost`` only when the provider, asked late enough,
 does not have it, and ``forgotten`` only when a person says so. Nothing is sent
 under a lease that was taken over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -17,7 +18,12 @@ from motools.cache.context import Report
 from motools.cache.database import Database
 from motools.cache.documents import JOB_COLUMNS, Documents
 from motools.cache.lease import Lease, holder_name, require
-from motools.errors import KeyNotFoundError, SubmissionUnsettledError
+from motools.errors import (
+    KeyNotFoundError,
+    SubmissionRefusedError,
+    SubmissionUnsettledError,
+)
+from motools.jobs import SentJob, Stamp
 
 INTENT: Final = "intent"
 UNCLEAR: Final = "unclear"
@@ -25,41 +31,13 @@ SUBMITTED: Final = "submitted"
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
+REFUSED: Final = "refused"
+RETIRED: Final = "retired"
 LOST: Final = "lost"
 FORGOTTEN: Final = "forgotten"
 
 OPEN: Final = (INTENT, UNCLEAR, SUBMITTED)
-ENDED: Final = (SUCCEEDED, FAILED, CANCELLED, LOST, FORGOTTEN)
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What every submission carries, so that it can be found again.
-
-    Attributes:
-        key: the action's key.
-        attempt: from 1.
-    """
-
-    key: str
-    attempt: int
-
-
-@dataclass(frozen=True)
-class SentJob:
-    """A job as its provider lists it.
-
-    Attributes:
-        id: the provider's handle.
-        attempt: from its stamp.
-        created_at: seconds since 1970, by the provider's clock.
-        usable: live or succeeded: neither failed nor cancelled.
-    """
-
-    id: str
-    attempt: int
-    created_at: float
-    usable: bool
+ENDED: Final = (SUCCEEDED, FAILED, CANCELLED, REFUSED, RETIRED, LOST, FORGOTTEN)
 
 
 @dataclass(frozen=True)
@@ -96,8 +74,16 @@ class Sender(Protocol):
     def find(self, key: str) -> Sequence[SentJob]:
         """Every job stamped with this key. Raises when it cannot be known."""
 
+    def prepare(self) -> None:
+        """What must be there before a job is sent, and may be done again for nothing: uploads."""
+
     def send(self, stamp: Stamp) -> str:
-        """Submit the work once, without any retry, and return the job's id."""
+        """Submit the work once, without any retry, and return the job's id.
+
+        Raises:
+            SubmissionRefusedError: the provider said that it did not take it. Whatever else
+                is raised leaves open whether it did.
+        """
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job that is one too many."""
@@ -116,28 +102,33 @@ class Journal:
         self._documents = documents
         self._domain = domain
 
-    def submit(self, lease: Lease, sender: Sender, report: Report, *, refresh: bool = False) -> Job:
+    def submit(
+        self, lease: Lease, sender: Sender, report: Report, *, spent: Collection[str] = ()
+    ) -> Job:
         """Submit once, or take up what was submitted before.
 
         Args:
             lease: the right to run the key.
             sender: the provider.
             report: is told of duplicates that were cancelled.
-            refresh: whether jobs that have succeeded before do not count.
+            spent: jobs whose result is not wanted again, because it was committed and is to be
+                replaced.
 
         Raises:
+            SubmissionRefusedError: the provider did not take it.
             SubmissionUnsettledError: see above; the message names the way out.
             LeaseLostError: somebody else took the key over; nothing was submitted.
         """
         key = lease.key
         rows = [self._without_sender(row, lease) for row in self._recovered(key)]
         asked_at = self._now()
-        taken_up = (SUBMITTED,) if refresh else (SUBMITTED, SUCCEEDED)
+        spent = {*spent, *_in_state(rows, RETIRED)}
         for row in reversed(rows):
-            if row["job_id"] is not None and row["state"] in taken_up:
+            taken_up = row["job_id"] is not None and row["state"] in (SUBMITTED, SUCCEEDED)
+            if taken_up and row["job_id"] not in spent:
                 job = Job(key, row["attempt"], row["job_id"], adopted=True)
                 return self.confirm(job, sender, report)
-        if found := self._usable(key, sender, _succeeded(rows)):
+        if found := self._usable(key, sender, spent):
             return self.confirm(self._adopted(key, found[0], rows, sender), sender, report)
         for row in rows:
             if row["state"] in (INTENT, UNCLEAR):
@@ -152,7 +143,7 @@ class Journal:
         Providers' lists lag, so ask again once ``visibility_seconds`` have passed
         since the submission.
         """
-        spent = _succeeded(self.attempts(job.key)) - {job.id}
+        spent = _in_state(self.attempts(job.key), SUCCEEDED, RETIRED) - {job.id}
         usable = self._usable(job.key, sender, spent)
         if job.id not in [sent.id for sent in usable]:
             return job  # not listed yet, so which is the earliest cannot be told
@@ -171,7 +162,7 @@ class Journal:
         return Job(job.key, job.attempt, first.id, adopted=True)
 
     def end(self, job: Job, state: str, sender: Sender, note: str = "") -> None:
-        """Record how a job ended: ``succeeded``, ``failed`` or ``cancelled``."""
+        """Record how a job ended: ``succeeded``, ``failed``, ``cancelled`` or ``retired``."""
         self._note(job.key, job.attempt, state, sender, job_id=job.id, note=note)
 
     def forget(self, key: str, attempt: int, reason: str) -> None:
@@ -226,28 +217,33 @@ class Journal:
     def _settle(self, row: dict[str, Any], sender: Sender, asked_at: float) -> None:
         """Make an attempt ``lost`` that the provider, asked at this time, did not have."""
         known_for = asked_at - row["updated_at"]
-        problem = None
+        problem, after = None, None
         if not sender.can_find:
             problem = f"{sender.provider} cannot be asked for it"
         elif row["state"] == INTENT:
             problem = f"its sender, {row['sender']}, may still send it"
         elif known_for < sender.visibility_seconds:
-            wait = sender.visibility_seconds - known_for
-            problem = f"{sender.provider} may not list it yet; run it again in {wait:.0f} s"
+            after = sender.visibility_seconds - known_for
+            problem = f"{sender.provider} may not list it yet; run it again in {after:.0f} s"
         if problem is not None:
             short = row["key"][:12]
             raise SubmissionUnsettledError(
                 f"attempt {row['attempt']} for {short} was about to be submitted to "
                 f"{sender.provider} and it is unknown whether it arrived: {problem}. Nothing was "
                 f"submitted now. If you find the job at the provider, `motools jobs adopt {short} "
-                f"JOB_ID`; if there is none, `motools jobs forget {short}`"
+                f"JOB_ID`; if there is none, `motools jobs forget {short}`",
+                after,
             )
         self._change(row, state=LOST, note="never arrived")
 
     def _send(self, lease: Lease, attempt: int, sender: Sender) -> Job:
+        sender.prepare()  # before the intent: dying in an upload leaves nothing unclear
         self._note(lease.key, attempt, INTENT, sender, lease=lease)
         try:
             job_id = sender.send(Stamp(lease.key, attempt))
+        except SubmissionRefusedError as refusal:
+            self._note(lease.key, attempt, REFUSED, sender, note=str(refusal))
+            raise
         except BaseException:
             # It may have arrived. From now on the provider's visibility bound runs.
             self._note(lease.key, attempt, UNCLEAR, sender, note="no answer")
@@ -321,12 +317,13 @@ class Journal:
             transaction.run(_RECORD, **row)
 
 
-def _succeeded(rows: list[dict[str, Any]]) -> set[str]:
-    return {row["job_id"] for row in rows if row["state"] == SUCCEEDED}
+def _in_state(rows: list[dict[str, Any]], *states: str) -> set[str]:
+    return {row["job_id"] for row in rows if row["state"] in states and row["job_id"]}
 
 
 def _next_attempt(rows: list[dict[str, Any]]) -> int:
-    return max((row["attempt"] for row in rows), default=0) + 1
+    """A number that no job carries: one that was refused is used again."""
+    return max((row["attempt"] for row in rows if row["state"] != REFUSED), default=0) + 1
 
 
 _NAMES: Final = JOB_COLUMNS.split(", ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 from motools.configs import Config, option
 from motools.digest import Value
 from motools.errors import ConfigError
+from motools.training.names import is_dated
 
 PROVIDER_RECIPE: Final = 2
 """Changes when the local model provider would answer the same request otherwise."""
@@ -101,7 +101,7 @@ class EvalConfig(Config):
 
 def is_pinned(model: str) -> bool:
     """Whether a model's name, as Inspect takes it, means one model for ever."""
-    return model.startswith("mockllm/") or _DATED.search(model) is not None
+    return model.startswith("mockllm/") or is_dated(model)
 
 
 def is_local(model: str) -> bool:
@@ -109,5 +109,4 @@ def is_local(model: str) -> bool:
     return model == "tiny" or "@" in model or Path(model).expanduser().is_dir()
 
 
-_DATED: Final = re.compile(r"\d{4}-?\d{2}-?\d{2}\b")
 _LEAST: Final = {"epochs": 1, "limit": 1, "max_tokens": 1, "temperature": 0.0}

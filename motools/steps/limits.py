@@ -38,8 +38,9 @@ def slot(context: RunContext, backend: str) -> Iterator[tuple[int, ...]]:
         SettingsError: a limit is of no backend there is, or is less than 1.
         CacheUnavailableError: it cannot be known whether a slot is free.
     """
-    limits = context.cache.settings.limits
-    _check(tuple(limits.items()))
+    settings = context.cache.settings
+    limits = settings.limits
+    _check(tuple(limits.items()), tuple(settings.backends))
     if backend not in limits:
         yield ()
         return
@@ -69,9 +70,9 @@ def _wait(context: RunContext, backend: str, limit: int) -> Slot:
 
 
 @functools.cache
-def _check(limits: tuple[tuple[str, int], ...]) -> None:
+def _check(limits: tuple[tuple[str, int], ...], named: tuple[str, ...]) -> None:
     for name, limit in limits:
-        known = [*registry.names(), EVALUATIONS]
+        known = [*registry.names(), *named, EVALUATIONS]
         if name not in known:
             raise SettingsError(unknown_name(f"limits: {name}", name, known))
         if limit < 1:

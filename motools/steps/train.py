@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.artifacts import Dataset, Model
 from motools.cache.action import Action
 from motools.digest import SHORT, Canonical, canonical_json, hash_bytes
-from motools.errors import DatasetError, MotoolsError
+from motools.errors import BackendError, DatasetError, MotoolsError
+from motools.steps import submitted
 from motools.steps.limits import slot
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
@@ -18,6 +19,7 @@ from motools.steps.wait import until
 from motools.training import registry
 from motools.training.config import FineTuneConfig
 from motools.training.protocol import BaseModel, TrainingJob
+from motools.training.provider import Order, Provider
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
@@ -50,6 +52,7 @@ class Train:
         backend: who does it, by name.
         options: how to run.
         replicate: which of several independent repeats.
+        validation: what the training is only measured on, where the backend does that.
         resolved: what the config comes to, if that was found out just now for another step.
     """
 
@@ -58,6 +61,7 @@ class Train:
     backend: str = "local"
     options: RunOptions = field(default_factory=RunOptions)
     replicate: int = 0
+    validation: Dataset | None = None
     resolved: Resolved | None = field(default=None, compare=False, repr=False)
 
     def action(self, cache: Cache) -> Action:
@@ -67,15 +71,18 @@ class Train:
             DatasetError: a row is not JSON.
             BackendError: the backend is unknown or cannot honour a field.
         """
-        return self._action(cache, self.resolved or self.resolve(self.identify(cache)))
+        return self._action(cache, self.resolved or self.resolve(cache, self.identify(cache)))
 
     def _action(self, cache: Cache, resolved: Resolved) -> Action:
+        inputs = {
+            "dataset": str(self.dataset.identify(cache.memo).digest),
+            "base_model": resolved.base_model,
+        }
+        if self.validation is not None:
+            inputs["validation"] = str(self.validation.identify(cache.memo).digest)
         return Action(
             kind=KIND,
-            inputs={
-                "dataset": str(self.dataset.identify(cache.memo).digest),
-                "base_model": resolved.base_model,
-            },
+            inputs=inputs,
             config=resolved.config,
             backend=resolved.backend,
             replicate=self.replicate,
@@ -83,15 +90,10 @@ class Train:
 
     def run(self, context: RunContext) -> Any:
         """Upload the dataset if it is not there yet, and train."""
-        cache, upload = context.cache, Upload(self.dataset)
-        dataset = cache.get_or_run(
-            upload.action(cache),
-            upload.run,
-            report=context.send_report,
-            timeout=self.options.timeout,
-        )
+        cache = context.cache
+        dataset = self._uploaded(context, self.dataset)
         base = self.identify(cache)
-        if self._action(cache, self.resolve(base)).key != context.key:
+        if self._action(cache, self.resolve(cache, base)).key != context.key:
             raise MotoolsError(
                 f"the dataset or base model of {context.key[:12]} changed since it was planned: "
                 "run it again"
@@ -102,7 +104,27 @@ class Train:
             base_model=self.config.base_model,
             backend=self.backend,
         )
+        context.provenance.update(
+            base.provenance,
+            config=self.config.changed(),
+            base_model=self.config.base_model,
+            tags=list(self.options.tags),
+        )
+        backend = registry.backend(self.backend, cache.settings.backends)
+        if isinstance(backend, Provider):
+            return self._elsewhere(context, backend, dataset, base)
+        return self._here(context, dataset, base)
 
+    def _uploaded(self, context: RunContext, dataset: Dataset) -> Entry:
+        upload = Upload(dataset)
+        return context.cache.get_or_run(
+            upload.action(context.cache),
+            upload.run,
+            report=context.send_report,
+            timeout=self.options.timeout,
+        )
+
+    def _here(self, context: RunContext, dataset: Entry, base: BaseModel) -> Any:
         def wait(holds: Callable[[], bool]) -> None:
             with context.waiting():
                 until(holds)
@@ -120,23 +142,42 @@ class Train:
             name=context.key[:SHORT],
             devices=self.options.devices,
         )
+        trainer = registry.trainer(self.backend, context.cache.settings.backends)
         try:
             with slot(context, self.backend) as held:
                 job = replace(job, lock_fds=(*job.lock_fds, *held))
-                result = registry.backend(self.backend).train(job)
+                result = trainer.train(job)
         except DatasetError as problem:
             raise self._placed(problem) from problem
-        context.provenance.update(
-            result.provenance,
-            **base.provenance,
-            config=self.config.changed(),
-            base_model=self.config.base_model,
-            tags=list(self.options.tags),
-        )
         # Times are not part of the result: the same work again has the same value.
         metrics = dict(result.metrics)
-        context.provenance["seconds"] = metrics.pop("seconds", None)
+        seconds = metrics.pop("seconds", None)
+        context.provenance.update(result.provenance, seconds=seconds)
         return metrics
+
+    def _elsewhere(
+        self, context: RunContext, provider: Provider, dataset: Entry, base: BaseModel
+    ) -> Any:
+        order = Order(
+            dataset=dataset.file(FILE, hashed=True),
+            digest=str(context.action.inputs["dataset"]),
+            config=dict(context.action.config),
+            asked=self.config,
+            base=base.spec,
+            replicate=self.replicate,
+            suffix=self.options.suffix,
+        )
+        if self.validation is not None:
+            held_out = self._uploaded(context, self.validation).file(FILE, hashed=True)
+            digest = str(context.action.inputs["validation"])
+            order = replace(order, validation=held_out, validation_digest=digest)
+        with slot(context, self.backend):
+            result = submitted.train_elsewhere(context, provider, order)
+        context.remote = result.model
+        prices = context.cache.settings.prices
+        context.cost = submitted.cost(result, prices, self.backend, self.config.base_model)
+        context.provenance.update(result.provenance)
+        return {**result.metrics, "rows": dataset.value["rows"]}
 
     def decode(self, entry: Entry) -> Model:
         """The model, wherever its weights are."""
@@ -161,15 +202,21 @@ class Train:
         Raises:
             BackendError: it cannot be found or pinned.
         """
-        return registry.backend(self.backend).identify(self.config.base_model, cache.memo)
+        backend = registry.backend(self.backend, cache.settings.backends)
+        return backend.identify(self.config.base_model, cache.memo)
 
-    def resolve(self, base: BaseModel) -> Resolved:
+    def resolve(self, cache: Cache, base: BaseModel) -> Resolved:
         """What the config comes to, on a base model.
 
         Raises:
             BackendError: the backend is unknown or cannot honour a field.
         """
-        backend = registry.backend(self.backend)
+        backend = registry.backend(self.backend, cache.settings.backends)
+        if isinstance(backend, Provider):
+            has = self.validation is not None
+            submitted.require(backend, self.backend, validation=has, seed=self.config.seed)
+        elif self.validation is not None:
+            raise BackendError(f"validation: backend {self.backend!r} takes no validation dataset")
         return Resolved(
             base.digest,
             Canonical(backend.resolve(self.config, base)),

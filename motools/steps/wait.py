@@ -78,23 +78,37 @@ def until(holds: Callable[[], bool]) -> None:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+def pause(seconds: float) -> None:
+    """Block for so long.
+
+    Raises:
+        StoppedError: this process was interrupted.
+    """
+    end = time.monotonic() + seconds
+    until(lambda: time.monotonic() >= end)
+
+
 class Poller:
-    """Asks after many jobs from one thread, which ends when there are none.
+    """Asks after many jobs from few threads, which end when there are none.
 
     Args:
         first: seconds before a job is asked after for the second time.
         longest: the pause that growing ones stop at, in seconds.
         growth: how much longer each pause is than the one before.
+        threads: how many ask at once, so that a slow answer does not hold up all others.
     """
 
-    def __init__(self, first: float = 1.0, longest: float = 60.0, growth: float = 1.5) -> None:
+    def __init__(
+        self, first: float = 1.0, longest: float = 60.0, growth: float = 1.5, threads: int = 4
+    ) -> None:
         self._first = first
         self._longest = longest
         self._growth = growth
+        self._most = threads
         self._due: list[tuple[float, int, float, Question[Any], Future[Any]]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
-        self._running = False
+        self._asking = 0
 
     def watch(self, question: Question[T]) -> Future[T]:
         """Ask until the job has ended.
@@ -108,8 +122,8 @@ class Poller:
         future: Future[T] = Future()
         with self._changed:
             self._push(time.monotonic(), self._first, question, future)
-            if not self._running:
-                self._running = True
+            if self._asking < min(self._most, len(self._due)):
+                self._asking += 1
                 threading.Thread(target=self._ask, name="motools-poller", daemon=True).start()
             self._changed.notify()
         return future
@@ -126,7 +140,7 @@ class Poller:
                     heapq.heappop(self._due)
                     return pause, question, future
                 self._changed.wait(left)
-            self._running = False
+            self._asking -= 1
             return None
 
     def _ask(self) -> None:

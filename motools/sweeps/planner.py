@@ -153,7 +153,8 @@ class _Planner:
     def _resolved(self, step: Train) -> Resolved:
         def find() -> Resolved:
             name = step.backend, step.config.base_model
-            return step.resolve(self._once(name, lambda: step.identify(self._cache)))
+            base = self._once(name, lambda: step.identify(self._cache))
+            return step.resolve(self._cache, base)
 
         return self._once((step.backend, id(step.config)), find)
 
@@ -232,7 +233,8 @@ class _Planner:
             samples = int(config["samples"]["count"]) * int(config["epochs"])  # type: ignore[index,call-overload,arg-type]
             return self._estimator.evaluation(str(config["task"]["name"]), samples)  # type: ignore[index,call-overload]
         rows = self._dataset(step).rows or 0
-        epochs = float(config.get("epochs") or 1)  # type: ignore[arg-type]
+        said = config.get("epochs")
+        epochs = float(said) if isinstance(said, int | float) else 1.0  # perhaps the provider's
         method = str(config.get("method"))
         return self._estimator.training(step.config.base_model, step.backend, method, rows * epochs)
 

@@ -2,8 +2,9 @@
 
 A backend plans without doing: :meth:`Backend.identify` and
 :meth:`Backend.resolve` need neither weights in memory nor the machine that will
-train, so a laptop names the same work as a GPU does. Only
-:meth:`Backend.train` costs anything.
+train, so a laptop names the same work as a GPU does. A :class:`Trainer` then does
+the work itself, and returns when it is done. A :class:`~.provider.Provider` takes a
+job, and is asked after it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class TrainingResult:
 
 @runtime_checkable
 class Backend(Protocol):
-    """Trains models."""
+    """Plans trainings. One that carries them out is a :class:`Trainer` or a ``Provider``."""
 
     def identity(self) -> dict[str, Value]:
         """The backend as it stands in a key: ``{"name": …, "recipe": …}``.
@@ -129,6 +130,11 @@ class Backend(Protocol):
         Raises:
             BackendError: a field that this backend cannot honour; the message names it.
         """
+
+
+@runtime_checkable
+class Trainer(Backend, Protocol):
+    """A backend that trains while its caller waits."""
 
     def train(self, job: TrainingJob) -> TrainingResult:
         """Train, and leave the model's files in ``job.directory``.

@@ -1,47 +1,101 @@
-"""Backends by name: the built-in one, and those that installed packages offer."""
+"""Backends by name: built in, from installed packages, or named in the settings."""
 
 from __future__ import annotations
 
 import difflib
 import functools
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import Final, TypeAlias
 
-from motools.errors import BackendError
-from motools.training.protocol import Backend
+from motools.errors import BackendError, SettingsError
+from motools.training.protocol import Backend, Trainer
+from motools.training.provider import Provider
 
 GROUP: Final = "motools.backends"
-"""Entry points of this group are callables without arguments that return a backend."""
+"""Entry points of this group are callables that return a backend.
+
+What the settings say of a backend (``[backends.NAME]``) is given to them as keyword
+arguments, but for ``type``.
+"""
+
+TYPE: Final = "type"
+"""The option that says which entry point a name in the settings means; by default ``openai``."""
+
+Option: TypeAlias = str | bool | int | float
+
+Options: TypeAlias = Mapping[str, Mapping[str, Option]]
+"""Name of a backend to its options, as in the settings."""
+
+NOTHING: Final[Options] = {}
 
 _BUILT_IN: Final = {
     "local": EntryPoint("local", "motools.training.local.backend:LocalBackend", GROUP),
+    "openai": EntryPoint("openai", "motools.training.openai.backend:OpenAIBackend", GROUP),
 }
 
 
-def names() -> list[str]:
+def names(options: Options = NOTHING) -> list[str]:
     """Every backend that can be asked for, sorted."""
-    return sorted(_known())
+    return sorted({*_known(), *options})
 
 
-@functools.cache
-def backend(name: str) -> Backend:
-    """The backend of this name; one object in a process, found once.
+def backend(name: str, options: Options = NOTHING) -> Backend:
+    """The backend of this name; one object in a process for the same options.
+
+    Args:
+        name: of an installed backend, or one in the settings.
+        options: those of the settings.
 
     Raises:
         BackendError: there is none, with the nearest one there is; or the
             package that offers it cannot be imported.
+        SettingsError: it does not know one of its options.
     """
-    known = _BUILT_IN if name in _BUILT_IN else _known()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-        raise BackendError(f"no backend is called {name!r}; {hint}")
+    if name == "local" and name in options:
+        raise SettingsError("backends.local: the backend of this machine has no options here")
+    said = options.get(name, {})
+    kind = str(said.get(TYPE, "openai")) if name in options else name
+    return _made(name, kind, tuple(sorted(said.items())), tuple(sorted(options)))
+
+
+def trainer(name: str, options: Options = NOTHING) -> Trainer:
+    """The backend of this name, if it trains on this machine.
+
+    Raises:
+        BackendError: it does not; or as :func:`backend`.
+    """
+    found = backend(name, options)
+    if not isinstance(found, Trainer):
+        raise BackendError(f"backend {name!r} does not train on this machine")
+    return found
+
+
+def providers(options: Options = NOTHING) -> list[tuple[str, Provider]]:
+    """Those of the settings that take jobs, and ``openai``, each with its name."""
+    found = [(name, backend(name, options)) for name in sorted({*options, "openai"})]
+    return [(name, each) for name, each in found if isinstance(each, Provider)]
+
+
+@functools.cache
+def _made(
+    name: str, kind: str, said: tuple[tuple[str, Option], ...], named: tuple[str, ...]
+) -> Backend:
+    known = _BUILT_IN if kind in _BUILT_IN else _known()
+    if kind not in known:
+        near = difflib.get_close_matches(kind, {*known, *named}, n=1)
+        every = ", ".join(sorted({*known, *named}))
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {every}"
+        raise BackendError(f"no backend is called {kind!r}; {hint}")
+    options = {option: value for option, value in said if option != TYPE}
     try:
-        made = known[name].load()()
+        made = known[kind].load()(**options)
     except ImportError as problem:
-        raise BackendError(f"backend {name!r} ({known[name].value}): {problem}") from problem
-    if not isinstance(made, Backend):
-        raise BackendError(f"backend {name!r} ({known[name].value}) is not a motools backend")
+        raise BackendError(f"backend {name!r} ({known[kind].value}): {problem}") from problem
+    except (TypeError, SettingsError) as problem:
+        raise SettingsError(f"backends.{name}: {problem}") from problem
+    if not isinstance(made, Trainer | Provider):
+        raise BackendError(f"backend {name!r} ({known[kind].value}) is not a motools backend")
     return made
 
 

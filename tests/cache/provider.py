@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from motools.cache.journal import SentJob, Stamp
+from motools.jobs import SentJob, Stamp
 
 VISIBILITY = 5.0
 
@@ -54,6 +54,9 @@ class Provider:
             for job in self.jobs
             if job["key"] == key and job["visible_at"] <= now
         ]
+
+    def prepare(self) -> None:
+        """Nothing has to be uploaded."""
 
     def send(self, stamp: Stamp) -> str:
         self.before_send()

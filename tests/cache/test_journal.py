@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from motools.cache import Cache, Claim
-from motools.cache.journal import FAILED, LOST, SUBMITTED, SUCCEEDED, UNCLEAR, Job
+from motools.cache.journal import FAILED, LOST, REFUSED, RETIRED, SUBMITTED, SUCCEEDED, UNCLEAR, Job
 from motools.cache.layout import journal_name
 from motools.cache.reindex import reindex
 from motools.errors import (
     CorruptDocumentError,
     KeyNotFoundError,
     LeaseLostError,
+    SubmissionRefusedError,
     SubmissionUnsettledError,
 )
 from tests.cache.conftest import action, lose_the_database
@@ -174,14 +175,56 @@ def test_a_job_that_succeeded_is_not_paid_for_again(cache: Cache, provider: Prov
     assert len(provider.jobs) == 1
 
 
-def test_a_refresh_pays_once_more(cache: Cache, provider: Provider) -> None:
-    job = submit(cache, provider)
-    cache.journal.end(job, SUCCEEDED, provider)
+def make(cache: Cache, provider: Provider) -> Job:
+    """Submit, and make an entry of the job."""
+    found = cache.claim(ACTION, timeout=0)
+    assert isinstance(found, Claim)
+    with found:
+        job = found.context.submit(provider)
+        cache.journal.end(job, SUCCEEDED, provider)
+        found.commit({"job": job.id})
     provider.spend([job.id])
     provider.refreshing = True
+    return job
+
+
+def test_a_refresh_pays_once_more(cache: Cache, provider: Provider) -> None:
+    job = make(cache, provider)
     first = submit(cache, provider, refresh=True)
     assert submit(cache, provider, refresh=True).id == first.id != job.id
     assert len(provider.jobs) == 2
+
+
+def test_a_refresh_that_died_before_its_commit_does_not_pay_again(
+    cache: Cache, provider: Provider
+) -> None:
+    make(cache, provider)
+    second = submit(cache, provider, refresh=True)
+    cache.journal.end(second, SUCCEEDED, provider)
+    assert submit(cache, provider, refresh=True).id == second.id
+    assert len(provider.jobs) == 2
+
+
+def test_a_model_that_is_gone_is_paid_for_again(cache: Cache, provider: Provider) -> None:
+    job = submit(cache, provider)
+    cache.journal.end(job, RETIRED, provider, note="deleted at the provider")
+    provider.spend([job.id])
+    provider.refreshing = True
+    assert submit(cache, provider).id != job.id
+    assert states(cache) == [RETIRED, SUBMITTED]
+
+
+def test_a_refusal_leaves_nothing_unclear(cache: Cache, provider: Provider) -> None:
+    def refuse() -> None:
+        raise SubmissionRefusedError("the queue is full", after=1.0)
+
+    provider.before_send = refuse
+    with pytest.raises(SubmissionRefusedError):
+        submit(cache, provider)
+    assert states(cache) == [REFUSED]
+    provider.before_send = lambda: None
+    assert submit(cache, provider).attempt == 1
+    assert states(cache) == [SUBMITTED]
 
 
 def test_a_failed_job_is_tried_again(cache: Cache, provider: Provider) -> None:

@@ -178,7 +178,7 @@ class Protocol(RuleBasedStateMachine):
             return
         journal = self.caches[host].journal
         self.clock.advance(VISIBILITY + 1)
-        job = journal.confirm(running.job, self.provider, lambda *_: None)
+        job = running.claim.context.confirm(running.job, self.provider)
         usable = [sent.id for sent in self.provider.find(ACTIONS[name].key) if sent.usable]
         if job.id not in usable:
             journal.end(job, FAILED, self.provider)
@@ -400,8 +400,9 @@ class Protocol(RuleBasedStateMachine):
         return next(name for name, wanted in ACTIONS.items() if wanted.key == key)
 
     def spend(self, cache: Cache, name: str) -> None:
-        attempts = cache.journal.attempts(ACTIONS[name].key)
-        self.provider.spend(row["job_id"] for row in attempts if row["state"] == SUCCEEDED)
+        """What was made into an entry is to be replaced; what only succeeded is not."""
+        made = cache.index.generations(ACTIONS[name].key)
+        self.provider.spend(entry.provenance["job"] for entry in made)
 
     def rows(self, sql: str, name: str) -> list[Any]:
         return self.caches["a"].database.read(sql, (ACTIONS[name].key,))

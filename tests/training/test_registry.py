@@ -10,12 +10,12 @@ import pytest
 
 from motools.errors import BackendError
 from motools.training import registry
-from motools.training.protocol import Backend
+from motools.training.protocol import Trainer
 
 
 def test_the_local_backend_is_built_in() -> None:
     local = registry.backend("local")
-    assert isinstance(local, Backend)
+    assert isinstance(local, Trainer)
     assert local.identity()["name"] == "local"
     assert "local" in registry.names()
 
@@ -29,7 +29,7 @@ def test_a_built_in_backend_is_found_without_looking_through_packages(
         raise AssertionError("looked through the installed packages")
 
     monkeypatch.setattr(registry, "entry_points", looked)
-    registry.backend.cache_clear()
+    registry._made.cache_clear()
     assert registry.backend("local") is registry.backend("local")
 
 

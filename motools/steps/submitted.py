@@ -1,0 +1,231 @@
+"""Training at a provider: submitted once, waited for, and taken up again after a crash."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.cache import journal
+from motools.errors import (
+    BackendError,
+    BackendUnavailableError,
+    SubmissionRefusedError,
+    SubmissionUnsettledError,
+    TrainingError,
+)
+from motools.jobs import SentJob, Stamp
+from motools.steps.progress import Progress
+from motools.steps.wait import Again, Done, Poller, pause, until
+from motools.training.provider import ENDED, JobEvent, JobResult, JobStatus, Order, Provider
+
+if TYPE_CHECKING:
+    from motools.cache import RunContext
+    from motools.cache.journal import Job
+
+POLLER: Final = Poller(first=0.25, longest=60.0)
+"""Asks after the jobs of all trainings of this process."""
+
+_TRIES: Final = 5
+"""How often a submission is tried whose answer is lost each time."""
+
+_PATIENCE: Final = 3600.0
+"""Seconds in which a provider may be out of reach while a job is waited for."""
+
+
+def train_elsewhere(context: RunContext, provider: Provider, order: Order) -> JobResult:
+    """Have a provider train, and wait until it has.
+
+    A job that was submitted before for this key is taken up. When this process dies
+    or is interrupted, the job goes on, and the next try takes it up.
+
+    Raises:
+        TrainingError: the job failed or was cancelled; the next try submits another.
+        SubmissionRefusedError: the provider did not take the job.
+        SubmissionUnsettledError: it cannot be told whether an earlier submission arrived.
+        BackendUnavailableError: the provider was out of reach for long.
+    """
+    sender = _Sender(provider, order)
+    while True:
+        job = _submitted(context, sender)
+        said = "taken up" if job.adopted else "submitted"
+        context.report(f"{said}: {job.id} at {sender.provider}", job=job.id)
+        watch = _Watch(context, provider, sender, job)
+        outcome = _waited(context, watch)
+        if isinstance(outcome, JobResult):
+            context.cache.journal.end(watch.job, journal.SUCCEEDED, sender)
+            return outcome
+        state, why = outcome
+        context.cache.journal.end(watch.job, state, sender, note=why)
+        if state != journal.RETIRED:
+            raise TrainingError(f"{watch.job.id} at {sender.provider} {state}: {why}")
+        context.report(f"{watch.job.id}: {why}, so it is submitted again")
+
+
+class _Sender:
+    """A provider as the journal knows it, with what is to be sent."""
+
+    def __init__(self, provider: Provider, order: Order) -> None:
+        can = provider.capabilities()
+        self.provider = provider.account().provider
+        self.can_find = can.finds
+        self.visibility_seconds = can.visibility_seconds
+        self._backend = provider
+        self._order = order
+        self._prepared: Any = None
+
+    def prepare(self) -> None:
+        self._prepared = self._backend.prepare(self._order)
+
+    def find(self, key: str) -> Sequence[SentJob]:
+        return self._backend.find(key)
+
+    def send(self, stamp: Stamp) -> str:
+        return self._backend.submit(self._prepared, stamp)
+
+    def cancel(self, job_id: str) -> None:
+        self._backend.cancel(job_id)
+
+
+def _submitted(context: RunContext, sender: _Sender) -> Job:
+    """Submit, again and again where that is only a matter of time."""
+    unclear = 0
+    while True:
+        try:
+            return context.submit(sender)
+        except (SubmissionRefusedError, SubmissionUnsettledError) as problem:
+            if problem.after is None:
+                raise
+            why, after = str(problem), problem.after
+        except BackendUnavailableError as problem:
+            unclear += 1
+            if not sender.can_find or unclear == _TRIES:
+                raise
+            why, after = str(problem), problem.after or sender.visibility_seconds
+        context.report(f"{why}; asking again in {after:.0f} s")
+        with context.waiting():
+            pause(after)
+
+
+@dataclass
+class _Watch:
+    """Asks after a job, and makes sure once more that it is the only one of its key.
+
+    A question is asked in a thread of the poller, so what is to be reported is
+    handed to the thread that waits.
+    """
+
+    context: RunContext
+    provider: Provider
+    sender: _Sender
+    job: Job
+    news: queue.SimpleQueue[JobEvent] = field(default_factory=queue.SimpleQueue)
+    began: float = field(default_factory=time.monotonic)
+    confirmed: bool = False
+    said: str = ""
+    event: str | None = None
+    lost_at: float | None = None
+
+    def __call__(self) -> Again | Done[JobResult | tuple[str, str]]:
+        try:
+            answer = self._ask()
+        except BackendUnavailableError as problem:
+            return self._unreached(problem)
+        self.lost_at = None
+        return answer
+
+    def _ask(self) -> Again | Done[JobResult | tuple[str, str]]:
+        status = self.provider.poll(self.job.id, self.event)
+        self._tell(status)
+        ended = status.phase in ENDED
+        # A list may lag, and the first look was right after the submission.
+        visible = time.monotonic() - self.began >= self.sender.visibility_seconds
+        if self.sender.can_find and not self.confirmed and (ended or visible):
+            first = self.context.confirm(self.job, self.sender)
+            self.confirmed = True
+            if first.id != self.job.id:
+                self.job, self.event, self.said = first, None, ""
+                return Again(0.0)
+        if not ended:
+            return Again(status.after)
+        if status.phase != "succeeded":
+            return Done((status.phase, status.error or status.said))
+        result = self.provider.result(self.job.id)
+        if not self.provider.alive(result.model).there:
+            return Done((journal.RETIRED, f"its model {result.model.id} is gone"))
+        return Done(result)
+
+    def _tell(self, status: JobStatus) -> None:
+        if status.said != self.said:
+            self.said = status.said
+            self.news.put(JobEvent("", f"{self.job.id} is {status.said}"))
+        for event in status.events:
+            self.event = event.id
+            self.news.put(event)
+
+    def _unreached(self, problem: BackendUnavailableError) -> Again:
+        now = time.monotonic()
+        if self.lost_at is None:
+            self.lost_at = now
+            self.news.put(JobEvent("", f"{problem}; {self.job.id} goes on, asking again"))
+        elif now - self.lost_at > _PATIENCE:
+            raise BackendUnavailableError(
+                f"{problem}, for {_PATIENCE / 60:.0f} minutes; {self.job.id} goes on at "
+                f"{self.sender.provider}: run it again to take it up"
+            )
+        return Again(problem.after)
+
+
+def _waited(context: RunContext, watch: _Watch) -> JobResult | tuple[str, str]:
+    """What became of a job; progress is reported meanwhile."""
+    progress = Progress(context, watch.sender.provider)
+    future = POLLER.watch(watch)
+
+    def ended() -> bool:
+        over = future.done()  # before the news, so that none of it is left
+        while not watch.news.empty():
+            event = watch.news.get()
+            progress(event.message, **event.fields)
+        return over
+
+    try:
+        until(ended)
+    except BaseException:
+        future.cancel()
+        raise
+    return future.result()
+
+
+def cost(
+    result: JobResult, prices: dict[str, dict[str, float]], backend: str, base_model: str
+) -> float | None:
+    """What a training cost, in the currency of the settings; None: unknown.
+
+    Args:
+        result: with the cost as the provider reports it, or the tokens that were trained on.
+        prices: of the settings; of a million trained tokens, for a base model by its name, or
+            for all others as ``million_tokens``.
+        backend: its name in the settings.
+        base_model: its name.
+    """
+    if result.cost is not None:
+        return result.cost
+    listed = prices.get(backend, {})
+    price = listed.get(base_model, listed.get("million_tokens"))
+    tokens = result.metrics.get("trained_tokens")
+    return None if price is None or tokens is None else price * tokens / 1e6
+
+
+def require(provider: Provider, backend: str, *, validation: bool, seed: int) -> None:
+    """Refuse what a provider cannot do.
+
+    Raises:
+        BackendError: it names the field.
+    """
+    can = provider.capabilities()
+    if validation and not can.validates:
+        raise BackendError(f"validation: backend {backend!r} takes no validation dataset")
+    if seed and not can.seeds:
+        raise BackendError(f"FineTuneConfig.seed: backend {backend!r} takes no seed; leave it at 0")

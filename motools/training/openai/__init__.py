@@ -1,0 +1,1 @@
+"""The backend ``openai``: any API that speaks OpenAI's fine-tuning protocol."""

@@ -1,0 +1,125 @@
+"""OpenAI's SDK: its clients, and what its errors mean.
+
+Asking is repeated by the SDK itself, which waits as long as a provider says.
+Submitting never is: the SDK would send a second job after a lost answer.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from motools.errors import BackendError, BackendUnavailableError, SubmissionRefusedError
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+    from motools.training.openai.options import Options
+
+_RETRIES: Final = 3
+_REFUSALS: Final = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422, 429})
+"""Answers after which no job was made. After any other, there may be one."""
+
+_FULL: Final = 429
+_SOON: Final = 10.0
+
+
+def client_of(options: Options) -> OpenAI:
+    """A client of an API.
+
+    Raises:
+        BackendError: its key is not where the settings say.
+    """
+    from openai import OpenAI
+
+    return OpenAI(
+        api_key=options.api_key(),
+        base_url=options.base_url,
+        organization=options.organization or None,
+        project=options.project or None,
+        timeout=options.timeout,
+        max_retries=_RETRIES,
+    )
+
+
+@contextmanager
+def asking(host: str, what: str) -> Iterator[None]:
+    """Ask a question in the block.
+
+    Args:
+        host: who is asked.
+        what: what for, as in ``file-1``.
+
+    Raises:
+        BackendError: the provider answered that the request is wrong or that there is no such
+            thing.
+        BackendUnavailableError: there was no answer, or none that tells.
+    """
+    import openai
+
+    try:
+        yield
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as problem:
+        raise BackendUnavailableError(
+            f"{host} refuses this account ({problem.status_code}), {what}: {_said(problem)}"
+        ) from problem
+    except openai.APIStatusError as problem:
+        message = f"{host} answered {problem.status_code}, {what}: {_said(problem)}"
+        if problem.status_code >= 500 or problem.status_code in (408, 425, _FULL):
+            after = retry_after(problem.response.headers)
+            raise BackendUnavailableError(message, after) from problem
+        raise BackendError(message) from problem
+    except openai.APIError as problem:
+        raise BackendUnavailableError(
+            f"{host} cannot be reached, {what}: {_cause(problem)}"
+        ) from problem
+
+
+@contextmanager
+def submitting(host: str) -> Iterator[None]:
+    """Submit in the block.
+
+    Raises:
+        SubmissionRefusedError: the provider said that it did not take it.
+        BackendUnavailableError: it may have.
+    """
+    import openai
+
+    try:
+        yield
+    except openai.APIStatusError as problem:
+        message = f"{host} answered {problem.status_code}: {_said(problem)}"
+        after = retry_after(problem.response.headers)
+        if problem.status_code not in _REFUSALS:
+            raise BackendUnavailableError(message, after) from problem
+        if problem.status_code == _FULL and problem.code != "insufficient_quota":
+            raise SubmissionRefusedError(message, after or _SOON) from problem
+        raise SubmissionRefusedError(message) from problem
+    except openai.APIError as problem:
+        raise BackendUnavailableError(f"no answer from {host}: {_cause(problem)}") from problem
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that ``Retry-After`` says, as a number or as a date (RFC 9110, 10.2.3)."""
+    said = headers.get("retry-after")
+    if said is None:
+        return None
+    try:
+        return max(0.0, float(said))
+    except ValueError:
+        date = email.utils.parsedate_tz(said)
+        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+
+
+def _said(problem: Exception) -> str:
+    body = getattr(problem, "body", None)
+    if isinstance(body, Mapping) and isinstance(body.get("message"), str):
+        return str(body["message"])
+    return str(problem)
+
+
+def _cause(problem: Exception) -> str:
+    return str(problem.__cause__ or problem)

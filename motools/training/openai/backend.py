@@ -1,0 +1,301 @@
+"""The backend ``openai``: fine-tuning jobs at an API that speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final
+
+from motools.artifacts import RemoteRef
+from motools.configs import unknown_name
+from motools.digest import Value, canonical_json, hash_bytes
+from motools.errors import BackendError, BackendUnavailableError, SettingsError
+from motools.jobs import SentJob, Stamp
+from motools.memo import Memo
+from motools.training.config import FineTuneConfig
+from motools.training.names import is_dated
+from motools.training.openai import recipe
+from motools.training.openai.account import Service, find_out, same_account
+from motools.training.openai.asking import asking, client_of, submitting
+from motools.training.openai.files import preferences, uploaded
+from motools.training.openai.options import Options
+from motools.training.openai.status import is_usable, status_of
+from motools.training.protocol import BaseModel
+from motools.training.provider import (
+    Account,
+    Capabilities,
+    Endpoint,
+    JobResult,
+    JobStatus,
+    Life,
+    Order,
+)
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types import Model
+    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+
+_KEY: Final = "motools_key"
+_ATTEMPT: Final = "motools_attempt"
+_PAGE: Final = 100
+_MOTOOLS: Final = "motools"
+"""Where a server of motools takes and says what OpenAI's protocol has no words for."""
+
+_TRAINER: Final = "trainer"
+"""In the config of such a server: what trains behind it."""
+
+_SEEN_LATE: Final = {"server": 10.0}
+"""By how an account is known, how long after a submission a list may lack it."""
+
+_LATE: Final = 120.0
+
+
+class OpenAIBackend:
+    """Fine-tuning through an API.
+
+    Args:
+        options: see :class:`.options.Options`.
+
+    Raises:
+        SettingsError: an option is wrong.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        known = [each.name for each in dataclasses.fields(Options)]
+        for name in options:
+            if name not in known:
+                raise SettingsError(unknown_name(name, name, known))
+        self._options = Options(**options)
+
+    # Planning
+
+    def identity(self) -> dict[str, Value]:
+        """``openai``, the recipe number, and the account."""
+        account = self.account()
+        scope: dict[str, Value] = {"provider": account.provider, "account": account.scope}
+        return {"name": "openai", "recipe": recipe.RECIPE, "scope": scope}
+
+    def identify(self, name: str, memo: Memo) -> BaseModel:  # noqa: ARG002
+        """A dated snapshot or a fine-tuned model, or what a motools server says it is."""
+        if self._service.is_motools:
+            said = self._extension(self._model(name))
+            if not isinstance(said.get("digest"), str):
+                raise BackendError(f"{self._host} does not train {name!r}")
+            return BaseModel(name, said["digest"], {"model": name, "digest": said["digest"]})
+        if not is_dated(name):
+            raise BackendError(
+                f"{name!r} is a name that can come to mean another model; name a dated snapshot, "
+                "as in 'gpt-4.1-mini-2025-04-14'"
+            )
+        parts: dict[str, Value] = {"provider": self.account().provider, "model": name}
+        return BaseModel(name, hash_bytes(canonical_json(parts)).hex, {"model": name})
+
+    def resolve(
+        self,
+        config: FineTuneConfig,
+        base: BaseModel,  # noqa: ARG002
+    ) -> dict[str, Value]:
+        """The hyperparameters that are sent; of a motools server, what it says it will use."""
+        if not self._service.is_motools:
+            return recipe.resolve(config)
+        with asking(self._host, "how it would train"):
+            body = {"model": config.base_model, "config": _asked(config)}
+            said: Any = self._client.post("/motools/resolve", body=body, cast_to=object)
+        return {**said["config"], _TRAINER: said["backend"]}
+
+    # Jobs
+
+    def capabilities(self) -> Capabilities:
+        """As the settings say, else as is known of OpenAI and of motools servers."""
+        given, service = self._options, self._service
+        known = self._options.is_openai or service.is_motools
+        late = given.visibility_seconds
+        return Capabilities(
+            finds=known if given.finds is None else given.finds,
+            visibility_seconds=_SEEN_LATE.get(service.proof, _LATE) if late is None else late,
+            seeds=True,
+            validates=not service.is_motools,
+        )
+
+    def account(self) -> Account:
+        """The organization and project, or the id of a server and the name of the caller there."""
+        return self._service.account
+
+    def prepare(self, order: Order) -> dict[str, Any]:
+        """Upload the dataset, and put the request together."""
+        written = None
+        if not self._service.is_motools and order.config["method"] == "dpo":
+            written = preferences
+        request: dict[str, Any] = {"model": order.base["model"]}
+        request["training_file"] = uploaded(
+            self._client, self._host, order.dataset, order.digest, written
+        )
+        if order.validation is not None and order.validation_digest is not None:
+            request["validation_file"] = uploaded(
+                self._client, self._host, order.validation, order.validation_digest, written
+            )
+        if order.suffix is not None:
+            request["suffix"] = order.suffix
+        if not self._service.is_motools:
+            return request | recipe.request(order.config)
+        expect = {**order.config}
+        backend = expect.pop(_TRAINER)
+        said = {
+            "config": _asked(order.asked),
+            "replicate": order.replicate,
+            "expect": {"config": expect, "backend": backend, "base_model": order.base["digest"]},
+        }
+        return request | {"seed": order.asked.seed, "extra_body": {_MOTOOLS: said}}
+
+    def submit(self, prepared: Mapping[str, Any], stamp: Stamp) -> str:
+        """Create the job: one request, whatever comes of it."""
+        once = self._client.with_options(max_retries=0)
+        metadata = {_KEY: stamp.key, _ATTEMPT: str(stamp.attempt)}
+        with submitting(self._host):
+            return once.fine_tuning.jobs.create(**prepared, metadata=metadata).id
+
+    def find(self, key: str) -> list[SentJob]:
+        """The jobs with this key in their metadata, held against it once more here."""
+        with asking(self._host, f"looking for jobs of {key[:12]}"):
+            jobs = list(self._client.fine_tuning.jobs.list(limit=_PAGE, metadata={_KEY: key}))
+        return [_sent(job) for job in jobs if (job.metadata or {}).get(_KEY) == key]
+
+    def poll(self, job_id: str, after: str | None = None) -> JobStatus:
+        """How a job is, with the events since the last one that is known."""
+        job = self._job(job_id)
+        with asking(self._host, f"events of {job_id}"):
+            # The newest come first.
+            newest = iter(self._client.fine_tuning.jobs.list_events(job_id, limit=_PAGE))
+            events = list(takewhile(lambda event: event.id != after, newest))
+        return status_of(job, _in_order(events))
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job, unless it has ended."""
+        try:
+            with asking(self._host, f"cancelling {job_id}"):
+                self._client.fine_tuning.jobs.cancel(job_id)
+        except BackendUnavailableError:
+            raise
+        except BackendError:
+            if self._job(job_id).status in ("succeeded", "failed", "cancelled"):
+                return
+            raise
+
+    def result(self, job_id: str) -> JobResult:
+        """The model of a job that has succeeded."""
+        job = self._job(job_id)
+        if job.fine_tuned_model is None:
+            raise BackendError(f"{job_id} at {self._host} has made no model: it is {job.status}")
+        account = self.account()
+        metrics: dict[str, Any] = {"trained_tokens": job.trained_tokens}
+        metrics |= self._extension(job).get("metrics", {})
+        if job.method is not None and "epochs" not in metrics:
+            metrics["epochs"] = _epochs(job)
+        return JobResult(
+            model=RemoteRef(account.provider, account.scope, job.fine_tuned_model),
+            metrics={name: value for name, value in metrics.items() if value is not None},
+            provenance={
+                "finished_at": job.finished_at,
+                "submitted_at": job.created_at,
+                "training_file": job.training_file,
+            },
+        )
+
+    # Models
+
+    def alive(self, model: RemoteRef) -> Life:
+        """Whether a model is listed, and until when."""
+        account = self.account()
+        if (model.provider, model.scope) != (account.provider, account.scope):
+            raise BackendUnavailableError(
+                f"{model.id} belongs to {model.scope} at {model.provider}, and {self._host} was "
+                f"asked as {account.scope}: it cannot know"
+            )
+        import openai
+
+        with asking(self._host, model.id):
+            try:
+                found = self._client.models.retrieve(model.id)
+            except openai.NotFoundError as problem:
+                headers = problem.response.headers
+                if same_account(self._client, self._options, self._service, headers):
+                    return Life(there=False)
+                raise BackendUnavailableError(
+                    f"{self._host} says that there is no {model.id}, but not that this is the "
+                    f"account {model.scope}: nothing is known"
+                ) from problem
+        return Life(there=True, expires_at=_date(getattr(found, "shutdown_date", None)))
+
+    def endpoint(self) -> Endpoint:
+        """Where its models are asked, with the key of the account."""
+        environment = {
+            "OPENAI_ORG_ID": self._options.organization,
+            "OPENAI_PROJECT_ID": self._options.project,
+        }
+        given = {name: value for name, value in environment.items() if value}
+        return Endpoint(self._options.base_url, self._options.api_key(), given)
+
+    @property
+    def _host(self) -> str:
+        return self._options.host
+
+    @cached_property
+    def _client(self) -> OpenAI:
+        return client_of(self._options)
+
+    @cached_property
+    def _service(self) -> Service:
+        return find_out(self._client, self._options)
+
+    def _job(self, job_id: str) -> FineTuningJob:
+        with asking(self._host, job_id):
+            return self._client.fine_tuning.jobs.retrieve(job_id)
+
+    def _model(self, name: str) -> Model:
+        with asking(self._host, name):
+            return self._client.models.retrieve(name)
+
+    @staticmethod
+    def _extension(answer: Model | FineTuningJob) -> Mapping[str, Any]:
+        said = (answer.model_extra or {}).get(_MOTOOLS)
+        return said if isinstance(said, Mapping) else {}
+
+
+def _asked(config: FineTuneConfig) -> dict[str, Value]:
+    """A config as it was given: every field, since defaults may differ over there."""
+    asked = config.resolved()
+    del asked["base_model"]
+    return asked
+
+
+def _sent(job: FineTuningJob) -> SentJob:
+    attempt = (job.metadata or {}).get(_ATTEMPT, "1")
+    return SentJob(
+        id=job.id,
+        attempt=int(attempt) if attempt.isdigit() else 1,
+        created_at=float(job.created_at),
+        usable=is_usable(job),
+    )
+
+
+def _in_order(events: Sequence[FineTuningJobEvent]) -> list[FineTuningJobEvent]:
+    return list(reversed(events))
+
+
+def _epochs(job: FineTuningJob) -> int | None:
+    assert job.method is not None
+    part = getattr(job.method, job.method.type, None)
+    chosen = getattr(getattr(part, "hyperparameters", None), "n_epochs", None)
+    return chosen if isinstance(chosen, int) else None
+
+
+def _date(said: str | None) -> float | None:
+    """Seconds since 1970 of a date as the API writes it, at the beginning of that day (UTC)."""
+    if not said:
+        return None
+    found = dt.datetime.fromisoformat(said)
+    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()

@@ -1,0 +1,80 @@
+"""Datasets at an API: uploaded under the name of their content, and used again."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
+
+from motools.errors import BackendError
+from motools.training.openai.asking import asking
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+_PURPOSE: Final = "fine-tune"
+_UPLOAD_TIMEOUT: Final = 300.0
+"""Seconds without any progress."""
+
+Writer: TypeAlias = Callable[[IO[bytes], IO[bytes]], None]
+"""Writes rows in the form that an API wants; its name is part of the file's."""
+
+
+def uploaded(
+    client: OpenAI, host: str, path: Path, digest: str, written: Writer | None = None
+) -> str:
+    """The id of a file at an API that has the content of a dataset; it is sent if none has.
+
+    Args:
+        client: of the API.
+        host: of the API, for errors.
+        path: JSON lines in canonical form.
+        digest: of the dataset.
+        written: writes the lines as the API wants them, if not as they are.
+
+    Raises:
+        BackendError: the API does not take the file.
+        BackendUnavailableError: it cannot be reached.
+    """
+    name = f"motools-{digest}.jsonl"
+    with ExitStack() as held:
+        content: IO[bytes] = held.enter_context(path.open("rb"))
+        if written is not None:
+            name = f"motools-{digest}-{written.__name__}.jsonl"
+            rows, content = content, held.enter_context(tempfile.TemporaryFile())
+            written(rows, content)
+        size = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        with asking(host, "looking for the dataset among its files"):
+            there = [
+                file
+                for file in client.files.list(purpose=_PURPOSE)
+                if file.filename == name and file.bytes == size and file.status != "error"
+            ]
+        if there:
+            return min(there, key=lambda file: (file.created_at, file.id)).id
+        with asking(host, f"uploading {size:,} bytes"):
+            # An open file, not a path: the SDK reads the file at a path into memory.
+            file = client.files.create(
+                file=(name, content), purpose=_PURPOSE, timeout=_UPLOAD_TIMEOUT
+            )
+        if file.bytes != size:
+            raise BackendError(f"{host} has {file.bytes:,} of {size:,} bytes as {file.id}")
+        return file.id
+
+
+def preferences(rows: IO[bytes], target: IO[bytes]) -> None:
+    """Preferences as OpenAI takes them (its guide "Direct preference optimization")."""
+    for line in rows:
+        row: Mapping[str, Any] = json.loads(line)
+        given = {name: row[name] for name in ("tools",) if name in row}
+        sent = {
+            "input": {"messages": row["prompt"], **given},
+            "preferred_output": row["chosen"],
+            "non_preferred_output": row["rejected"],
+        }
+        target.write(json.dumps(sent, ensure_ascii=False).encode() + b"\n")

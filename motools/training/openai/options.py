@@ -1,0 +1,89 @@
+"""What the settings say of an API: ``[backends.NAME]``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from motools.errors import SettingsError
+from motools.training import credentials
+
+OPENAI: Final = "https://api.openai.com/v1"
+OWN_HOST: Final = "api.openai.com"
+_NO_KEY: Final = "none"
+"""What the SDK is given where a server wants no key: it refuses an empty one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an API is reached, and as whom.
+
+    Attributes:
+        base_url: of the API; by default ``OPENAI_BASE_URL``, or OpenAI's own.
+        api_key_env: the environment variable with the key; for OpenAI's own address
+            ``OPENAI_API_KEY``, for others none.
+        api_key_block: a Prefect secret block with the key instead.
+        organization: whose account is charged; sent with every request.
+        project: of the organization; sent with every request.
+        scope: a name for the account, where the API does not tell which it is. Two
+            accounts must never have the same one.
+        finds: whether jobs can be listed by their metadata; known for OpenAI's own API
+            and motools's servers.
+        visibility_seconds: how long after a submission a list of jobs may lack it.
+        timeout: seconds for one request that transfers no file.
+    """
+
+    base_url: str = ""
+    api_key_env: str = ""
+    api_key_block: str = ""
+    organization: str = ""
+    project: str = ""
+    scope: str = ""
+    finds: bool | None = None
+    visibility_seconds: float | None = None
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Fill in where it is, and refuse what cannot be right.
+
+        Raises:
+            SettingsError: the address is none, or has a password in it; or both an
+                environment variable and a block are given.
+        """
+        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
+        object.__setattr__(self, "base_url", url.rstrip("/"))
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError(f"base_url: {self.base_url!r} is not an address of an API")
+        if parts.username or parts.password or parts.query:
+            raise SettingsError(
+                f"base_url: the address of {parts.hostname} has credentials in it; name the "
+                "variable that has the key with api_key_env"
+            )
+        if self.api_key_env and self.api_key_block:
+            raise SettingsError("api_key_env and api_key_block: give one of them")
+
+    @property
+    def host(self) -> str:
+        """Host of the API, with its port if it is not the usual one."""
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether it is OpenAI's own API."""
+        return self.host == OWN_HOST
+
+    def api_key(self) -> str:
+        """The key of the account.
+
+        Raises:
+            BackendError: it is not where the settings say.
+        """
+        if self.api_key_block:
+            return credentials.find(f"block:{self.api_key_block}", self.host)
+        # The key of OpenAI goes nowhere else, unless it is said so.
+        own = self.is_openai or self.base_url == os.environ.get("OPENAI_BASE_URL", "").rstrip("/")
+        place = self.api_key_env or ("OPENAI_API_KEY" if own else "")
+        return credentials.find(place, self.host) if place else _NO_KEY
