@@ -7,58 +7,15 @@ on this, so a filter means the same in both. Removal itself is ``removal``'s.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Final
 
 from motools.cache import logs, removal
 from motools.cache.cache import Cache
 from motools.cache.entry import Entry
-from motools.cache.marks import PIN, TAG
-from motools.cache.records import GROUPS, backend_of
+from motools.cache.marks import PIN
+from motools.cache.records import GROUPS
 from motools.cache.removal import RemovalPlan, Removed
-from motools.errors import AmbiguousKeyError, KeyNotFoundError
-
-_HEX: Final = frozenset("0123456789abcdef")
-_DIGEST_LENGTH: Final = 64
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which entries. What is None is not asked for; an empty list asks for nothing.
-
-    Attributes:
-        kind: only this kind.
-        model_ids: only of these models: their ids, or unique beginnings of them.
-        task_ids: only of these tasks.
-        backend: only made by this backend.
-        since: made at or after this time (seconds since 1970).
-        until: made before this time (seconds since 1970).
-        trash: those in the trash instead of the others.
-        tags: only those with one of these tags.
-        pinned: only those that are pinned.
-    """
-
-    kind: str | None = None
-    model_ids: Sequence[str] | None = None
-    task_ids: Sequence[str] | None = None
-    backend: str | None = None
-    since: float | None = None
-    until: float | None = None
-    trash: bool = False
-    tags: Sequence[str] | None = None
-    pinned: bool = False
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether anything but the kind is asked for."""
-        asked = (self.model_ids, self.task_ids, self.backend, self.since, self.until, self.tags)
-        return self.pinned or any(part is not None for part in asked)
-
-    @property
-    def state(self) -> str:
-        """In the index's words."""
-        return "trash" if self.trash else "live"
+from motools.cache.selection import Selection, labelled
+from motools.errors import KeyNotFoundError
 
 
 def select(cache: Cache, selection: Selection, *, limit: int | None = None) -> list[Entry]:
@@ -72,28 +29,10 @@ def select(cache: Cache, selection: Selection, *, limit: int | None = None) -> l
     Raises:
         AmbiguousKeyError: the beginning of a model's id fits several models.
     """
-    found: dict[str, Entry] = {}
-    marked = _marked(cache, selection)
     # What is sorted out here has to be read first.
-    read_all = selection.narrowed
-    for wanted in _label_sets(selection):
-        entries = cache.index.select(
-            kind=selection.kind,
-            labels=wanted,
-            since=selection.since,
-            until=selection.until,
-            state=selection.state,
-            limit=None if read_all else limit,
-        )
-        for name, text in wanted.items():
-            entries = _labelled(entries, name, text)
-        found.update({entry.key: entry for entry in entries})
-    chosen = (
-        entry
-        for entry in found.values()
-        if selection.backend in (None, backend_of(entry))
-        and (marked is None or entry.key in marked)
-    )
+    read = _candidates(cache, selection, None if selection.narrowed else limit)
+    found = {entry.key: entry for entry in read}
+    chosen = selection.among(found.values(), cache.marks.having(selection.marks))
     return sorted(chosen, key=lambda entry: -entry.created_at)[:limit]
 
 
@@ -128,7 +67,7 @@ def find(cache: Cache, name: str, *, trash: bool = False) -> Entry:
     except KeyNotFoundError:
         for label in ("dataset_hash", "file_id"):
             entries = cache.index.select(kind="dataset", labels={label: name}, state=state)
-            for entry in _labelled(entries, label, name):
+            for entry in labelled(entries, label, name):
                 return entry
         raise
 
@@ -163,6 +102,21 @@ def undelete(cache: Cache, entries: Sequence[Entry]) -> None:
             logs.copy(cache.entry(entry.key))
 
 
+def _candidates(cache: Cache, selection: Selection, limit: int | None) -> Iterator[Entry]:
+    if selection.keys is not None and not selection.trash:
+        yield from cache.index.newest(sorted(selection.keys))
+        return
+    for wanted in selection.label_sets:
+        yield from cache.index.select(
+            kind=selection.kind,
+            labels=wanted,
+            since=selection.since,
+            until=selection.until,
+            state=selection.state,
+            limit=limit,
+        )
+
+
 def _of_kind(cache: Cache, name: str, selection: Selection) -> Entry:
     entry = find(cache, name, trash=selection.trash)
     if selection.kind not in (None, entry.kind):
@@ -172,46 +126,3 @@ def _of_kind(cache: Cache, name: str, selection: Selection) -> Entry:
             f"{entry.kind!r}. Nothing was changed"
         )
     return entry
-
-
-def _marked(cache: Cache, selection: Selection) -> frozenset[str] | None:
-    """The keys with the marks that are asked for; None: none are."""
-    tagged = None
-    if selection.tags is not None:
-        tagged = frozenset[str]().union(*(cache.marks.keys(TAG + tag) for tag in selection.tags))
-    if not selection.pinned:
-        return tagged
-    pins = cache.marks.keys(PIN)
-    return pins if tagged is None else pins & tagged
-
-
-def _label_sets(selection: Selection) -> Iterator[dict[str, str]]:
-    """One set of labels for every combination that is asked for."""
-    choices = [
-        [(label, value) for value in values]
-        for label, values in (("model_id", selection.model_ids), ("task_id", selection.task_ids))
-        if values is not None
-    ]
-    return (dict(combination) for combination in product(*choices))
-
-
-def _labelled(entries: list[Entry], label: str, wanted: str) -> list[Entry]:
-    """Those whose label is what is wanted, or a digest that begins so.
-
-    Only digests may be cut short: ``tiny`` never means ``tiny-2`` as well.
-    """
-    exact = [entry for entry in entries if entry.labels.get(label) == wanted]
-    if exact or not wanted:
-        return exact
-    short = [entry for entry in entries if _is_digest(entry.labels.get(label, ""))]
-    values = {entry.labels[label] for entry in short}
-    if len(values) > 1:
-        some = ", ".join(sorted(value[:16] for value in values)[:5])
-        raise AmbiguousKeyError(
-            f"{len(values)} values of {label} start with {wanted!r} ({some}, …): give more of it"
-        )
-    return short
-
-
-def _is_digest(text: str) -> bool:
-    return len(text) == _DIGEST_LENGTH and _HEX.issuperset(text)

@@ -8,7 +8,7 @@ key follows from the outbox.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from motools.cache.database import Database, Transaction
@@ -74,6 +74,17 @@ class Marks:
             )
             for key, name, value in rows:
                 found.setdefault(key, {})[name] = value
+        return found
+
+    def having(self, names: Sequence[str]) -> Mapping[str, Collection[str]]:
+        """Which marks of these names a key has, for each that has one."""
+        found: dict[str, list[str]] = {}
+        for start in range(0, len(names), BATCH):
+            part = names[start : start + BATCH]
+            for key, name in self._database.read(
+                f"SELECT key, name FROM marks WHERE name IN ({','.join('?' * len(part))})", part
+            ):
+                found.setdefault(key, []).append(name)
         return found
 
     def keys(self, name: str) -> frozenset[str]:

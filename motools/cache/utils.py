@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from motools.cache import catalogue, removal, sizes
 from motools.cache.cache import Cache
-from motools.cache.catalogue import Selection
 from motools.cache.entry import Entry
 from motools.cache.records import (
     GROUPS,
@@ -17,6 +16,7 @@ from motools.cache.records import (
     FunctionRecord,
     ModelRecord,
 )
+from motools.cache.selection import Selection
 from motools.cache.sizes import Figures, SizeBreakdown
 from motools.errors import KeyNotFoundError
 from motools.markup import table

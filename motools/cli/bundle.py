@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from motools.cache.cache import Cache
+from motools.cache.selection import Selection
 from motools.cli import output, transfer
 from motools.cli.exits import ExitCode
 from motools.cli.light import LightCommand
-from motools.cli.options import CacheDir, Keys, Style
+from motools.cli.options import CacheDir, Everything, Style
 from motools.cli.output import Column, Format
+from motools.cli.which import Which, expanded
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,28 +23,23 @@ def add_to(app: typer.Typer) -> None:
     app.command("import", cls=LightCommand)(import_entries)
 
 
+@expanded
 def export_entries(
-    keys: Keys = None,
+    which: Which,
     *,
     file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The bundle; a new file.")
     ],
-    everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
+    everything: Everything = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Write entries, and all that they need, into one file."""
-    from motools.cache import catalogue
-    from motools.cache.catalogue import Selection
-    from motools.remotes import Choice, export_bundle
+    from motools.remotes import export_bundle
 
-    if bool(keys) == everything:
-        raise typer.BadParameter("give keys, or --all")
     cache = Cache.open(cache_dir, create=False)
-    choice = None
-    if keys:
-        choice = Choice(keys=[entry.key for entry in catalogue.pick(cache, keys, Selection())])
+    keys = frozenset(entry.key for entry in which.some(cache, everything=everything))
     with transfer.shown() as progress:
-        pushed = export_bundle(cache, file, choice, progress=progress)
+        pushed = export_bundle(cache, file, Selection(keys=keys), progress=progress)
     output.say(
         f"{file}: {output.count(len(pushed.entries), 'entry')}, {output.size(file.stat().st_size)}"
     )

@@ -9,7 +9,6 @@ import typer
 
 from motools.cache import catalogue, removal
 from motools.cache.cache import Cache
-from motools.cache.catalogue import Selection
 from motools.cache.records import GROUPS, EntryRecord
 from motools.cache.removal import RemovalPlan
 from motools.cli import bundle, exchange, explanation, marking, output, pruning, remote, tables
@@ -17,22 +16,17 @@ from motools.cli.consent import get_consent
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.cli.options import (
-    Backend,
     CacheDir,
+    DryRun,
     Group,
     GroupArgument,
     Key,
-    Keys,
-    ModelIds,
     Pinned,
-    Since,
     Style,
-    Tags,
-    TaskIds,
-    Until,
+    Yes,
 )
 from motools.cli.output import Column, Format, Row
-from motools.errors import KeyNotFoundError
+from motools.cli.which import Filters, Named, Which, expanded
 
 app = typer.Typer(
     cls=LightGroup,
@@ -44,15 +38,11 @@ app = typer.Typer(
 
 
 @app.command("list", cls=LightCommand)
+@expanded
 def list_entries(
     group: GroupArgument = Group.ALL,
     *,
-    model_id: ModelIds = None,
-    task_id: TaskIds = None,
-    backend: Backend = None,
-    since: Since = None,
-    until: Until = None,
-    tag: Tags = None,
+    filters: Filters,
     pinned: Pinned = False,
     sort: Annotated[
         str,
@@ -73,8 +63,8 @@ def list_entries(
     dataset, and the values in its config that differ from the defaults.
     """
     kind = GROUPS.get(group.value)
-    chosen = Selection(kind, model_id, task_id, backend, since, until, trash, tag, pinned)
     cache = _open(cache_dir)
+    chosen = filters.selection(cache, group.value, trash=trash, pinned=pinned)
     newest = sort == "created_at" and not reverse
     entries = catalogue.select(cache, chosen, limit=limit if newest else None)
     rows, columns = tables.marked_rows(cache, entries, kind)
@@ -178,24 +168,17 @@ def size(
 
 
 @app.command(cls=LightCommand)
+@expanded
 def clear(
     group: GroupArgument,
-    keys: Keys = None,
     *,
-    model_id: ModelIds = None,
-    task_id: TaskIds = None,
-    backend: Backend = None,
-    since: Since = None,
-    until: Until = None,
-    tag: Tags = None,
+    which: Named,
     pinned: Annotated[bool, typer.Option("--pinned", help="Also what is pinned.")] = False,
     files: Annotated[
         bool, typer.Option("--files", help="Also the blobs that nothing else uses.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and stop.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
@@ -206,11 +189,7 @@ def clear(
     what cost money is marked as paid.
     """
     cache = _open(cache_dir)
-    kind = GROUPS.get(group.value)
-    chosen = Selection(kind, model_id, task_id, backend, since, until, tags=tag)
-    entries = catalogue.pick(cache, keys, chosen) if keys else catalogue.select(cache, chosen)
-    if not entries and (keys or chosen.narrowed):
-        raise KeyNotFoundError("no entry fits these filters. Nothing was changed")
+    entries = which.entries(cache, group.value)
     if not pinned:
         entries, kept = catalogue.pinned_apart(cache, entries)
         if kept:
@@ -231,18 +210,17 @@ def clear(
 
 
 @app.command(cls=LightCommand)
+@expanded
 def undelete(
-    keys: Keys = None,
+    which: Which,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All that is in the trash.")] = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
     """Bring cleared entries back, with their blobs."""
-    if bool(keys) == everything:
-        raise typer.BadParameter("give keys, or --all")
-    cache, cleared = _open(cache_dir), Selection(trash=True)
-    entries = catalogue.pick(cache, keys, cleared) if keys else catalogue.select(cache, cleared)
+    cache = _open(cache_dir)
+    entries = which.some(cache, everything=everything, trash=True)
     catalogue.undelete(cache, entries)
     output.emit(*tables.entry_rows(entries, None), style)
     output.say(f"brought {output.count(len(entries), 'entry')} back")

@@ -69,7 +69,7 @@ def explain(
     cache = Cache.open(cache_dir, create=False)
     other = None if key2 is None else catalogue.find(cache, key2)
     if sweep is not None:
-        from motools.sweeps.selection import steps_of
+        from motools.sweeps.finding import steps_of
 
         cell = _cell(cache, sweep, what)
         accounts = [(each, _account(cache, each, other)) for each in steps_of(cell, step)]
@@ -88,8 +88,8 @@ def explain(
 
 def _cell(cache: Cache, file: Path, name: str) -> PlannedCell:
     from motools.sweeps import document
+    from motools.sweeps.finding import one_cell
     from motools.sweeps.planner import make_plan
-    from motools.sweeps.selection import one_cell
 
     return one_cell(make_plan(document.read(file), cache), name)
 

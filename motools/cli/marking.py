@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from motools.cache import catalogue
 from motools.cache.cache import Cache
-from motools.cache.catalogue import Selection
-from motools.cache.entry import Entry
 from motools.cache.marks import NOTE, PIN, TAG
 from motools.cli import output, tables
-from motools.cli.completion import complete_key
 from motools.cli.light import LightCommand
-from motools.cli.options import CacheDir, Key, Keys, Style, Tags
+from motools.cli.options import CacheDir, Key, Style
 from motools.cli.output import Format
-from motools.errors import KeyNotFoundError
+from motools.cli.which import Which, expanded
 
-_SweepFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--sweep", metavar="FILE", help="All entries of this sweep."),
-]
 _TagName: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The tag.")]
-_SomeKeys: TypeAlias = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="KEY",
-        help="Keys, or beginnings of keys; of datasets also hashes and file ids.",
-        autocompletion=complete_key,
-    ),
-]
 _LONGEST_TAG: Final = 100
 
 
@@ -41,54 +27,53 @@ def add_to(app: typer.Typer) -> None:
         app.command(cls=LightCommand)(command)
 
 
-def pin(
-    keys: Keys = None,
-    *,
-    tag: Tags = None,
-    sweep: _SweepFile = None,
-    cache_dir: CacheDir = None,
-    style: Style = Format.TABLE,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Marking(Which):
+    """Which entries something is said of, and how that is told."""
+
+    cache_dir: CacheDir = None
+    style: Style = Format.TABLE
+
+    def mark(self, name: str, done: str) -> None:
+        """Say it, and tell how many had not been said it of."""
+        self._change(lambda cache, keys: cache.marks.set_many(keys, name), done)
+
+    def unmark(self, name: str, done: str) -> None:
+        """Take it back, and tell of how many."""
+        self._change(lambda cache, keys: cache.marks.drop_many(keys, name), done)
+
+    def _change(self, change: Callable[[Cache, list[str]], int], done: str) -> None:
+        cache = Cache.open(self.cache_dir, create=False)
+        if not self.narrowed:
+            raise typer.BadParameter("give keys, or filters such as --tag and --sweep")
+        entries = self.entries(cache)
+        count = change(cache, [entry.key for entry in entries])
+        output.emit(*tables.entry_rows(entries, None), self.style)
+        output.say(done.format(output.count(count, "entry")))
+
+
+@expanded
+def pin(which: _Marking) -> None:
     """Keep entries from being pruned, and from being cleared by accident."""
-    cache = Cache.open(cache_dir, create=False)
-    entries = _meant(cache, keys, tag, sweep)
-    count = cache.marks.set_many([entry.key for entry in entries], PIN)
-    _tell(entries, style, f"pinned {output.count(count, 'entry')}")
+    which.mark(PIN, "pinned {}")
 
 
-def unpin(
-    keys: Keys = None,
-    *,
-    tag: Tags = None,
-    sweep: _SweepFile = None,
-    cache_dir: CacheDir = None,
-    style: Style = Format.TABLE,
-) -> None:
+@expanded
+def unpin(which: _Marking) -> None:
     """Take the pin off entries."""
-    cache = Cache.open(cache_dir, create=False)
-    entries = _meant(cache, keys, tag, sweep)
-    count = cache.marks.drop_many([entry.key for entry in entries], PIN)
-    _tell(entries, style, f"unpinned {output.count(count, 'entry')}")
+    which.unmark(PIN, "unpinned {}")
 
 
-def tag(
-    name: _TagName, keys: _SomeKeys, *, cache_dir: CacheDir = None, style: Style = Format.TABLE
-) -> None:
+@expanded
+def tag(name: _TagName, which: _Marking) -> None:
     """Give entries a tag, by which lists and other commands find them."""
-    cache = Cache.open(cache_dir, create=False)
-    entries = catalogue.pick(cache, keys, Selection())
-    count = cache.marks.set_many([entry.key for entry in entries], TAG + _checked(name))
-    _tell(entries, style, f"tagged {output.count(count, 'entry')} {name}")
+    which.mark(TAG + _checked(name), f"tagged {{}} {_quoted(name)}")
 
 
-def untag(
-    name: _TagName, keys: _SomeKeys, *, cache_dir: CacheDir = None, style: Style = Format.TABLE
-) -> None:
+@expanded
+def untag(name: _TagName, which: _Marking) -> None:
     """Take a tag off entries."""
-    cache = Cache.open(cache_dir, create=False)
-    entries = catalogue.pick(cache, keys, Selection())
-    count = cache.marks.drop_many([entry.key for entry in entries], TAG + _checked(name))
-    _tell(entries, style, f"took {name} off {output.count(count, 'entry')}")
+    which.unmark(TAG + _checked(name), f"took {_quoted(name)} off {{}}")
 
 
 def note(
@@ -107,31 +92,6 @@ def note(
     output.say(f"{'noted on' if text else 'no note on'} {entry.kind} {entry.key[:12]}")
 
 
-def _meant(
-    cache: Cache, keys: list[str] | None, tags: list[str] | None, sweep: Path | None
-) -> list[Entry]:
-    """The entries that were named in one way or another."""
-    if not (keys or tags or sweep):
-        raise typer.BadParameter("give keys, --tag or --sweep")
-    found = catalogue.pick(cache, keys or [], Selection())
-    if tags:
-        found += catalogue.select(cache, Selection(tags=tags))
-    if sweep is not None:
-        found += _of_sweep(cache, sweep)
-    if not found:
-        raise KeyNotFoundError("no entry fits. Nothing was changed")
-    return list({entry.key: entry for entry in found}.values())
-
-
-def _of_sweep(cache: Cache, file: Path) -> list[Entry]:
-    """The entries that the steps of a sweep have by now."""
-    from motools.sweeps import document
-    from motools.sweeps.planner import make_plan
-
-    steps = make_plan(document.read(file), cache).steps
-    return [step.entry for step in steps if step.entry is not None]
-
-
 def _checked(name: str) -> str:
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_TAG:
         raise typer.BadParameter(
@@ -140,6 +100,5 @@ def _checked(name: str) -> str:
     return name
 
 
-def _tell(entries: list[Entry], style: Format, message: str) -> None:
-    output.emit(*tables.entry_rows(entries, None), style)
-    output.say(message)
+def _quoted(name: str) -> str:
+    return name.replace("{", "{{").replace("}", "}}")

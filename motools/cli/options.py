@@ -17,7 +17,7 @@ Chosen = TypeVar("Chosen", bound=StrEnum)
 
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
-_WHEN: Final = "an ISO date or time (local if it names no zone), or an age: 90s, 15m, 3h, 2d, 1w"
+WHEN: Final = "an ISO date or time (local if it names no zone), or an age: 90s, 15m, 3h, 2d, 1w"
 
 
 class Group(StrEnum):
@@ -43,7 +43,7 @@ def parse_when(text: str) -> float:
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not {_WHEN}") from None
+        raise typer.BadParameter(f"{text!r} is not {WHEN}") from None
 
 
 def one_of(kind: type[Chosen], text: str, option: str) -> Chosen:
@@ -90,37 +90,13 @@ OtherKey: TypeAlias = Annotated[
         autocompletion=complete_key,
     ),
 ]
-Keys: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY",
-        help="Only these: keys, or beginnings of keys; of datasets also hashes and file ids.",
-        autocompletion=complete_key,
-    ),
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
 ]
-ModelIds: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--model-id", metavar="ID", help="Only of this model. May be repeated."),
-]
-TaskIds: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--task-id", metavar="NAME", help="Only of this task. May be repeated."),
-]
-Tags: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--tag", metavar="NAME", help="Only with this tag. May be repeated: with any."),
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Everything: TypeAlias = Annotated[bool, typer.Option("--all", help="Every entry.")]
+RemoteName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--remote", "-r", metavar="NAME", help="Which remote; by default the default."),
 ]
 Pinned: TypeAlias = Annotated[bool, typer.Option("--pinned", help="Only what is pinned.")]
-Backend: TypeAlias = Annotated[
-    str | None, typer.Option("--backend", metavar="NAME", help="Only made by this backend.")
-]
-Since: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        "--since", metavar="WHEN", parser=parse_when, help=f"Made then or later: {_WHEN}."
-    ),
-]
-Until: TypeAlias = Annotated[
-    float | None,
-    typer.Option("--until", metavar="WHEN", parser=parse_when, help="Made before then."),
-]

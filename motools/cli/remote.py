@@ -49,9 +49,9 @@ def add(
 @app.command("list", cls=LightCommand)
 def list_remotes(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
     """List the remotes."""
-    from motools.remotes.book import Book
+    from motools.remotes.registry import Registry
 
-    known = Book.of(Cache.open(cache_dir, create=False).root)
+    known = Registry.of(Cache.open(cache_dir, create=False).root)
     rows = [
         {"name": name, "url": url, "default": name == known.default}
         for name, url in known.urls.items()
@@ -69,18 +69,18 @@ def list_remotes(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> Non
 @app.command(cls=LightCommand)
 def remove(name: Name, cache_dir: CacheDir = None) -> None:
     """Forget a remote. What is there stays there."""
-    from motools.remotes import book
+    from motools.remotes import registry
 
-    book.remove(Cache.open(cache_dir, create=False).root, name)
+    registry.remove(Cache.open(cache_dir, create=False).root, name)
     output.say(f"{name} is forgotten; what is there stays")
 
 
 @app.command(cls=LightCommand)
 def default(name: Name, cache_dir: CacheDir = None) -> None:
     """Have a remote used where none is named."""
-    from motools.remotes import book
+    from motools.remotes import registry
 
-    book.set_default(Cache.open(cache_dir, create=False).root, name)
+    registry.set_default(Cache.open(cache_dir, create=False).root, name)
     output.say(f"{name} is the default")
 
 

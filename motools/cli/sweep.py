@@ -179,13 +179,13 @@ def run(
     if offline:
         os.environ.update(HF_HUB_OFFLINE="1", MOTOOLS_REMOTE_MODE="off")
     from motools.sweeps import document
-    from motools.sweeps.choice import Choice
     from motools.sweeps.orders import Orders
+    from motools.sweeps.subset import Subset
 
     sweep = document.read(file)
     orders = Orders(
-        only=Choice.parse(only, sweep) if only else None,
-        refresh=Choice.parse(refresh, sweep) if refresh else None,
+        only=Subset.parse(only, sweep) if only else None,
+        refresh=Subset.parse(refresh, sweep) if refresh else None,
         read_only=read_only,
         remake=remake,
         offline=offline,

@@ -138,7 +138,7 @@ def _pairs(
     plan: Plan, a: str, b: str, evaluation: str | None
 ) -> dict[str, tuple[Evaluation, Evaluation]]:
     """The evaluations that two cells have, by name."""
-    from motools.sweeps.selection import one_cell
+    from motools.sweeps.finding import one_cell
 
     here, there = _evaluations(one_cell(plan, a)), _evaluations(one_cell(plan, b))
     names = [name for name in here if name in there and evaluation in (None, name)]

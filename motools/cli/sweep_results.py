@@ -178,10 +178,10 @@ def planned(file: Path, cache: Cache) -> Plan:
 
 
 def _results(plan: Plan, only: list[str] | None) -> Results:
-    from motools.sweeps.choice import Choice
     from motools.sweeps.results import of_plan
+    from motools.sweeps.subset import Subset
 
-    return of_plan(plan, Choice.parse(only, plan.sweep) if only else None)
+    return of_plan(plan, Subset.parse(only, plan.sweep) if only else None)
 
 
 def _by_ending(out: Path | None) -> ResultFormat:

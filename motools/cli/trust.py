@@ -9,14 +9,14 @@ import typer
 
 from motools.cache import catalogue
 from motools.cache.cache import Cache
-from motools.cache.catalogue import Selection
 from motools.cache.entry import Entry
 from motools.cache.marks import REJECTED
 from motools.cache.records import EntryRecord
 from motools.cli import output
 from motools.cli.light import LightCommand, LightGroup
-from motools.cli.options import CacheDir, Key, Keys, Style
+from motools.cli.options import CacheDir, DryRun, Everything, Key, Style
 from motools.cli.output import Column, Format, Row
+from motools.cli.which import Which, expanded
 
 if TYPE_CHECKING:
     from motools.settings import Settings
@@ -49,9 +49,7 @@ def reject(
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Take the rejection back instead.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be rejected, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
@@ -82,10 +80,11 @@ def reject(
     output.say(_done(len(chosen), len(made), withdraw=withdraw, dry_run=dry_run))
 
 
+@expanded
 def sign(
-    keys: Keys = None,
+    which: Which,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Every entry of the cache.")] = False,
+    everything: Everything = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Vouch for entries with the key in the settings' signing_key.
@@ -94,10 +93,8 @@ def sign(
     """
     from motools.cache.trust import sign as vouch
 
-    if bool(keys) == everything:
-        raise typer.BadParameter("give keys, or --all")
     cache = Cache.open(cache_dir, create=False)
-    entries = catalogue.pick(cache, keys, Selection()) if keys else cache.entries()
+    entries = which.some(cache, everything=everything)
     signer = vouch(cache, entries)
     output.say(f"{signer} signed {output.count(len(entries), 'entry')}")
 

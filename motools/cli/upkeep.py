@@ -8,25 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from motools.cache import catalogue
 from motools.cache.cache import Cache
-from motools.cache.catalogue import Selection
 from motools.cli import output
 from motools.cli.consent import get_consent
 from motools.cli.exits import ExitCode
 from motools.cli.light import LightCommand
-from motools.cli.options import (
-    Backend,
-    CacheDir,
-    Keys,
-    ModelIds,
-    Since,
-    Style,
-    TaskIds,
-    Until,
-)
+from motools.cli.options import CacheDir, DryRun, Style, Yes
 from motools.cli.output import Column, Format, Row
-from motools.errors import KeyNotFoundError
+from motools.cli.which import Which, expanded
 
 if TYPE_CHECKING:
     from motools.remotes import Copies
@@ -52,14 +41,10 @@ _FINDINGS: Final = (
 )
 
 
+@expanded
 def verify(
-    keys: Keys = None,
+    which: Which,
     *,
-    model_id: ModelIds = None,
-    task_id: TaskIds = None,
-    backend: Backend = None,
-    since: Since = None,
-    until: Until = None,
     read_data: Annotated[
         bool, typer.Option("--read-data", help="Read and hash every byte, too.")
     ] = False,
@@ -72,8 +57,7 @@ def verify(
     digest says is moved to quarantine/. Each line names the next command.
     """
     cache = Cache.open(cache_dir, create=False)
-    chosen = Selection(None, model_id, task_id, backend, since, until)
-    wanted = _keys(cache, keys, chosen) if keys or chosen.narrowed else None
+    wanted = [entry.key for entry in which.entries(cache)] if which.narrowed else None
     found = _verified(cache, wanted, read_data=read_data)
     rows = [{**dataclasses.asdict(each), "remedy": each.remedy} for each in found.findings]
     output.emit(rows, _FINDINGS, style)
@@ -88,10 +72,8 @@ def repair(
         bool, typer.Option("--read-data", help="Read and hash every byte first.")
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no remote for copies.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
@@ -134,22 +116,15 @@ def repair(
 
 def _remotes(cache: Cache) -> list[Copies]:
     """Those that have copies; one out of reach is an error, since what it has would be released."""
-    from motools.remotes import Copies, book, open_remote
+    from motools.remotes import Copies, open_remote, registry
 
-    return [Copies(open_remote(cache, name)) for name in book.Book.of(cache.root).urls]
+    return [Copies(open_remote(cache, name)) for name in registry.Registry.of(cache.root).urls]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to ``motools cache``."""
     for command in (verify, repair):
         app.command(cls=LightCommand)(command)
-
-
-def _keys(cache: Cache, keys: list[str] | None, chosen: Selection) -> list[str]:
-    entries = catalogue.pick(cache, keys, chosen) if keys else catalogue.select(cache, chosen)
-    if not entries:
-        raise KeyNotFoundError("no entry fits these filters. Nothing was looked at")
-    return [entry.key for entry in entries]
 
 
 def _verified(cache: Cache, keys: list[str] | None, *, read_data: bool) -> Verified:

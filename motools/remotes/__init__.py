@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from motools.remotes.bundles import export_bundle, import_bundle
-from motools.remotes.choice import Choice
 from motools.remotes.fetching import Copies
 from motools.remotes.pruning import PrunePlan, prune
 from motools.remotes.pruning import plan as plan_prune
 from motools.remotes.pulling import Pulled, pull
 from motools.remotes.pushing import Pushed, push
 from motools.remotes.remote import Remote, add_remote, open_remote
-from motools.remotes.standing import Diverged, Standing, compare
+from motools.remotes.selected import named as find_keys
+from motools.remotes.status import Diverged, Status, compare
 
 __all__ = [
-    "Choice",
     "Copies",
     "Diverged",
     "PrunePlan",
     "Pulled",
     "Pushed",
     "Remote",
-    "Standing",
+    "Status",
     "add_remote",
     "compare",
     "export_bundle",
+    "find_keys",
     "import_bundle",
     "open_remote",
     "plan_prune",

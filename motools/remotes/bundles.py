@@ -17,17 +17,17 @@ from typing import Final
 from motools.cache.arrival import parse
 from motools.cache.cache import Cache
 from motools.cache.layout import TMP
+from motools.cache.selection import Selection
 from motools.cache.store import Store, unavailable
 from motools.durable import sync
 from motools.errors import CorruptBlobError, CorruptDocumentError, RemoteError
-from motools.remotes.choice import Choice
 from motools.remotes.fetching import check_blobs
 from motools.remotes.layout import TMP as REMOTE_TMP
 from motools.remotes.progress import Progress, unseen
 from motools.remotes.pulling import Pulled, pull
 from motools.remotes.pushing import Pushed, push
 from motools.remotes.remote import Remote, found_remote, make_marker, open_store
-from motools.remotes.standing import compare
+from motools.remotes.status import compare
 
 _DAMAGE: Final = (CorruptDocumentError, CorruptBlobError, zipfile.BadZipFile, NotImplementedError)
 
@@ -36,14 +36,14 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def export_bundle(
-    cache: Cache, file: Path, choice: Choice | None = None, *, progress: Progress = unseen
+    cache: Cache, file: Path, selection: Selection | None = None, *, progress: Progress = unseen
 ) -> Pushed:
     """Write entries, and what they need to be used, into a new file.
 
     Args:
         cache: whose entries.
         file: the bundle; it appears whole or not at all.
-        choice: which entries; None: all.
+        selection: which entries; None: all.
         progress: is told of bytes that are in it.
 
     Raises:
@@ -54,7 +54,7 @@ def export_bundle(
     with _scratch(cache) as scratch:
         store = open_store(os.fspath(scratch / "bundle"))
         make_marker(store)
-        pushed = push(cache, _remote(cache, store, scratch, file), choice, progress=progress)
+        pushed = push(cache, _remote(cache, store, scratch, file), selection, progress=progress)
         for key, why in pushed.problems.items():
             raise RemoteError(f"{key[:12]} cannot be exported, so nothing was: {why}")
         with unavailable(f"cannot write {file}"):
@@ -91,8 +91,8 @@ def import_bundle(
                 f"{file} is no bundle, or damaged; nothing was imported: {problem}"
             ) from problem
         if dry_run:
-            standing = compare(cache, remote)
-            return Pulled(standing.behind, diverged=standing.diverged)
+            status = compare(cache, remote)
+            return Pulled(status.behind, diverged=status.diverged)
         pulled = pull(cache, remote, whole=True, progress=progress)
     for key, why in pulled.problems.items():
         raise RemoteError(f"nothing was imported, for {key[:12]} cannot be: {why}")

@@ -127,14 +127,26 @@ class Index:
                 for table in _OF_SEGMENTS:
                     connection.execute(f"DELETE FROM {table} WHERE segment = ?", (segment,))
 
-    def generations(self) -> Iterator[tuple[str, int, str, str]]:
-        """Key, number, checksum and state of each generation that is there; some more than once."""
-        yield from self._rows("SELECT key, generation, checksum, state FROM entries")
+    def generations(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, int, str, str]]:
+        """Key, number, checksum and state of each generation that is there; some more than once.
 
-    def has(self, prefix: str) -> bool:
-        """Whether an entry is there whose key starts so."""
-        bounds = (prefix, prefix + "g")
-        return bool(self._rows("SELECT 1 FROM entries WHERE key >= ? AND key < ? LIMIT 1", bounds))
+        Args:
+            keys: only these; None: all.
+        """
+        statement = "SELECT key, generation, checksum, state FROM entries"
+        if keys is None:
+            yield from self._rows(statement)
+            return
+        for part in in_parts(keys):
+            yield from self._rows(f"{statement} WHERE key IN ({_marks(part)})", part)
+
+    def beginning(self, prefix: str) -> list[str]:
+        """Some of the keys that start so."""
+        rows = self._rows(
+            "SELECT DISTINCT key FROM entries WHERE key >= ? AND key < ? LIMIT 9",
+            (prefix, prefix + "g"),
+        )
+        return [key for (key,) in rows]
 
     def totals(self) -> dict[str, int]:
         """How many entries, blobs and segments there are, and bytes as they are stored."""

@@ -14,15 +14,15 @@ from typing import Any, Final
 
 from motools.cache.arrival import arrive, needs, parse
 from motools.cache.cache import Cache
+from motools.cache.selection import Selection
 from motools.cache.tree import Tree
 from motools.errors import CorruptDocumentError, UntrustedError
 from motools.remotes import marks
-from motools.remotes.choice import Choice
 from motools.remotes.fetching import fetch
 from motools.remotes.index import in_parts
 from motools.remotes.progress import Progress, unseen
 from motools.remotes.remote import Remote
-from motools.remotes.standing import Diverged, compare
+from motools.remotes.status import Diverged, compare
 
 _ENTRIES: Final = 1000
 """Entries that become true together."""
@@ -49,11 +49,21 @@ class Pulled:
     diverged: tuple[Diverged, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
 
+    def followed_by(self, later: Pulled) -> Pulled:
+        """What this pull and a later one did together."""
+        return Pulled(
+            (*self.entries, *later.entries),
+            self.blobs + later.blobs,
+            self.bytes_received + later.bytes_received,
+            tuple(dict.fromkeys((*self.diverged, *later.diverged))),
+            {**self.problems, **later.problems},
+        )
+
 
 def pull(
     cache: Cache,
     remote: Remote,
-    choice: Choice | None = None,
+    selection: Selection | None = None,
     *,
     whole: bool = False,
     progress: Progress = unseen,
@@ -63,18 +73,18 @@ def pull(
     Args:
         cache: where they go.
         remote: where from; its index as last read.
-        choice: which entries; None: all. With keys, also bytes that were given up here.
+        selection: which entries; None: all. With keys, also bytes that were given up here.
         whole: all or nothing: with a problem, no entry comes.
         progress: is told of bytes that arrived.
 
     Raises:
         CacheUnavailableError: the remote cannot be reached or refuses; run again, it goes on.
     """
-    standing = compare(cache, remote, choice)
-    keys = list(standing.behind)
-    if choice is not None and choice.keys is not None:
-        keys += standing.released
-    return _Pull(cache, remote, standing.diverged, progress).run(keys, whole=whole)
+    status = compare(cache, remote, selection)
+    keys = list(status.behind)
+    if selection is not None and selection.keys is not None:
+        keys += status.released
+    return _Pull(cache, remote, status.diverged, progress).run(keys, whole=whole)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from motools.cache.cache import Cache
 from motools.cache.documents import compact, entry_document
 from motools.cache.entry import COLUMNS, check
 from motools.cache.memo import BATCH
+from motools.cache.selection import Selection
 from motools.errors import CorruptBlobError, CorruptDocumentError, MissingBlobError
 from motools.remotes import marks
-from motools.remotes.choice import Choice
 from motools.remotes.doomed import Doomed
 from motools.remotes.index import in_parts
 from motools.remotes.layout import BLOBS, LARGE, PACK, PACKS, blob_name
@@ -29,7 +29,8 @@ from motools.remotes.packs import RAW, Frame, packed
 from motools.remotes.progress import Progress, unseen
 from motools.remotes.remote import Remote
 from motools.remotes.segments import Draft, Listed
-from motools.remotes.standing import Diverged, Standing, compare
+from motools.remotes.selected import here
+from motools.remotes.status import Diverged, Status, compare
 
 _CHECKPOINT: Final = 256 << 20
 """Bytes of blobs after which a segment says what is there by then."""
@@ -60,28 +61,28 @@ class Pushed:
 
 
 def push(
-    cache: Cache, remote: Remote, choice: Choice | None = None, *, progress: Progress = unseen
+    cache: Cache, remote: Remote, selection: Selection | None = None, *, progress: Progress = unseen
 ) -> Pushed:
     """Send the entries that a remote lacks, and what they need to be used.
 
     Args:
         cache: whose entries.
         remote: where to; its index as last read.
-        choice: which entries; None: all.
+        selection: which entries; None: all.
         progress: is told of bytes that are there.
 
     Raises:
         CacheUnavailableError: the remote cannot be reached or refuses; run again, it goes on.
     """
     cache.documents.flush()
-    standing = compare(cache, remote, choice)
+    status = compare(cache, remote, selection)
     doomed = Doomed.of(remote.store)
-    pushed = _Push(cache, remote, standing, doomed, choice=choice, progress=progress).run()
+    pushed = _Push(cache, remote, status, doomed, selection=selection, progress=progress).run()
     # A prune that began meanwhile may have doomed what this push relied on.
     while newly := Doomed.of(remote.store).names - doomed.names:
         doomed = Doomed(doomed.names | newly)
         remote.refresh()
-        again = _Push(cache, remote, standing, doomed, choice=choice, progress=progress)
+        again = _Push(cache, remote, status, doomed, selection=selection, progress=progress)
         if again.missing():
             again.run()
     return pushed
@@ -125,19 +126,19 @@ class _Push:
         self,
         cache: Cache,
         remote: Remote,
-        standing: Standing,
+        status: Status,
         doomed: Doomed,
         *,
-        choice: Choice | None,
+        selection: Selection | None,
         progress: Progress,
     ) -> None:
         self._cache = cache
         self._remote = remote
-        self._standing = standing
+        self._status = status
         self._doomed = doomed
-        self._choice = choice
+        self._selection = selection
         self._progress = progress
-        self._diverged = {(d.key, d.generation) for d in standing.diverged}
+        self._diverged = {(d.key, d.generation) for d in status.diverged}
         self._there: dict[str, Frame] = {}
         self._broken: dict[str, str] = {}
         self._listed: list[str] = []
@@ -159,7 +160,7 @@ class _Push:
         self._add_marks()
         self._publish()
         listed = tuple(self._listed)
-        return Pushed(listed, blobs, sent, there, self._standing.diverged, self._problems)
+        return Pushed(listed, blobs, sent, there, self._status.diverged, self._problems)
 
     def _send_all(self, missing: dict[str, int]) -> Iterator[_Sent]:
         if not missing:
@@ -184,7 +185,7 @@ class _Push:
         return {digest: size for digest, size in wanted.items() if digest not in self._there}
 
     def _outgoing(self) -> Iterator[_Outgoing]:
-        for part in in_parts(self._standing.ahead, BATCH):
+        for part in in_parts(self._status.ahead, BATCH):
             rows: dict[str, list[tuple[Any, ...]]] = {key: [] for key in part}
             for row in self._cache.database.read(
                 f"SELECT {COLUMNS} FROM entries WHERE key IN ({','.join('?' * len(part))}) "
@@ -259,10 +260,10 @@ class _Push:
         if not (marked := marks.marked(self._cache)):
             return
         there: Iterable[str] = marked.intersection(self._remote.index.keys())
-        if self._choice is not None:
-            there = self._choice.local(self._cache, there)
-        here = marks.of_cache(self._cache, marked.intersection({*there, *self._listed}))
-        for each in marks.rows_of(marks.later(here, self._remote.index.marks(here))):
+        if self._selection is not None:
+            there = here(self._cache, self._selection, there)
+        ours = marks.of_cache(self._cache, marked.intersection({*there, *self._listed}))
+        for each in marks.rows_of(marks.later(ours, self._remote.index.marks(ours))):
             self._draft.add_marks(each)
 
     def _list_entry(self, outgoing: _Outgoing) -> None:

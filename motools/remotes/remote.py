@@ -17,10 +17,10 @@ from motools.cache.file_system import FsspecStore
 from motools.cache.s3 import SCHEME, S3Store
 from motools.cache.store import LocalStore, Store, unavailable
 from motools.errors import CacheUnavailableError, CacheVersionError, RemoteError
-from motools.remotes import book
-from motools.remotes.book import Book, checked_url
+from motools.remotes import registry
 from motools.remotes.index import Index
 from motools.remotes.layout import FORMAT, MARKER, TMP
+from motools.remotes.registry import Registry, checked_url
 
 FOLDER: Final = "remotes"
 """Where a cache keeps what it has read of remotes' indexes."""
@@ -70,23 +70,23 @@ class Remote:
 
 
 def open_remote(cache: Cache, name: str | None = None) -> Remote:
-    """A remote in a cache's book, with its index as it is now.
+    """A remote in a cache's registry, with its index as it is now.
 
     Args:
-        cache: whose book.
+        cache: whose registry.
         name: of the remote; None: that of the settings, or the default.
 
     Raises:
-        RemoteError: it is not in the book, or there is no remote at its place.
+        RemoteError: it is not in the registry, or there is no remote at its place.
         CacheUnavailableError: it cannot be reached, or refuses.
         CacheVersionError: it was made by a newer motools.
     """
-    name, url = Book.of(cache.root).url(name or cache.settings.remote or None)
+    name, url = Registry.of(cache.root).url(name or cache.settings.remote or None)
     return found_remote(cache, name, open_store(url, cache.settings.s3), url)
 
 
 def add_remote(cache: Cache, name: str, url: str) -> Remote:
-    """Enter a place into a cache's book; it is made a remote if it is none.
+    """Enter a place into a cache's registry; it is made a remote if it is none.
 
     Raises:
         RemoteError: the name is taken, or the URL holds a password.
@@ -97,7 +97,7 @@ def add_remote(cache: Cache, name: str, url: str) -> Remote:
     if store.read(MARKER) is None:
         make_marker(store)
     remote = found_remote(cache, name, store, whole)
-    book.add(cache.root, name, whole)
+    registry.add(cache.root, name, whole)
     return remote
 
 

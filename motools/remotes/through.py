@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from motools.cache.arrival import arrive_without_bytes, parse
 from motools.cache.cache import Cache
+from motools.cache.selection import Selection
 from motools.errors import CacheError, CorruptDocumentError, MissingBlobError
 from motools.remotes import marks
-from motools.remotes.choice import Choice
 from motools.remotes.fetching import fetch
 from motools.remotes.pushing import push
 from motools.remotes.remote import Remote, open_remote
@@ -116,7 +116,7 @@ class Through:
         began = time.monotonic()
         waiting, self._pending = self._pending, []
         try:
-            pushed = push(self._cache, self._remote(fresh=True), Choice(keys=waiting))
+            pushed = push(self._cache, self._remote(fresh=True), Selection(keys=frozenset(waiting)))
         except CacheError as problem:
             self._pending = waiting + self._pending
             _log.warning(

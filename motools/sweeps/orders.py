@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from motools.errors import ConfigError
 from motools.steps.evaluate import asked_at_apis
 from motools.sweeps.cell import Cell
-from motools.sweeps.choice import Choice
 from motools.sweeps.estimates import FREE, Estimate, Range
 from motools.sweeps.plan import Plan, Planned, PlannedCell, State
+from motools.sweeps.subset import Subset
 
 if TYPE_CHECKING:
     from motools.cache import Entry
@@ -29,8 +29,8 @@ class Orders:
         offline: run no evaluation that asks an API.
     """
 
-    only: Choice | None = None
-    refresh: Choice | None = None
+    only: Subset | None = None
+    refresh: Subset | None = None
     read_only: bool = False
     remake: bool = False
     offline: bool = False
@@ -59,10 +59,10 @@ def ordered(plan: Plan, orders: Orders) -> Plan:
     return replace(plan, cells=tuple(map(ordering.cell, plan.cells)))
 
 
-def _meant(plan: Plan, choice: Choice | None) -> Iterator[int]:
+def _meant(plan: Plan, subset: Subset | None) -> Iterator[int]:
     for cell in plan.cells:
         for step in cell.steps:
-            if choice is None or choice.has(cell, step):
+            if subset is None or subset.has(cell, step):
                 yield id(step)
 
 

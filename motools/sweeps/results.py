@@ -12,9 +12,9 @@ from motools.configs import unknown_name
 from motools.errors import ConfigError
 from motools.sweeps import parameters
 from motools.sweeps.cell import Cell
-from motools.sweeps.choice import Choice
 from motools.sweeps.outcome import SweepRun
 from motools.sweeps.plan import Plan, Planned, PlannedCell
+from motools.sweeps.subset import Subset
 
 if TYPE_CHECKING:
     from motools.cache import Entry
@@ -134,7 +134,7 @@ class Results:
         return ends[0]
 
 
-def of_plan(plan: Plan, only: Choice | None = None) -> Results:
+def of_plan(plan: Plan, only: Subset | None = None) -> Results:
     """What a sweep has in the cache it was planned against.
 
     Args:
@@ -154,7 +154,7 @@ def of_run(run: SweepRun) -> Results:
     return _results(run.plan, ended, None)
 
 
-def _results(plan: Plan, find: Callable[[Planned], _Found], only: Choice | None) -> Results:
+def _results(plan: Plan, find: Callable[[Planned], _Found], only: Subset | None) -> Results:
     columns = parameters.columns(plan.sweep.paths, FIXED)
     measurements: list[Measurement] = []
     missing: Counter[str] = Counter()

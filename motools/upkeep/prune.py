@@ -13,8 +13,8 @@ from motools.cache.holdings import Holdings, holdings
 from motools.cache.marks import PIN
 from motools.cache.removal import RemovalPlan, Removed
 from motools.cache.running import needed_by_runs
-from motools.upkeep.choice import choose
 from motools.upkeep.policy import Policy
+from motools.upkeep.releasing import to_release
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def plan(cache: Cache, policy: Policy, *, now: float | None = None) -> Pruning:
     held = holdings(cache)  # which counts what was used until now
     now = time.time() if now is None else now
     protected = cache.marks.keys(PIN) | _needed(held, needed) | _models(cache, needed)
-    keys = choose(held, policy, protected=protected, now=now)
+    keys = to_release(held, policy, protected=protected, now=now)
     planned = removal.plan(cache, cache.index.newest(keys), release=True)
     unused = leftovers.unused_blobs(cache, needed.union(held.sizes))
     return Pruning(

@@ -44,7 +44,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Opened]:
-    """A cache by name, with ``there`` in its book; ``opened("a")`` twice is one cache."""
+    """A cache by name, with ``there`` in its registry; ``opened("a")`` twice is one cache."""
     caches: dict[str, Cache] = {}
 
     def opened(name: str = "a") -> Cache:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from motools.cache import Cache
+from motools.cache.selection import Selection
 from motools.errors import CacheError, RemoteError
-from motools.remotes import Choice, export_bundle, import_bundle
+from motools.remotes import export_bundle, import_bundle
 from motools.remotes.layout import LARGE
 
 from .conftest import Opened, commit, contents
@@ -45,7 +46,7 @@ def test_only_what_was_chosen_is_in_it(opened: Opened, tmp_path: Path) -> None:
     a, b, file = opened("a"), opened("b"), tmp_path / "paper.motools"
     filled(a)
     chosen = commit(a, 3)
-    export_bundle(a, file, Choice(keys=[chosen.key]))
+    export_bundle(a, file, Selection(keys=frozenset([chosen.key])))
     assert file.stat().st_size < 4_000
     assert import_bundle(b, file).entries == (chosen.key,)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from motools.cache import removal
+from motools.cache.selection import Selection
 from motools.errors import RemoteError
-from motools.remotes import Choice, Remote, book, compare, open_remote, pull, push
+from motools.remotes import Remote, compare, find_keys, open_remote, pull, push, registry
 from motools.remotes.layout import BLOBS, INDEX, LARGE, PACKS
 
 from .conftest import Opened, There, commit, contents
@@ -89,16 +90,15 @@ def test_generations_follow(opened: Opened, there: There) -> None:
     assert (entry.generation, entry.files["f"].read_bytes()) == (2, b"two")
 
 
-def test_a_choice_narrows_both_ways(opened: Opened, there: There) -> None:
+def test_a_selection_narrows_both_ways(opened: Opened, there: There) -> None:
     a, b = opened("a"), opened("b")
     one, two, _ = commit(a, 1, kind="eval"), commit(a, 2, kind="model"), commit(a, 3, kind="eval")
-    assert push(a, there(a), Choice(kind="eval", labels=(("model_id", ("model-1",)),))).entries == (
-        one.key,
-    )
-    assert len(push(a, there(a), Choice(keys=[two.key[:9]])).entries) == 1
-    assert compare(b, there(b), Choice(kind="model")).behind == (two.key,)
-    assert pull(b, there(b), Choice(until=1.0)).entries == ()
-    assert pull(b, there(b), Choice(kind="model")).entries == (two.key,)
+    assert push(a, there(a), Selection(kind="eval", model_ids=["model-1"])).entries == (one.key,)
+    named = find_keys(a, there(a).index, [two.key[:9]])
+    assert push(a, there(a), Selection(keys=named)).entries == (two.key,)
+    assert compare(b, there(b), Selection(kind="model")).behind == (two.key,)
+    assert pull(b, there(b), Selection(until=1.0)).entries == ()
+    assert pull(b, there(b), Selection(kind="model")).entries == (two.key,)
 
 
 def test_what_was_cleared_here_comes_back_only_from_the_trash(opened: Opened, there: There) -> None:
@@ -134,7 +134,7 @@ def test_a_damaged_object_costs_only_what_is_in_it(opened: Opened, there: There)
 
 def test_a_place_that_is_not_there_is_no_empty_remote(opened: Opened, tmp_path: Path) -> None:
     a = opened("a")
-    book.add(a.root, "gone", str(tmp_path / "not" / "mounted"))  # as `remotes.json` may say
+    registry.add(a.root, "gone", str(tmp_path / "not" / "mounted"))  # as `remotes.json` may say
     with pytest.raises(RemoteError, match="no remote at"):
         open_remote(a, "gone")
     assert not (tmp_path / "not").exists()
@@ -144,5 +144,5 @@ def test_a_place_that_is_not_there_is_no_empty_remote(opened: Opened, tmp_path: 
 def test_no_secret_is_written_down(opened: Opened, url: str) -> None:
     a = opened("a")
     with pytest.raises(RemoteError, match="password"):
-        book.add(a.root, "team", url)
+        registry.add(a.root, "team", url)
     assert not (a.root / "remotes.json").exists()

@@ -10,9 +10,10 @@ import pytest
 from motools.cache import Cache
 from motools.cache.marks import NOTE, PIN, TAG
 from motools.cache.rejection import reject
+from motools.cache.selection import Selection
 from motools.cache.trust import make_signer
 from motools.errors import RejectedError, RemoteError, UntrustedError
-from motools.remotes import add_remote, open_remote, plan_prune, prune, pruning, pull, push
+from motools.remotes import add_remote, compare, open_remote, plan_prune, prune, pruning, pull, push
 from motools.remotes.bundles import export_bundle, import_bundle
 from motools.settings import Settings
 from tests.cache.conftest import action
@@ -79,3 +80,16 @@ def test_only_what_a_trusted_person_signed_is_taken(tmp_path: Path) -> None:
     export_bundle(theirs, tmp_path / "bundle")
     with pytest.raises(RemoteError, match=f"{forged.key[:12]}.*mallory"):
         import_bundle(b, tmp_path / "bundle")
+
+
+def test_tags_say_what_is_exchanged(tmp_path: Path) -> None:
+    a, b = cache(tmp_path, "a"), cache(tmp_path, "b")
+    tagged, _ = commit(a, 1), commit(a, 2)
+    a.marks.set(tagged.key, f"{TAG}paper")
+    paper = Selection(tags=["paper"])
+    assert push(a, open_remote(a), paper).entries == (tagged.key,)
+    push(a, open_remote(a))
+    assert compare(b, open_remote(b), paper).behind == (tagged.key,)
+    assert pull(b, open_remote(b), paper).entries == (tagged.key,)
+    assert b.marks.of(tagged.key) == {f"{TAG}paper": ""}
+    assert pull(b, open_remote(b), Selection(tags=["other"])).entries == ()

@@ -21,12 +21,12 @@ from motools.cache.rejection import reject
 from motools.cache.removal import execute, plan
 from motools.errors import ConfigError, SweepLimitError
 from motools.steps.train import Train
-from motools.sweeps.choice import Choice
 from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Outcome, SweepRun
 from motools.sweeps.plan import Plan, Planned, State
 from motools.sweeps.planner import make_plan
 from motools.sweeps.run import RunLimits, run_sweep
+from motools.sweeps.subset import Subset
 from motools.sweeps.sweep import Sweep
 from motools.training.local import checkpoints
 
@@ -165,8 +165,8 @@ def test_only_refresh_and_read_only(project: Path, tmp_path: Path) -> None:
     cache = Cache.open(tmp_path)
     made = sweep(project, grid={"fine_tune.learning_rate": [0.1, 0.2], "fine_tune.seed": SEEDS})
 
-    def choice(*words: str) -> Choice:
-        return Choice.parse(words, made)
+    def subset(*words: str) -> Subset:
+        return Subset.parse(words, made)
 
     def under(**given: Any) -> str:
         """What was run; of what its plan said, whatever the orders."""
@@ -180,29 +180,29 @@ def test_only_refresh_and_read_only(project: Path, tmp_path: Path) -> None:
         return str(run)
 
     assert under(read_only=True) == "12 skipped"
-    assert under(only=choice("models", "learning_rate=0.1")) == "2 run, 10 skipped"
-    assert under(only=choice("models", "greets")) == "2 hits, 6 run, 4 skipped"
+    assert under(only=subset("models", "learning_rate=0.1")) == "2 run, 10 skipped"
+    assert under(only=subset("models", "greets")) == "2 hits, 6 run, 4 skipped"
     assert under() == "8 hits, 4 run"
-    assert under(refresh=choice("parts", "seed=1")) == "10 hits, 2 run"
+    assert under(refresh=subset("parts", "seed=1")) == "10 hits, 2 run"
     # The same bits come out again, so its evaluations are hits.
-    assert under(refresh=choice("models", "seed=1", "learning_rate=0.2")) == "11 hits, 1 run"
-    assert under(refresh=choice("seed=1"), only=choice("evals")) == "8 hits, 4 run"
+    assert under(refresh=subset("models", "seed=1", "learning_rate=0.2")) == "11 hits, 1 run"
+    assert under(refresh=subset("seed=1"), only=subset("evals")) == "8 hits, 4 run"
     # Another model may need other evaluations: they were not asked for.
-    models = choice("models", "learning_rate=0.1")
+    models = subset("models", "learning_rate=0.1")
     assert under(refresh=models, only=models) == "6 hits, 2 run, 4 skipped"
     with pytest.raises(ConfigError, match="give one of them"):
-        Orders(read_only=True, refresh=choice("models"))
+        Orders(read_only=True, refresh=subset("models"))
     with pytest.raises(ConfigError, match="did you mean 'greets'"):
-        choice("greet")
+        subset("greet")
     with pytest.raises(ConfigError, match=r"did you mean 'fine_tune\.seed'"):
-        choice("fine_tune.sed=1")
+        subset("fine_tune.sed=1")
 
 
 def test_what_is_run_again_counts_for_the_limits(project: Path, tmp_path: Path) -> None:
     cache = Cache.open(tmp_path)
     made = sweep(project, grid={"fine_tune.seed": SEEDS})
-    again = Orders(refresh=Choice.parse(["models"], made))
-    evals = Orders(only=Choice.parse(["evals"], made))
+    again = Orders(refresh=Subset.parse(["models"], made))
+    evals = Orders(only=Subset.parse(["evals"], made))
     with pytest.raises(SweepLimitError, match="2 steps may take any time"):
         go(made, cache, limits=RunLimits(seconds=1000), orders=Orders(only=again.refresh))
     assert str(go(made, cache, limits=RunLimits(seconds=0), orders=evals)) == "6 skipped"
@@ -217,7 +217,7 @@ def test_a_model_whose_files_were_released_is_made_again_on_demand(
 ) -> None:
     cache = Cache.open(tmp_path)
     made = sweep(project, grid={"fine_tune.seed": SEEDS})
-    first = go(made, cache, orders=Orders(only=Choice.parse(["models", "greets"], made)))
+    first = go(made, cache, orders=Orders(only=Subset.parse(["models", "greets"], made)))
     assert str(first) == "4 run, 2 skipped"
     with cache.database.write() as transaction:
         transaction.run("UPDATE entries SET state = 'released' WHERE kind = 'model'")

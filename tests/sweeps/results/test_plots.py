@@ -12,10 +12,10 @@ import pytest
 from matplotlib.colors import to_hex
 
 from motools.errors import ConfigError
-from motools.sweeps.choice import Choice
 from motools.sweeps.drawing import COLOURS
 from motools.sweeps.plots import Kind, Plot, overview, plot
 from motools.sweeps.results import Results, of_plan
+from motools.sweeps.subset import Subset
 from tests.sweeps.results.conftest import Swept
 
 SCORE = "includes/accuracy"
@@ -114,7 +114,7 @@ def test_what_is_not_clear_is_asked(tuned: Swept, found: Results) -> None:
         plot(found, x="learning_rate", evaluation="quiz", y=SCORE)
     with pytest.raises(ConfigError, match="datset: no such field; did you mean 'dataset'"):
         plot(found, x="datset")
-    waiting = Choice.parse(["dataset=other.jsonl", "learning_rate=1e-3", "seed=2"], tuned.sweep)
+    waiting = Subset.parse(["dataset=other.jsonl", "learning_rate=1e-3", "seed=2"], tuned.sweep)
     with pytest.raises(ConfigError, match="nothing to draw"):
         plot(of_plan(tuned.plan, waiting), x="learning_rate")
 
@@ -172,11 +172,11 @@ def test_an_overview_chooses_its_axes(tuned: Swept, found: Results) -> None:
     assert whole is not None
     assert (whole.kind, whole.x, whole.by) == (Kind.LINE, "learning_rate", "dataset")
     assert whole.y == f"quiz: {SCORE}"
-    words = overview(of_plan(tuned.plan, Choice.parse(["learning_rate=1e-3"], tuned.sweep)))
+    words = overview(of_plan(tuned.plan, Subset.parse(["learning_rate=1e-3"], tuned.sweep)))
     assert words is not None
     assert (words.kind, words.x, words.by) == (Kind.BARS, "dataset", None)
     single = ["learning_rate=1e-3", "dataset=data.jsonl"]
-    one = overview(of_plan(tuned.plan, Choice.parse(single, tuned.sweep)))
+    one = overview(of_plan(tuned.plan, Subset.parse(single, tuned.sweep)))
     assert one is not None
     assert (one.x, one.xs) == ("evaluation", ["quiz", "short"])
     crowded = tuple(

@@ -9,10 +9,10 @@ import pytest
 
 from motools.errors import ConfigError, MissingExtraError
 from motools.sweeps import extras, parameters
-from motools.sweeps.choice import Choice
 from motools.sweeps.frames import results, write_parquet
 from motools.sweeps.results import FIXED, Results, of_plan
 from motools.sweeps.statistics import Method
+from motools.sweeps.subset import Subset
 from motools.sweeps.summary import Summary, summarise
 from tests.sweeps.results.conftest import Swept, is_missing, made_up
 
@@ -63,7 +63,7 @@ def test_wide_has_a_column_for_every_score(found: Results) -> None:
 
 
 def test_only_some_evaluations(tuned: Swept) -> None:
-    only = Choice.parse(["short", "learning_rate=1e-3"], tuned.sweep)
+    only = Subset.parse(["short", "learning_rate=1e-3"], tuned.sweep)
     found = of_plan(tuned.plan, only)
     assert {(row["evaluation"], row["learning_rate"]) for row in found.rows} == {("short", 1e-3)}
     assert found.missing == {"waiting": 1}

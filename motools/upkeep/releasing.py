@@ -1,4 +1,4 @@
-"""Choice: which entries have to let go of their files, so that a budget is kept."""
+"""Releasing: which entries have to let go of their files, so that a budget is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from motools.cache.holdings import Holding, Holdings
 from motools.upkeep.policy import GOES_FIRST, Budget, Policy
 
 
-def choose(
+def to_release(
     held: Holdings, policy: Policy, *, protected: Collection[str] = (), now: float
 ) -> list[str]:
     """The keys of the entries to release: what has not been used for longest goes first.

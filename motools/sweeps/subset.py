@@ -17,7 +17,7 @@ MODELS: Final = "models"
 
 
 @dataclass(frozen=True)
-class Choice:
+class Subset:
     """Some steps of a sweep.
 
     Attributes:
@@ -30,7 +30,7 @@ class Choice:
 
     @classmethod
     def parse(cls, words: Iterable[str], sweep: Sweep) -> Self:
-        """A choice as it is written: ``evals``, ``greets``, ``learning_rate=1e-4,1e-3``.
+        """Some steps as they are written: ``evals``, ``greets``, ``learning_rate=1e-4,1e-3``.
 
         Args:
             words: names add up; a step must fit every ``path=value``.

@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Book:
+class Registry:
     """The remotes of a cache.
 
     Attributes:
@@ -36,8 +36,8 @@ class Book:
     default: str | None = None
 
     @classmethod
-    def of(cls, root: Path) -> Book:
-        """The book of the cache in a directory.
+    def of(cls, root: Path) -> Registry:
+        """The registry of the cache in a directory.
 
         Raises:
             RemoteError: the file is damaged.
@@ -73,7 +73,7 @@ class Book:
         return wanted, self.urls[wanted]
 
     def write(self, root: Path) -> None:
-        """Put the book in place of the one that is there."""
+        """Put the registry in place of the one that is there."""
         path, temporary = root / FILE, root / TMP / f"{uuid.uuid4().hex}.json"
         with unavailable(f"cannot write {path}"):
             facts = {"default": self.default, "urls": self.urls}
@@ -90,23 +90,23 @@ def add(root: Path, name: str, url: str) -> str:
     if not _NAME.fullmatch(name):
         raise RemoteError(f"{name!r} is no name: use letters, digits, '-', '_' and '.'")
     whole = checked_url(url)
-    with _edited(root) as book:
-        if book.urls.get(name, whole) != whole:
-            raise RemoteError(f"{name} is {book.urls[name]} already: remove it first")
-        replace(book, urls={**book.urls, name: whole}, default=book.default or name).write(root)
+    with _edited(root) as known:
+        if known.urls.get(name, whole) != whole:
+            raise RemoteError(f"{name} is {known.urls[name]} already: remove it first")
+        replace(known, urls={**known.urls, name: whole}, default=known.default or name).write(root)
     return whole
 
 
 def remove(root: Path, name: str) -> None:
-    """Take a remote out of the book; what is there stays.
+    """Take a remote out of the registry; what is there stays.
 
     Raises:
         RemoteError: there is none of that name.
     """
-    with _edited(root) as book:
-        book.url(name)
-        urls = {known: url for known, url in book.urls.items() if known != name}
-        Book(urls, None if book.default == name else book.default).write(root)
+    with _edited(root) as known:
+        known.url(name)
+        urls = {each: url for each, url in known.urls.items() if each != name}
+        Registry(urls, None if known.default == name else known.default).write(root)
 
 
 def set_default(root: Path, name: str) -> None:
@@ -115,9 +115,9 @@ def set_default(root: Path, name: str) -> None:
     Raises:
         RemoteError: there is none of that name.
     """
-    with _edited(root) as book:
-        book.url(name)
-        replace(book, default=name).write(root)
+    with _edited(root) as known:
+        known.url(name)
+        replace(known, default=name).write(root)
 
 
 def checked_url(url: str) -> str:
@@ -139,8 +139,8 @@ def checked_url(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _edited(root: Path) -> Iterator[Book]:
-    """The book, while nobody else edits it."""
+def _edited(root: Path) -> Iterator[Registry]:
+    """The registry, while nobody else edits it."""
     with unavailable(f"cannot edit {root / FILE}"), (root / TMP / "remotes.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Book.of(root)
+        yield Registry.of(root)

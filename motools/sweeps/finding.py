@@ -7,8 +7,8 @@ from typing import Final
 
 from motools.configs import unknown_name
 from motools.errors import ConfigError
-from motools.sweeps.choice import Choice
 from motools.sweeps.plan import Plan, Planned, PlannedCell
+from motools.sweeps.subset import Subset
 
 _REPLICATE: Final = "replicate="
 _BETWEEN: Final = re.compile(r",(?=[^,=]+=)")
@@ -31,11 +31,11 @@ def one_cell(plan: Plan, text: str) -> PlannedCell:
     words = _BETWEEN.split(text)
     replicates = {word.removeprefix(_REPLICATE) for word in words if word.startswith(_REPLICATE)}
     others = [word for word in words if not word.startswith(_REPLICATE)]
-    choice = Choice.parse(others, plan.sweep)
+    subset = Subset.parse(others, plan.sweep)
     found = [
         cell
         for cell in plan.cells
-        if any(choice.has(cell, step) for step in cell.steps)
+        if any(subset.has(cell, step) for step in cell.steps)
         and (not replicates or str(cell.cell.replicate) in replicates)
     ]
     if len(found) == 1:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from motools.cache.cache import Cache
-from motools.remotes.choice import Choice
+from motools.cache.memo import BATCH
+from motools.cache.selection import Selection
+from motools.remotes.index import in_parts
 from motools.remotes.remote import Remote
+from motools.remotes.selected import here
+from motools.remotes.selected import there as there_are
 
 _RANK: Final = {"live": 0, "released": 1}
 
@@ -31,7 +35,7 @@ class Diverged:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """What each side has that the other has not.
 
     Attributes:
@@ -51,16 +55,17 @@ class Standing:
     diverged: tuple[Diverged, ...]
 
 
-def compare(cache: Cache, remote: Remote, choice: Choice | None = None) -> Standing:
+def compare(cache: Cache, remote: Remote, selection: Selection | None = None) -> Status:
     """How the entries of a cache and a remote's index stand to one another.
 
     Args:
         cache: this side.
         remote: the other, its index as last read.
-        choice: which entries are looked at; None: all.
+        selection: which entries are looked at; None: all.
     """
+    selection = selection or Selection()
     there: dict[tuple[str, int], dict[str, str]] = {}
-    for key, generation, checksum, state in remote.index.generations():
+    for key, generation, checksum, state in remote.index.generations(selection.keys):
         variants = there.setdefault((key, generation), {})
         variants[checksum] = min(state, variants.get(checksum, state), key=_rank)
     ahead: dict[str, None] = {}
@@ -69,9 +74,7 @@ def compare(cache: Cache, remote: Remote, choice: Choice | None = None) -> Stand
     released: dict[str, None] = {}
     cleared: dict[str, None] = {}
     diverged = []
-    for key, generation, checksum, state in cache.database.read(
-        "SELECT key, generation, checksum, state FROM entries ORDER BY created_at, key, generation"
-    ):
+    for key, generation, checksum, state in _generations(cache, selection.keys):
         variants = there.pop((key, generation), {})
         if state == "trash":
             if variants:
@@ -88,39 +91,31 @@ def compare(cache: Cache, remote: Remote, choice: Choice | None = None) -> Stand
             released[key] = None
     for key, _ in there:
         behind[key] = None
-    chosen = _Filter(cache, remote, choice)
     every.update(behind)
-    ahead_keys, behind_keys = chosen.local(ahead), chosen.remote(behind)
     unlike = {*ahead, *behind, *(d.key for d in diverged)}
-    return Standing(
-        ahead_keys,
-        behind_keys,
-        len(chosen.both(key for key in every if key not in unlike)),
-        chosen.local(released),
-        chosen.remote(cleared),
-        tuple(d for d in diverged if chosen.local([d.key])),
+    unlike_here = set(here(cache, selection, dict.fromkeys(d.key for d in diverged)))
+    return Status(
+        here(cache, selection, ahead),
+        there_are(cache, remote.index, selection, behind),
+        len(here(cache, selection, (key for key in every if key not in unlike))),
+        here(cache, selection, released),
+        there_are(cache, remote.index, selection, cleared),
+        tuple(d for d in diverged if d.key in unlike_here),
     )
 
 
-class _Filter:
-    """A choice, for keys."""
-
-    def __init__(self, cache: Cache, remote: Remote, choice: Choice | None) -> None:
-        self._cache = cache
-        self._remote = remote
-        self._choice = choice
-
-    def local(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """Those of some keys that are here and fit."""
-        return tuple(keys) if self._choice is None else self._choice.local(self._cache, keys)
-
-    both = local
-
-    def remote(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """Those of some keys that are there and fit."""
-        if self._choice is None:
-            return tuple(keys)
-        return self._choice.remote(self._cache, self._remote.index, keys)
+def _generations(cache: Cache, keys: Collection[str] | None) -> Iterator[tuple[Any, ...]]:
+    """Key, number, checksum and state of each generation that is here, oldest first."""
+    columns, order = "key, generation, checksum, state", "created_at, key, generation"
+    if keys is None:
+        yield from cache.database.read(f"SELECT {columns} FROM entries ORDER BY {order}")
+        return
+    for part in in_parts(sorted(keys), BATCH):
+        yield from cache.database.read(
+            f"SELECT {columns} FROM entries WHERE key IN ({','.join('?' * len(part))}) "
+            f"ORDER BY {order}",
+            part,
+        )
 
 
 def _rank(state: str) -> int:
