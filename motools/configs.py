@@ -84,7 +84,9 @@ class Config:
         values: dict[str, Value] = {}
         for name, field in self._declared().items():
             if field.hashed:
-                value = _plain(getattr(self, name), field.hint, field.path)
+                value = getattr(self, name)
+                if type(value) not in _EXACT:
+                    value = _plain(value, field.hint, field.path)
                 if field.absent is None or canonical_json(value) != field.absent:
                     values[name] = value
         return values

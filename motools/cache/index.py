@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from motools.cache.blobs import Blobs
@@ -11,14 +11,16 @@ from motools.cache.database import Database
 from motools.cache.entry import COLUMNS, Entry, check
 from motools.cache.memo import BATCH
 from motools.cache.rejection import COLUMN as REJECTION
-from motools.cache.rejection import Rejection
+from motools.cache.rejection import Rejection, any_rejected
 from motools.errors import AmbiguousKeyError, KeyNotFoundError, MissingBlobError
 
 _ONE: Final = (
     f"SELECT {COLUMNS}, {REJECTION} FROM entries WHERE key = ? AND state <> 'trash' "
     "ORDER BY generation DESC LIMIT 1"
 )
-
+_MANY: Final = (
+    "SELECT {columns} FROM entries WHERE key IN ({keys}) AND state <> 'trash' ORDER BY generation"
+)
 
 _IN_STATE: Final = {
     "live": "state <> 'trash'",
@@ -54,19 +56,14 @@ class Index:
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The newest generation of each key that has one."""
-        found: dict[str, Entry] = {}
-        for start in range(0, len(keys), BATCH):
-            rows = self._newest(keys[start : start + BATCH])
-            found.update((row[0], self._served(row)) for row in rows)
-        return found
+        # Asked first, so that what is rejected from now on is as if it were a moment later.
+        rejection = REJECTION if any_rejected(self._database) else "NULL"
+        rows = self._newest(keys, f"{COLUMNS}, {rejection}")
+        return {row[0]: self._served(row) for row in rows}
 
     def newest(self, keys: Sequence[str]) -> list[Entry]:
         """The newest generation of each key that has one, whether its bytes are there or not."""
-        found: list[Entry] = []
-        for start in range(0, len(keys), BATCH):
-            rows = self._newest(keys[start : start + BATCH])
-            found += [Entry(row[:-1], self._blobs) for row in rows]
-        return found
+        return [Entry(row, self._blobs) for row in self._newest(keys, COLUMNS)]
 
     def generations(self, key: str) -> list[Entry]:
         """Every generation of a key, those in the trash included, in order."""
@@ -156,14 +153,12 @@ class Index:
         )
         return [Entry(row, self._blobs) for row in rows]
 
-    def _newest(self, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-        marks = ",".join("?" * len(keys))
-        rows = self._database.read(
-            f"SELECT {COLUMNS}, {REJECTION} FROM entries "
-            f"WHERE key IN ({marks}) AND state <> 'trash' ORDER BY generation",
-            keys,
-        )
-        return list({row[0]: tuple(row) for row in rows}.values())
+    def _newest(self, keys: Sequence[str], columns: str) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(keys), BATCH):
+            part = keys[start : start + BATCH]
+            marks = ",".join("?" * len(part))
+            rows = self._database.read(_MANY.format(columns=columns, keys=marks), part)
+            yield from {row[0]: tuple(row) for row in rows}.values()
 
     def _served(self, found: Sequence[Any]) -> Entry:
         *columns, rejected = found

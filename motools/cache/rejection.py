@@ -83,6 +83,11 @@ def withdraw(cache: Cache, keys: Iterable[str]) -> None:
     cache.documents.flush()
 
 
+def any_rejected(database: Database) -> bool:
+    """Whether any key is rejected: mostly none is, and nothing more need be asked."""
+    return bool(database.read("SELECT 1 FROM marks WHERE name = ? LIMIT 1", (REJECTED,)))
+
+
 def rejections(database: Database) -> dict[str, Rejection]:
     """Every key whose newest result is rejected, and why."""
     rows = database.read(

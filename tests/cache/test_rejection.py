@@ -47,6 +47,21 @@ def test_a_rejected_result_is_never_served(cache: Cache, runs: Runs) -> None:
         withdraw(cache, [entry.key])
 
 
+@BOTH
+def test_what_somebody_else_rejects_is_not_served_from_then_on(
+    open_cache: OpenCache, runs: Runs
+) -> None:
+    mine, theirs = open_cache(), open_cache()
+    entries = [mine.get_or_run(action(n), runs) for n in range(3)]
+    asked = [action(n) for n in range(3)]
+    assert [found and found.key for found in mine.look_up(asked)] == [e.key for e in entries]
+    reject(theirs, [entries[1]], "wrong")
+    with pytest.raises(RejectedError, match=entries[1].key[:12]):
+        mine.look_up(asked)
+    withdraw(theirs, [entries[1].key])
+    assert [found and found.key for found in mine.look_up(asked)] == [e.key for e in entries]
+
+
 async def test_waiting_without_blocking_refreshes_it_too(cache: Cache, runs: Runs) -> None:
     entry = cache.get_or_run(action(), runs)
     reject(cache, [entry], "wrong")
