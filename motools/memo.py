@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from motools.digest import Digest
+from motools.digest import Digest, hash_file
 
 SETTLED_NS: Final = 20_000_000
 """A file changed this recently may change again without changing its times."""
@@ -28,6 +28,21 @@ class Memo(Protocol):
 
     def digest_file(self, path: Path) -> Digest:
         """The digest of a file, read only if it changed since it was last hashed."""
+
+
+class Forgetful:
+    """A memo that remembers nothing."""
+
+    def recall(self, namespace: str, subject: str, signature: str) -> Any:  # noqa: ARG002
+        """None."""
+        return None
+
+    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
+        """Forget it."""
+
+    def digest_file(self, path: Path) -> Digest:
+        """The digest of a file, which is read."""
+        return hash_file(path)
 
 
 def signature(status: os.stat_result) -> str:

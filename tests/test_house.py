@@ -79,6 +79,7 @@ MAY_IMPORT = {
     "evals": {"configs", "digest", "errors", "memo", "source", "training", "version", "worker"},
     "steps": {*CORE, "arguments", "codecs", "evals", "source", "training"},
     "tasks": {*CORE, "evals", "steps", "training", "upkeep"},
+    "testing": {*CORE, "steps", "training"},
     "sweeps": {*CORE, "evals", "steps", "tasks", "training"},
     "upkeep": {*CORE, "steps"},
     "cli": {*CORE, "overview", "remotes", "steps", "sweeps", "upkeep"},

@@ -46,6 +46,8 @@ class EvaluationJob:
         equivalent: as it was given to ``identify``.
         on_event: receives ``{"event": "progress", "done": 3, "total": 10}``.
         lock_fds: descriptors of locks that the worker holds along.
+        environment: variables of the worker, for a model that Inspect reaches; they may hold
+            the key of an account.
         local_roles: role to the local model that plays it, with its ``digest``.
     """
 
@@ -58,6 +60,7 @@ class EvaluationJob:
     equivalent: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     on_event: Emit = _ignore
     lock_fds: tuple[int, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     local_roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -113,6 +116,7 @@ def run(job: EvaluationJob) -> EvaluationResult:
             on_event=job.on_event,
             lock_fds=job.lock_fds,
             sockets=sockets,
+            env=job.environment,
             error=EvaluationError,
         )
     return EvaluationResult(log=job.directory / LOG, **found)

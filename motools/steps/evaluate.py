@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from motools.artifacts import Evaluation, Model
+from motools.artifacts import Evaluation, Model, RemoteRef
 from motools.cache import logs
 from motools.cache.action import Action
 from motools.cache.current import cache_at
-from motools.digest import Canonical
-from motools.errors import BackendError
+from motools.digest import SHORT, Canonical
+from motools.errors import BackendError, ReleasedError
 from motools.evals import reached
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig, is_local
 from motools.evals.identity import TaskIdentity, identify
@@ -22,6 +22,7 @@ from motools.steps.limits import EVALUATIONS, slot
 from motools.steps.models import loadable
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
+from motools.steps.providers import provider_of
 from motools.training import registry
 from motools.training.protocol import BaseModel
 
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
 
 KIND: Final = "eval"
+
+_SERVICE: Final = "motools-provider"
+"""What Inspect calls the provider of a model under evaluation; it reads two variables named so."""
+
+_BASE_URL: Final = "MOTOOLS_PROVIDER_BASE_URL"
+_API_KEY: Final = "MOTOOLS_PROVIDER_API_KEY"
 
 _BACKEND: Final = Canonical({"name": "inspect", "recipe": PROVIDER_RECIPE})
 
@@ -98,6 +105,7 @@ class Evaluate:
                     equivalent=context.cache.settings.equivalent,
                     on_event=on_event,
                     lock_fds=(*context.lock_fds, *locks),
+                    environment=model.pop("environment", {}),
                 )
             )
         context.provenance.update(
@@ -148,11 +156,27 @@ class Evaluate:
     @contextmanager
     def _reached(self, context: RunContext) -> Iterator[dict[str, Any]]:
         """The model as the runner takes it."""
+        if self.model.remote is not None:
+            yield self._at_provider(context, self.model.remote)
+            return
         if self._is_at_api:
             yield {"provider": self.model.base_model}
             return
         with loadable(self.model, context.cache, context.scratch.parent) as model:
             yield {**model, "digest": context.action.inputs["model"]}
+
+    def _at_provider(self, context: RunContext, remote: RemoteRef) -> dict[str, Any]:
+        cache, first = context.cache, None
+        if self.model.key is not None:
+            trained = cache.entry(self.model.key)
+            require_there(trained)
+            first = trained.labels.get("backend")
+        endpoint = provider_of(remote, cache.settings, first).endpoint()
+        variables = {_BASE_URL: endpoint.base_url, _API_KEY: endpoint.api_key}
+        return {
+            "provider": f"openai-api/{_SERVICE}/{remote.id}",
+            "environment": {**endpoint.environment, **variables},
+        }
 
     def _judge(self, role: str, context: RunContext) -> AbstractContextManager[dict[str, Any]]:
         return loadable(Model.base(self.config.roles[role]), context.cache)
@@ -160,6 +184,21 @@ class Evaluate:
 
 def _base(name: str, cache: Cache) -> BaseModel:
     return registry.backend("local").identify(name, cache.memo)
+
+
+def require_there(trained: Entry) -> None:
+    """Refuse a model that was retired or deleted at its provider.
+
+    Raises:
+        ReleasedError: it was; the message says what another one takes.
+    """
+    if trained.released:
+        cost = "an unknown sum" if trained.cost is None else f"{trained.cost:,.2f}"
+        raise ReleasedError(
+            f"the model {trained.key[:SHORT]} is gone at its provider; its record and its "
+            f"evaluations are kept. Making another takes {trained.duration:.0f} s and {cost}: "
+            "pass refresh to the training, or --remake to a sweep"
+        )
 
 
 def asked_at_apis(model: Model | None, config: EvalConfig) -> list[str]:
@@ -172,7 +211,10 @@ def asked_at_apis(model: Model | None, config: EvalConfig) -> list[str]:
     names = [*config.roles.values()]
     if model is not None and model.key is None:
         names.insert(0, model.base_model)
-    return list(dict.fromkeys(name for name in names if reached.is_reached(name)))
+    found = [name for name in names if reached.is_reached(name)]
+    if model is not None and model.remote is not None:
+        found.insert(0, model.remote.id)
+    return list(dict.fromkeys(found))
 
 
 def evaluation_of(entry: Entry, model: str | None = None) -> Evaluation:

@@ -35,11 +35,13 @@ class Resolved:
         base_model: digest of the base model.
         config: every value that decides the result.
         backend: who does it, as it stands in a key.
+        elsewhere: whether that is a provider, and not this machine.
     """
 
     base_model: str
     config: Canonical
     backend: Canonical
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Train:
     replicate: int = 0
     validation: Dataset | None = None
     resolved: Resolved | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a provider trains, as far as that was found out."""
+        return self.resolved is not None and self.resolved.elsewhere
 
     def action(self, cache: Cache) -> Action:
         """The dataset, the base model and every value that decides the result.
@@ -221,6 +228,7 @@ class Train:
             base.digest,
             Canonical(backend.resolve(self.config, base)),
             Canonical(backend.identity()),
+            isinstance(backend, Provider),
         )
 
 

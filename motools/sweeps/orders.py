@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from motools.errors import ConfigError
 from motools.steps.evaluate import asked_at_apis
+from motools.steps.train import Train
 from motools.sweeps.cell import Cell
 from motools.sweeps.estimates import FREE, Estimate, Range
 from motools.sweeps.plan import Plan, Planned, PlannedCell, State
@@ -26,7 +27,7 @@ class Orders:
         refresh: run these steps although they are in the cache.
         read_only: run nothing.
         remake: train a model again whose files were released, where an evaluation needs them.
-        offline: run no evaluation that asks an API.
+        offline: run nothing that asks an API.
     """
 
     only: Subset | None = None
@@ -112,12 +113,20 @@ class _Ordering:
 
     def _training(self, step: Planned) -> Planned:
         if step.entry is None:
-            return self._left_out(step)
+            step = self._left_out(step)
+            if step.state in (State.BLOCKED, State.SKIPPED) or not self._asks_api(step):
+                return step
+            return _skipped(step, "it is trained at an API, and this is offline")
+        if self._asks_api(step):
+            return step
         if id(step) in self._again:
             return _again(step, step.entry)
         if self._orders.remake and step.entry.released and id(step) in self._needed:
             return _again(step, step.entry, "its files were released")
         return step
+
+    def _asks_api(self, step: Planned) -> bool:
+        return self._orders.offline and isinstance(step.step, Train) and step.step.elsewhere
 
     def _evaluation(self, cell: Cell, step: Planned, training: Planned | None) -> Planned:
         if step.entry is None:

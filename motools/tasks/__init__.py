@@ -7,9 +7,11 @@ only parts of motools that import Prefect.
 
 from motools.cache.current import current_cache, use_cache
 from motools.steps.function import run_context
+from motools.tasks import secrets
 from motools.tasks.cached import CachedTask, cached_task, step_task
 from motools.tasks.options import TaskOptions
 from motools.tasks.steps import evaluate, fine_tune, upload_dataset
+from motools.training import credentials
 
 __all__ = [
     "CachedTask",
@@ -23,3 +25,5 @@ __all__ = [
     "upload_dataset",
     "use_cache",
 ]
+
+credentials.add_vault("block", secrets.read)

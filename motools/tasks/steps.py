@@ -33,21 +33,24 @@ def fine_tune(
     backend: str = "local",
     options: RunOptions | None = None,
     replicate: int = 0,
+    *,
+    validation: Dataset | None = None,
 ) -> Step[Model]:
     """Fine-tune a model on a dataset.
 
     Args:
         dataset: what to train on; one that is not uploaded yet is uploaded on a miss.
         config: base model, method and hyperparameters: all that is in the key.
-        backend: what trains, by its registered name.
+        backend: what trains: ``local``, or an API by its name in the settings.
         options: how to run (timeouts, polling, directories); changes nothing
             about the model and is not in the key.
         replicate: which of several independent repeats this is, from 0.
+        validation: what the training is only measured on, where the backend does that.
 
     Returns:
         The tuned model.
     """
-    return Train(dataset, config, backend, options or RunOptions(), replicate)
+    return Train(dataset, config, backend, options or RunOptions(), replicate, validation)
 
 
 @step_task(name="evaluate")

@@ -34,10 +34,12 @@ _BUILT_IN: Final = {
     "openai": EntryPoint("openai", "motools.training.openai.backend:OpenAIBackend", GROUP),
 }
 
+_offered: Final[dict[str, Backend]] = {}
+
 
 def names(options: Options = NOTHING) -> list[str]:
     """Every backend that can be asked for, sorted."""
-    return sorted({*_known(), *options})
+    return sorted({*_known(), *options, *_offered})
 
 
 def backend(name: str, options: Options = NOTHING) -> Backend:
@@ -52,6 +54,8 @@ def backend(name: str, options: Options = NOTHING) -> Backend:
             package that offers it cannot be imported.
         SettingsError: it does not know one of its options.
     """
+    if name in _offered:
+        return _offered[name]
     if name == "local" and name in options:
         raise SettingsError("backends.local: the backend of this machine has no options here")
     said = options.get(name, {})
@@ -75,6 +79,17 @@ def providers(options: Options = NOTHING) -> list[tuple[str, Provider]]:
     """Those of the settings that take jobs, and ``openai``, each with its name."""
     found = [(name, backend(name, options)) for name in sorted({*options, "openai"})]
     return [(name, each) for name, each in found if isinstance(each, Provider)]
+
+
+def offer(name: str, backend: Backend) -> None:
+    """Have a backend found by a name, in this process only: in a test or a notebook.
+
+    Raises:
+        BackendError: the name is one of motools's own.
+    """
+    if name in _BUILT_IN:
+        raise BackendError(f"{name!r} is a backend of motools: choose another name")
+    _offered[name] = backend
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from motools.digest import Digest, hash_file
+from motools.memo import Forgetful
 from motools.steps.wait import until
 from motools.training.config import FineTuneConfig
 from motools.training.local.backend import LocalBackend
@@ -17,19 +17,6 @@ from motools.training.protocol import TrainingJob, TrainingResult
 NAMES = ["Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana"]
 NAMES += ["Ivo", "Jo", "Kim", "Lea", "Max", "Nia", "Otto", "Pia"]
 STRANGERS = ["Quin", "Rosa", "Sam", "Tea", "Uma", "Vic", "Wes", "Xena"]
-
-
-class Forgetful:
-    """A memo that remembers nothing."""
-
-    def recall(self, namespace: str, subject: str, signature: str) -> Any:
-        return None
-
-    def record(self, namespace: str, subject: str, signature: str, value: Any) -> None:
-        pass
-
-    def digest_file(self, path: Path) -> Digest:
-        return hash_file(path)
 
 
 def said(user: str, assistant: str | None = None) -> list[dict[str, str]]:
