@@ -43,6 +43,15 @@ AREAS: Final = {
         *("cache.Cache", "cache.Action", "cache.Entry", "cache.Claim", "cache.RunContext"),
         *("cache.Explanation", "cache.explain.Difference"),
     ),
+    "Backends of your own": (
+        *("training.protocol.Backend", "training.protocol.BaseModel"),
+        *("training.protocol.Trainer", "training.protocol.TrainingJob"),
+        *("training.protocol.TrainingResult", "training.provider.Provider"),
+        *("training.provider.Capabilities", "training.provider.Account"),
+        *("training.provider.Order", "training.provider.JobStatus", "training.provider.JobEvent"),
+        *("training.provider.JobResult", "training.provider.Life", "training.provider.Endpoint"),
+        *("jobs.Stamp", "jobs.SentJob"),
+    ),
 }
 """Headings, and the names below each, as they are imported from motools."""
 

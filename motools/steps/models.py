@@ -99,14 +99,16 @@ def generate(model: Model, prompt: str | Sequence[Mapping[str, Any]], **settings
 
 def path_of(model: Model) -> Path:
     """A directory with a model's files; see :attr:`motools.Model.path`."""
+    _require_here(model)
     cache = cache_at(model.cache)
-    base = _base(model, cache)
-    if model.key is None and base.spec["kind"] != "tiny":
-        return Path(hub.on_disk(base.spec)["path"])
+    if model.key is None:
+        base = _base(model, cache)
+        if base.spec["kind"] != "tiny":
+            return Path(hub.on_disk(base.spec)["path"])
     name = str(cache.root), model.id
     if name not in _copies or not _copies[name].is_dir():
         _copies[name] = Path(tempfile.mkdtemp(prefix=f"motools-{str(model)[:SHORT]}-"))
-        _fill(_copies[name], model, base, cache)
+        _fill(_copies[name], model, cache)
     return _copies[name]
 
 
@@ -134,12 +136,16 @@ def merge(model: Model, directory: Path, dtype: str) -> Path:
     return target
 
 
-def _base(model: Model, cache: Cache) -> BaseModel:
+def _require_here(model: Model) -> None:
     if model.remote is not None:
         raise BackendError(
             f"{model} lives at {model.remote.provider}: its weights are not here and cannot be "
-            "loaded or evaluated on this machine"
+            "loaded on this machine"
         )
+
+
+def _base(model: Model, cache: Cache) -> BaseModel:
+    _require_here(model)
     name = model.base_model
     if model.key is not None and hub.parse(name) is not None:
         # The commit that it was trained from: a branch may have moved since.
@@ -147,13 +153,17 @@ def _base(model: Model, cache: Cache) -> BaseModel:
     return registry.backend("local").identify(name, cache.memo)
 
 
-def _fill(directory: Path, model: Model, base: BaseModel, cache: Cache) -> None:
+def _fill(directory: Path, model: Model, cache: Cache) -> None:
     if model.key is None:
         from motools.training.local import models
 
-        models.save_merged({"base": base.spec}, directory)
+        models.save_merged({"base": _base(model, cache).spec}, directory)
         return
     trained = cache.entry(model.key)
+    if trained.action["backend"]["name"] != "local":
+        trained.checkout(directory)  # in a form that only its own backend knows
+        return
+    base = _base(model, cache)
     prefix = _prefix(model, trained)
     if prefix:
         with tempfile.TemporaryDirectory(dir=directory.parent) as place:
