@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
@@ -32,6 +32,9 @@ class _Begun:
             raise StoppedError("it was interrupted: run it again to go on")
         if self.around is not None:
             self.around.check()
+
+    def is_within(self, other: _Begun) -> bool:
+        return self is other or (self.around is not None and self.around.is_within(other))
 
 
 @contextmanager
@@ -60,11 +63,32 @@ def stoppable(end: Callable[[], None] = lambda: None) -> Iterator[Callable[[], N
         _begun.discard(begun)
 
 
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Let a block be stopped alone, with all that is begun inside it.
+
+    Yields:
+        What stops it, from any thread; :class:`StoppedError` then ends what it waits for.
+    """
+    with stoppable():
+        mine = _around.get()
+        assert mine is not None
+
+        def stop_mine() -> None:
+            _stop([begun for begun in tuple(_begun) if begun.is_within(mine)])
+
+        yield stop_mine
+
+
 def stop() -> None:
     """Stop every block that has begun, and what begins inside it; others are not concerned."""
-    for begun in tuple(_begun):
-        begun.stopped = True
-        begun.end()
+    _stop(tuple(_begun))
+
+
+def _stop(begun: Sequence[_Begun]) -> None:
+    for each in begun:
+        each.stopped = True
+        each.end()
 
 
 def stop_at_interrupt() -> None:

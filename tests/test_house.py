@@ -82,7 +82,8 @@ MAY_IMPORT = {
     "testing": {*CORE, "steps", "training"},
     "sweeps": {*CORE, "evals", "steps", "tasks", "training"},
     "upkeep": {*CORE, "steps"},
-    "cli": {*CORE, "overview", "remotes", "steps", "sweeps", "upkeep"},
+    "server": {*CORE, "durable", "evals", "steps", "training"},
+    "cli": {*CORE, "overview", "remotes", "server", "steps", "sweeps", "upkeep"},
     "overview": {"cache", "cli"},
     "__main__": {"cli"},
 }
@@ -95,8 +96,8 @@ MAY_DELEGATE = {
 """Values whose methods hand over to rooms above them, inside functions only."""
 
 HEAVY = (
-    "cryptography", "prefect", "psycopg", "torch", "inspect_ai", "openai", "sqlalchemy", "sqlmodel",
-    "transformers",
+    "cryptography", "fastapi", "prefect", "psycopg", "torch", "inspect_ai", "openai", "sqlalchemy",
+    "sqlmodel", "transformers", "uvicorn",
 )  # fmt: skip
 
 WHO_MAY = {
@@ -106,8 +107,10 @@ WHO_MAY = {
     "openai": {"training"},
     "cryptography": {"cache"},
     "psycopg": {"cache"},
-    "sqlmodel": {"cache"},
-    "sqlalchemy": {"cache"},
+    "sqlmodel": {"cache", "server"},
+    "sqlalchemy": {"cache", "server"},
+    "fastapi": {"server"},
+    "uvicorn": {"server"},
 }
 
 

@@ -10,6 +10,7 @@ from motools.cli import (
     cache,
     checkout,
     output,
+    serve,
     sweep,
     sweep_differences,
     sweep_results,
@@ -52,6 +53,7 @@ sweep_results.add_to(sweep.app)
 sweep_differences.add_to(sweep.app)
 app.add_typer(sweep.app, name="sweep")
 app.command(cls=LightCommand)(view.view)
+app.command(cls=LightCommand)(serve.serve)
 
 
 def _print_version(wanted: bool) -> None:

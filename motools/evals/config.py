@@ -15,6 +15,12 @@ from motools.training.names import is_dated
 PROVIDER_RECIPE: Final = 2
 """Changes when the local model provider would answer the same request otherwise."""
 
+MAX_TOKENS: Final = 2048
+"""Most tokens in a local model's answer where nothing is said, as with ``hf/``.
+
+Part of the recipe.
+"""
+
 
 @dataclass(frozen=True)
 class EvalConfig(Config):

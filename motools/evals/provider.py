@@ -25,6 +25,7 @@ from inspect_ai.solver._task_state import sample_state
 
 from motools.digest import canonical_json, hash_bytes
 from motools.errors import EvaluationError
+from motools.evals.config import MAX_TOKENS
 from motools.evals.connection import Connection
 from motools.training.local.pool import AT_ONCE
 from motools.training.local.sampling import Sampling
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
 
     from motools.training.local.models import Completion
-
-MAX_TOKENS: Final = 2048
-"""Most tokens in an answer where nothing is said, as with ``hf/``. Part of the recipe."""
 
 _HONOURED: Final = frozenset({"temperature", "max_tokens", "top_p", "seed", "stop_seqs"})
 _IRRELEVANT: Final = frozenset(
