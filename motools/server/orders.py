@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from motools.artifacts import Dataset
+from motools.cache import Cache
 from motools.server.bodies import Hyperparameters, JobOrder, Method, PreferenceHyperparameters
 from motools.server.errors import RequestError
 from motools.server.models import Base
@@ -43,10 +44,11 @@ class Order:
     hyperparameters: Mapping[str, Any]
 
 
-def order(body: JobOrder, base: Base, identified: BaseModel) -> Order:
+def order(cache: Cache, body: JobOrder, base: Base, identified: BaseModel) -> Order:
     """What a body asks for.
 
     Args:
+        cache: that keeps the result.
         body: of the request.
         base: the base model that it names.
         identified: that base model as it is now.
@@ -60,15 +62,16 @@ def order(body: JobOrder, base: Base, identified: BaseModel) -> Order:
         if getattr(body, name):
             raise RequestError(f"{name}: {reason}", param=name, code="unsupported_parameter")
     method, given = _said(body)
+    plan = _Plan(cache, identified)
     extension = body.motools.config if body.motools is not None else None
     if extension is None:
         config = FineTuneConfig(base_model=base.source, method=method, seed=body.seed or 0)
-        config = config.replace(**_values(given, config, identified))
+        config = config.replace(**_values(given, config, plan))
     else:
         config = config_of(extension, base)
-        _check_agrees(body, given, config, identified)
-    resolved = resolve(config, identified)
-    return Order(config, resolved, _reported(config, resolved, identified))
+        _check_agrees(body, given, config, plan)
+    resolved = plan.resolve(config)
+    return Order(config, resolved, _reported(config, resolved, plan))
 
 
 def config_of(fields: Mapping[str, Any], base: Base) -> FineTuneConfig:
@@ -90,13 +93,13 @@ def config_of(fields: Mapping[str, Any], base: Base) -> FineTuneConfig:
     return FineTuneConfig.from_mapping({**fields, "base_model": base.source})
 
 
-def resolve(config: FineTuneConfig, identified: BaseModel) -> Resolved:
+def resolve(cache: Cache, config: FineTuneConfig, identified: BaseModel) -> Resolved:
     """Every value that decides the result.
 
     Raises:
         BackendError: a field that cannot be honoured.
     """
-    return Train(_NO_ROWS, config).resolve(identified)
+    return Train(_NO_ROWS, config).resolve(cache, identified)
 
 
 def fields_of(config: FineTuneConfig) -> dict[str, Any]:
@@ -131,6 +134,22 @@ _NO_ROWS: Final = Dataset()
 """To resolve a config, no dataset is needed."""
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What configs come to on one base model."""
+
+    cache: Cache
+    base: BaseModel
+
+    def resolve(self, config: FineTuneConfig) -> Resolved:
+        return resolve(self.cache, config, self.base)
+
+    def own_rate(self, config: FineTuneConfig) -> float:
+        """The learning rate that the recipe takes where none is given."""
+        values: Mapping[str, Any] = self.resolve(config.replace(learning_rate=None)).config
+        return float(values["learning_rate"])
+
+
 def _said(body: JobOrder) -> tuple[_Name, Hyperparameters]:
     """The method, and its hyperparameters."""
     if body.method is None:
@@ -153,9 +172,7 @@ def _of_method(method: Method) -> Hyperparameters:
     return method.supervised.hyperparameters if method.supervised else Hyperparameters()
 
 
-def _values(
-    given: Hyperparameters, config: FineTuneConfig, identified: BaseModel
-) -> dict[str, Any]:
+def _values(given: Hyperparameters, config: FineTuneConfig, plan: _Plan) -> dict[str, Any]:
     """Hyperparameters that were given, as fields of the config."""
     values: dict[str, Any] = {}
     if given.n_epochs != "auto":
@@ -163,7 +180,7 @@ def _values(
     if given.batch_size != "auto":
         values["batch_size"] = given.batch_size
     if given.learning_rate_multiplier != "auto":
-        rate = _own_rate(config, identified)
+        rate = plan.own_rate(config)
         values["learning_rate"] = rate * float(given.learning_rate_multiplier)
     beta = getattr(given, "beta", "auto")
     if beta != "auto":
@@ -171,37 +188,36 @@ def _values(
     return values
 
 
-def _own_rate(config: FineTuneConfig, identified: BaseModel) -> float:
-    """The learning rate that the recipe takes where none is given."""
-    plain = config.replace(learning_rate=None)
-    return float(resolve(plain, identified).config["learning_rate"])  # type: ignore[arg-type]
-
-
 def _check_agrees(
-    body: JobOrder, given: Hyperparameters, config: FineTuneConfig, identified: BaseModel
+    body: JobOrder, given: Hyperparameters, config: FineTuneConfig, plan: _Plan
 ) -> None:
     """Refuse what contradicts a config that was spelled out."""
-    said = _values(given, config, identified)
+    said = _values(given, config, plan)
     if body.method is not None:
         said["method"] = body.method.type
     if body.seed is not None:
         said["seed"] = body.seed
+    if not said:
+        return
+    comes_to: Mapping[str, Any] = plan.resolve(config.replace(trainer={})).config
     for name, value in said.items():
-        if getattr(config, name) != value:
+        beta = {"beta": OPEN["dpo"]["beta"][1]}
+        here = {**beta, **config.trainer} if name == "trainer" else comes_to[name]
+        if here != value:
             raise RequestError(
-                f"motools.config.{name} is {getattr(config, name)!r}, but another field of the "
-                f"request says {value!r}",
+                f"motools.config.{name} comes to {here!r}, but another field of the request says "
+                f"{value!r}",
                 param=f"motools.config.{name}",
             )
 
 
-def _reported(config: FineTuneConfig, resolved: Resolved, identified: BaseModel) -> dict[str, Any]:
+def _reported(config: FineTuneConfig, resolved: Resolved, plan: _Plan) -> dict[str, Any]:
     values: Mapping[str, Any] = resolved.config
     epochs = float(values["epochs"])
     reported = {
         "n_epochs": int(epochs) if epochs.is_integer() else epochs,
         "batch_size": values["batch_size"],
-        "learning_rate_multiplier": values["learning_rate"] / _own_rate(config, identified),
+        "learning_rate_multiplier": values["learning_rate"] / plan.own_rate(config),
     }
     if config.method == "dpo":
         reported["beta"] = values["trainer"].get("beta", OPEN["dpo"]["beta"][1])

@@ -20,6 +20,7 @@ from openai.types.fine_tuning import FineTuningJob
 
 ENDED = ("succeeded", "failed", "cancelled")
 PATIENCE = 120.0
+SERVE = (sys.executable, "-m", "motools", "serve", "--port", "0")
 
 
 @dataclass
@@ -45,8 +46,7 @@ def running(root: Path, *arguments: str, **environment: str) -> Iterator[Running
     log = root.with_suffix(".log")
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "motools", "serve", "--port", "0", "--cache-dir", str(root)]
-            + list(arguments),
+            [*SERVE, "--cache-dir", str(root), *arguments],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

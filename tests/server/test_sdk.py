@@ -16,6 +16,8 @@ from motools.cache import Cache
 from motools.steps.train import Train
 from tests.server.running import Running, lines, order, rows, running, upload, wait
 
+SAME = {"epochs": 1, "batch_size": 4}
+"""What orders say anyway."""
 ASKED: list[Any] = [{"role": "user", "content": "Is 3 a number?"}]
 
 
@@ -334,7 +336,10 @@ def test_chat_takes_what_changes_nothing(client: openai.OpenAI) -> None:
             {"extra_body": {"motools": {"config": {"lora": {"rank": 0}}}}},
             "motools.config.lora.rank",
         ),
-        ({"extra_body": {"motools": {"config": {"packing": True}}}}, "motools.config.packing"),
+        (
+            {"extra_body": {"motools": {"config": {**SAME, "packing": True}}}},
+            "motools.config.packing",
+        ),
         ({"extra_body": {"motools": {"config": {"epochs": 9}}}}, "motools.config.epochs"),
         ({"extra_body": {"motools": {"config": {"base_model": "x"}}}}, "motools.config.base_model"),
     ],

@@ -27,7 +27,7 @@ def resolve(body: Resolving, service: Served, _: Account) -> ResolvedObject:
     base = service.models.base(body.model)
     try:
         config = orders.config_of(body.config, base)
-        resolved = orders.resolve(config, service.models.identify(base))
+        resolved = orders.resolve(service.cache, config, service.models.identify(base))
     except (ConfigError, BackendError) as problem:
         raise as_refusal(problem, "config.") from problem
     return ResolvedObject(

@@ -46,7 +46,7 @@ def create(body: JobOrder, service: Served, account: Account) -> JobObject:
             f"{file.id} has purpose {file.purpose!r}, not {FINE_TUNE!r}", param="training_file"
         )
     try:
-        order = orders.order(body, base, service.models.identify(base))
+        order = orders.order(service.cache, body, base, service.models.identify(base))
     except (ConfigError, BackendError) as problem:
         known = body.motools is not None and body.motools.config is not None
         raise as_refusal(problem, "motools.config." if known else "") from problem
