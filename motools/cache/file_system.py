@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -167,7 +167,9 @@ class FsspecStore:
             self.fs.rm_file(self._at(name))
         return True
 
-    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def names(
+        self, prefix: str, *, but: Collection[str] = frozenset()
+    ) -> Iterator[tuple[str, int]]:
         with reached(f"cannot list {self._at(prefix)}"):
             try:
                 found = self.fs.find(self._at(prefix), detail=True)
@@ -175,8 +177,10 @@ class FsspecStore:
                 none_there(problem)
                 return
         for path, info in found.items():
-            if info["type"] == "file":  # of a folder with nothing in it, s3fs finds the folder
-                yield path[len(self._at("")) :], int(info["size"])
+            name = path[len(self._at("")) :]
+            # Of a folder with nothing in it, s3fs finds the folder.
+            if info["type"] == "file" and name not in but:
+                yield name, int(info["size"])
 
     def _at(self, name: str) -> str:
         return f"{self.root}/{name}"

@@ -58,11 +58,8 @@ def unused_blobs(cache: Cache, needed: Collection[str]) -> dict[str, int]:
         cache: where they are.
         needed: the digests that live entries and runs under way need.
     """
-    found = {
-        digest: size
-        for name, size in cache.store.names(OBJECTS)
-        if (digest := key_in(name)) not in needed
-    }
+    names = frozenset(map(blob_name, needed))
+    found = {key_in(name): size for name, size in cache.store.names(OBJECTS, but=names)}
     if not found:
         return {}
     known = {digest for (digest,) in cache.database.read("SELECT digest FROM blobs")}

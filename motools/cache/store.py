@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -82,8 +82,15 @@ class Store(Protocol):
     def remove(self, name: str) -> bool:
         """Delete; False when there was nothing."""
 
-    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Every name below a folder, with its size."""
+    def names(
+        self, prefix: str, *, but: Collection[str] = frozenset()
+    ) -> Iterator[tuple[str, int]]:
+        """Every name below a folder, with its size.
+
+        Args:
+            prefix: the folder.
+            but: names to leave out: on a local disk, a size costs more than a name.
+        """
 
 
 class LocalStore:
@@ -220,7 +227,9 @@ class LocalStore:
                 return False
         return True
 
-    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def names(
+        self, prefix: str, *, but: Collection[str] = frozenset()
+    ) -> Iterator[tuple[str, int]]:
         folders = [prefix]
         with unavailable(f"cannot list {self.root / prefix}"):
             while folders:
@@ -234,6 +243,8 @@ class LocalStore:
                         name = f"{folder}/{item.name}" if folder else item.name
                         if item.is_dir():
                             folders.append(name)
+                            continue
+                        if name in but:
                             continue
                         try:
                             size = item.stat().st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from itertools import chain
 
 from motools.cache.holdings import Holding, Holdings
 from motools.upkeep.policy import GOES_FIRST, Budget, Policy
@@ -22,12 +23,13 @@ def to_release(
         protected: keys that are never chosen.
         now: seconds since 1970.
     """
+    spared = now - policy.spare
     order = sorted(
         (
             entry
             for entry in held.entries
             if entry.key not in protected
-            and entry.used_at <= now - policy.spare
+            and entry.used_at <= spared
             and (policy.paid or not entry.paid)
         ),
         key=lambda entry: (GOES_FIRST.get(entry.kind, 0), entry.used_at, entry.key),
@@ -40,6 +42,8 @@ def to_release(
     gone: dict[str, Holding] = {}
     for scope in (*of_kind.values(), everything):
         for entry in order:
+            if scope.content:
+                break
             if entry.key not in gone and scope.must_lose(entry, now):
                 gone[entry.key] = entry
                 for each in _scopes(entry, everything, of_kind):
@@ -67,14 +71,17 @@ class _Scope:
         self._keys = {entry.key for entry in entries}
         self._sizes = sizes
         self._budget = budget
-        self._users = Counter(digest for entry in entries for digest in entry.blobs)
-        self._total = sum(sizes[digest] for digest in self._users)
+        self._users = Counter(chain.from_iterable(entry.blobs for entry in entries))
+        self._total = sum(map(sizes.__getitem__, self._users))
+
+    @property
+    def content(self) -> bool:
+        """Whether nothing need go, however old."""
+        return self._budget.max_age is None and not self._over
 
     def must_lose(self, entry: Holding, now: float) -> bool:
         """Whether an entry is too old, or there is too much."""
-        limit = self._budget.max_size
-        over = limit is not None and self._total > limit
-        return entry.key in self._keys and (over or self._too_old(entry, now))
+        return entry.key in self._keys and (self._over or self._too_old(entry, now))
 
     def has_room(self, entry: Holding, now: float) -> bool:
         """Whether an entry could be kept after all."""
@@ -98,6 +105,11 @@ class _Scope:
         """Have an entry again."""
         self._total += self.cost(entry)
         self._users.update(entry.blobs)
+
+    @property
+    def _over(self) -> bool:
+        limit = self._budget.max_size
+        return limit is not None and self._total > limit
 
     def _too_old(self, entry: Holding, now: float) -> bool:
         age = self._budget.max_age

@@ -98,6 +98,7 @@ def test_names_lists_everything_below_and_nothing_else(store: Store) -> None:
     for name in ("entries/ab/1.json", "entries/cd/2.json", "entriesx/ab/3.json", "objects/ab/4"):
         store.publish_bytes(name, name.encode())
     assert sorted(store.names("entries")) == [("entries/ab/1.json", 17), ("entries/cd/2.json", 17)]
+    assert list(store.names("entries", but={"entries/ab/1.json"})) == [("entries/cd/2.json", 17)]
 
 
 def test_downloading_copies(store: Store, tmp_path: Path) -> None:
