@@ -55,7 +55,7 @@ def commit(context: RunContext, *, value: Any, duration: float) -> tuple[Any, ..
         link(transaction, lease.key, row["generation"], sizes)
         columns = tuple(row[name] for name in COLUMNS.split(", "))
         if cache.signer is not None:
-            set_mark(transaction, lease.key, *cache.signer.sign(columns))
+            set_mark(transaction, lease.key, cache.signer.sign(columns), "")
         mark_behind(transaction, lease.key)
         end(transaction, lease, committed=True)
     return columns

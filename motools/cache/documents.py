@@ -105,11 +105,18 @@ class Documents:
 
     def _write_marks(self, transaction: Transaction, key: str) -> None:
         rows: Any = transaction.run(
-            "SELECT name, value, made_at FROM marks WHERE key = :key ORDER BY name", key=key
+            "SELECT name, value, made_at FROM marks WHERE key = :key UNION ALL "
+            "SELECT name, NULL, made_at FROM taken_off WHERE key = :key ORDER BY name",
+            key=key,
         ).all()
         if rows:
             marks = [dict(zip(_MARK_NAMES, row, strict=True)) for row in rows]
-            document = {"format": MARKS_FORMAT, "key": key, "marks": marks}
+            document = {
+                "format": MARKS_FORMAT,
+                "key": key,
+                "marks": [mark for mark in marks if mark["value"] is not None],
+                "taken_off": [mark for mark in marks if mark["value"] is None],
+            }
             self._store.publish_bytes(marks_name(key), _dump(document))
         else:
             self._store.remove(marks_name(key))
@@ -254,7 +261,7 @@ def parse_journal(data: bytes, key: str) -> list[tuple[Any, ...]]:
 
 
 def parse_marks(data: bytes, key: str) -> list[tuple[Any, ...]]:
-    """The rows in a document of marks: key, name, value, and when it was made.
+    """The rows in a document of marks: key, name, value or None (taken off), and when that was.
 
     Raises:
         CorruptDocumentError: it is damaged, or is not the key's that it is named after.
@@ -262,7 +269,8 @@ def parse_marks(data: bytes, key: str) -> list[tuple[Any, ...]]:
     document = json.loads(data)
     _require(document.get("format") == MARKS_FORMAT, f"its format is not {MARKS_FORMAT}")
     _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
-    return [(key, *(mark[name] for name in _MARK_NAMES)) for mark in document["marks"]]
+    marks = [*document["marks"], *document.get("taken_off", ())]
+    return [(key, *(mark[name] for name in _MARK_NAMES)) for mark in marks]
 
 
 def _is_json(name: str, value: object) -> bool:

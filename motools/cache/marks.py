@@ -2,11 +2,13 @@
 
 A mark is about a key, not about one generation of it: a refresh keeps it, and so
 does clearing. Like entries, marks become true in the tables, and a document per
-key follows from the outbox.
+key follows from the outbox. That a mark was taken off is kept, too, so that it can
+travel; of what was said under one name the latest counts.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -95,60 +97,94 @@ class Marks:
 
 def set_mark(transaction: Transaction, key: str, name: str, value: str) -> bool:
     """Mark a key inside a transaction; False: it had that mark with that value."""
-    changed = transaction.run(
-        "INSERT INTO marks (key, name, value, made_at) VALUES (:key, :name, :value, :now) "
-        "ON CONFLICT (key, name) DO UPDATE SET value = excluded.value, "
-        "made_at = excluded.made_at WHERE marks.value <> excluded.value",
-        key=key,
-        name=name,
-        value=value,
-        now=time.time(),
-    ).rowcount
-    return _changed(transaction, key, changed)
-
-
-def arrive(transaction: Transaction, key: str, name: str, value: str, made_at: float) -> bool:
-    """Mark a key as somebody else did at a time, unless it has a later mark of that name."""
-    changed = transaction.run(
-        "INSERT INTO marks (key, name, value, made_at) VALUES (:key, :name, :value, :made_at) "
-        "ON CONFLICT (key, name) DO UPDATE SET value = excluded.value, "
-        "made_at = excluded.made_at WHERE marks.made_at < excluded.made_at",
-        key=key,
-        name=name,
-        value=value,
-        made_at=made_at,
-    ).rowcount
-    return _changed(transaction, key, changed)
+    present = transaction.run(
+        "SELECT value FROM marks WHERE key = :key AND name = :name", key=key, name=name
+    ).scalar()
+    if present == value:
+        return False
+    return arrive(transaction, key, name, value, next_time(transaction, key, name))
 
 
 def drop_mark(transaction: Transaction, key: str, name: str) -> bool:
     """Take a mark off a key inside a transaction; False: it had none of that name."""
-    changed = transaction.run(
-        "DELETE FROM marks WHERE key = :key AND name = :name", key=key, name=name
-    ).rowcount
-    return _changed(transaction, key, changed)
+    present = transaction.run(
+        "SELECT value FROM marks WHERE key = :key AND name = :name", key=key, name=name
+    ).scalar()
+    if present is None:
+        return False
+    return arrive(transaction, key, name, None, next_time(transaction, key, name))
+
+
+def arrive(
+    transaction: Transaction, key: str, name: str, value: str | None, made_at: float
+) -> bool:
+    """Say of a key what was said at a time, unless something later was said under that name.
+
+    Args:
+        transaction: which makes it true.
+        key: of what.
+        name: of the mark.
+        value: of the mark; None: it was taken off.
+        made_at: when (seconds since 1970).
+
+    Returns:
+        Whether it was news.
+    """
+    last = _said_at(transaction, key, name)
+    if last is not None and last >= made_at:
+        return False
+    for table in ("marks", "taken_off"):
+        transaction.run(
+            f"DELETE FROM {table} WHERE key = :key AND name = :name", key=key, name=name
+        )
+    insert_mark(transaction, key, name, value, made_at)
+    transaction.run("INSERT INTO outbox (name) VALUES (:name)", name=marks_name(key))
+    return True
+
+
+def next_time(transaction: Transaction, key: str, name: str) -> float:
+    """Now, or just after what was last said of a key under a name, by whatever clock."""
+    last = _said_at(transaction, key, name)
+    now = time.time()
+    return now if last is None else max(now, math.nextafter(last, math.inf))
+
+
+def insert_mark(
+    transaction: Transaction, key: str, name: str, value: str | None, made_at: float
+) -> bool:
+    """Add what was said; False: something was said under that name."""
+    if value is None:
+        statement = "INSERT INTO taken_off (key, name, made_at) VALUES (:key, :name, :made_at)"
+        said = {"key": key, "name": name, "made_at": made_at}
+    else:
+        statement = (
+            "INSERT INTO marks (key, name, value, made_at) VALUES (:key, :name, :value, :made_at)"
+        )
+        said = {"key": key, "name": name, "value": value, "made_at": made_at}
+    return bool(transaction.run(f"{statement} ON CONFLICT DO NOTHING", **said).rowcount)
 
 
 def restore_marks(transaction: Transaction, rows: Iterable[tuple[Any, ...]]) -> int:
-    """Add marks that only a document has; returns how many. One that was changed since stays."""
+    """Add what only a document has; returns how many. What was said since stays."""
     return sum(
-        transaction.run(
-            "INSERT INTO marks (key, name, value, made_at) VALUES (:key, :name, :value, :made_at) "
-            "ON CONFLICT DO NOTHING",
-            **dict(zip(("key", "name", "value", "made_at"), row, strict=True)),
-        ).rowcount
+        insert_mark(transaction, *row)
         for row in rows
-        if not _behind(transaction, row[0])
+        if not _behind(transaction, row[0]) and _said_at(transaction, row[0], row[1]) is None
     )
+
+
+def _said_at(transaction: Transaction, key: str, name: str) -> float | None:
+    """When a key was last marked under a name, or that mark taken off."""
+    found: float | None = transaction.run(
+        "SELECT MAX(made_at) FROM (SELECT made_at FROM marks WHERE key = :key AND name = :name "
+        "UNION ALL SELECT made_at FROM taken_off WHERE key = :key AND name = :name) said",
+        key=key,
+        name=name,
+    ).scalar()
+    return found
 
 
 def _behind(transaction: Transaction, key: str) -> bool:
     """Whether a key's document is older than its rows, so that it may have what was dropped."""
     waiting = transaction.run("SELECT 1 FROM outbox WHERE name = :name", name=marks_name(key))
     return waiting.first() is not None
-
-
-def _changed(transaction: Transaction, key: str, rows: int) -> bool:
-    if rows:
-        transaction.run("INSERT INTO outbox (name) VALUES (:name)", name=marks_name(key))
-    return bool(rows)

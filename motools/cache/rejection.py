@@ -1,25 +1,29 @@
 """Rejections: results that somebody said are not to be used.
 
 A rejection is a mark, so it outlives clearing and travels. It is of every
-generation that there was: one that is made later is served.
+generation that there was: one that is made later is served. Whoever has a key signs
+it, and signs taking it back, which is a rejection of no generation.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from motools.cache.database import Database
+from motools.cache.database import Database, Transaction
 from motools.cache.documents import compact
-from motools.cache.marks import REJECTED, drop_mark, set_mark
+from motools.cache.marks import REJECTED, arrive, drop_mark, next_time
+from motools.digest import canonical_json
 from motools.errors import KeyNotFoundError, RejectedError
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
     from motools.cache.entry import Entry
+    from motools.cache.trust import Signer
 
+FORMAT: Final = "motools.rejection/1"
 COLUMN: Final = f"(SELECT m.value FROM marks m WHERE m.key = entries.key AND m.name = '{REJECTED}')"
 """SQL for an entry's rejection, or NULL; one look into an index, which is on the way of a hit."""
 
@@ -31,21 +35,48 @@ class Rejection:
     Attributes:
         generation: the newest that is meant; later ones are served.
         reason: for people.
+        signer: who says so, if it is signed.
+        signature: of this, for the key and the time at which it was said.
     """
 
     generation: int
     reason: str
+    signer: str | None = None
+    signature: str | None = None
 
     @classmethod
     def parse(cls, value: str) -> Rejection:
         """From the value of a mark."""
         said = json.loads(value)
-        return cls(int(said["generation"]), str(said["reason"]))
+        signed = (said.get(name) for name in ("signer", "signature"))
+        signer, signature = (None if part is None else str(part) for part in signed)
+        return cls(int(said["generation"]), str(said["reason"]), signer, signature)
 
     @property
     def value(self) -> str:
         """As the value of a mark."""
-        return compact({"generation": self.generation, "reason": self.reason})
+        said = {"generation": self.generation, "reason": self.reason}
+        if self.signer is not None:
+            said |= {"signer": self.signer, "signature": self.signature}
+        return compact(said)
+
+    def signed(self, signer: Signer, key: str, made_at: float) -> Rejection:
+        """The same, with a signature."""
+        named = replace(self, signer=signer.name)
+        return replace(named, signature=signer.signature(named.message(key, made_at)))
+
+    def message(self, key: str, made_at: float) -> bytes:
+        """What is signed: with the time, so that what was taken back cannot be said again."""
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "key": key,
+                "generation": self.generation,
+                "reason": self.reason,
+                "made_at": made_at,
+                "signer": self.signer,
+            }
+        )
 
     def error(self, kind: str, key: str) -> RejectedError:
         """What who asks for such a result is told."""
@@ -66,7 +97,7 @@ def reject(cache: Cache, entries: Iterable[Entry], reason: str) -> None:
     """
     with cache.database.write() as transaction:
         for entry in entries:
-            set_mark(transaction, entry.key, REJECTED, Rejection(entry.generation, reason).value)
+            _say(cache, transaction, entry.key, Rejection(entry.generation, reason))
     cache.documents.flush()
 
 
@@ -78,14 +109,47 @@ def withdraw(cache: Cache, keys: Iterable[str]) -> None:
     """
     with cache.database.write() as transaction:
         for key in keys:
-            if not drop_mark(transaction, key, REJECTED):
+            value = transaction.run(
+                "SELECT value FROM marks WHERE key = :key AND name = :name",
+                key=key,
+                name=REJECTED,
+            ).scalar()
+            if value is None or not Rejection.parse(value).generation:
                 raise KeyNotFoundError(f"{key[:12]} is not rejected. Nothing was changed")
+            if cache.signer is None:
+                drop_mark(transaction, key, REJECTED)
+            else:
+                _say(cache, transaction, key, Rejection(0, ""))
     cache.documents.flush()
 
 
 def any_rejected(database: Database) -> bool:
     """Whether any key is rejected: mostly none is, and nothing more need be asked."""
     return bool(database.read("SELECT 1 FROM marks WHERE name = ? LIMIT 1", (REJECTED,)))
+
+
+def honoured(key: str, value: str | None, made_at: float, trusted: Mapping[str, str]) -> bool:
+    """Whether what others say of a key's rejection counts here.
+
+    Args:
+        key: the key.
+        value: of the mark; None: it was taken off.
+        made_at: when that was said (seconds since 1970).
+        trusted: name to public key, as in the settings; empty: everybody is.
+    """
+    if value is None:
+        return not trusted
+    try:
+        said = Rejection.parse(value)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False  # nothing that motools says
+    if not trusted:
+        return True
+    if said.signer is None or said.signer not in trusted or said.signature is None:
+        return False
+    from motools.cache.trust import verified
+
+    return verified(said.message(key, made_at), said.signer, said.signature, trusted)
 
 
 def rejections(database: Database) -> dict[str, Rejection]:
@@ -97,3 +161,10 @@ def rejections(database: Database) -> dict[str, Rejection]:
     )
     parsed = ((key, Rejection.parse(value), newest) for key, value, newest in rows)
     return {key: said for key, said, newest in parsed if newest and newest <= said.generation}
+
+
+def _say(cache: Cache, transaction: Transaction, key: str, said: Rejection) -> None:
+    made_at = next_time(transaction, key, REJECTED)
+    if cache.signer is not None:
+        said = said.signed(cache.signer, key, made_at)
+    arrive(transaction, key, REJECTED, said.value, made_at)

@@ -103,6 +103,16 @@ class MarkRow(Row, table=True):
     made_at: float
 
 
+class TakenOffRow(Row, table=True):
+    """A mark that somebody took off; it travels as marks do."""
+
+    __tablename__ = "taken_off"
+
+    key: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    made_at: float
+
+
 class LeaseRow(Row, table=True):
     """Who may run a key. The row stays when the lease ends, so tokens only rise."""
 
@@ -178,7 +188,17 @@ def _add_marks(connection: Connection) -> None:
     connection.execute(text("CREATE INDEX marks_by_name ON marks (name)"))
 
 
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _add_marks}
+def _add_taken_off(connection: Connection) -> None:
+    """From 2 to 3. Written out, since ``TakenOffRow`` may change again."""
+    connection.execute(
+        text(
+            "CREATE TABLE taken_off (key VARCHAR NOT NULL, name VARCHAR NOT NULL, "
+            "made_at FLOAT NOT NULL, PRIMARY KEY (key, name))"
+        )
+    )
+
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _add_marks, 2: _add_taken_off}
 """From a version to the next one: how its tables are brought up."""
 
 

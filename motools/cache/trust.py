@@ -1,8 +1,9 @@
 """Trust: who vouches for an entry (Ed25519).
 
-A signature is a mark ``signature:<generation>:<name>``. What is signed names the
-key, the generation, the checksum of the result, and the signer; the checksum
-binds value, tree, files and reference, and the files bind the bytes.
+A signature is a mark ``signature:<generation>:<name>:<signature>`` without a value, so
+that none can take the place of another. What is signed names the key, the
+generation, the checksum of the result, and the signer; the checksum binds value,
+tree, files and reference, and the files bind the bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import binascii
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -46,10 +47,13 @@ class Signer:
     name: str
     _key: Ed25519PrivateKey = field(repr=False)
 
-    def sign(self, row: Sequence[Any]) -> tuple[str, str]:
-        """The mark that vouches for an entry's row: name and value."""
-        signature = self._key.sign(_message(row, self.name))
-        return f"{SIGNATURE}{row[1]}:{self.name}", base64.b64encode(signature).decode()
+    def sign(self, row: Sequence[Any]) -> str:
+        """The name of the mark that vouches for an entry's row."""
+        return f"{SIGNATURE}{row[1]}:{self.name}:{self.signature(_message(row, self.name))}"
+
+    def signature(self, message: bytes) -> str:
+        """A signature of some bytes, in base64."""
+        return base64.b64encode(self._key.sign(message)).decode()
 
     @property
     def public(self) -> str:
@@ -57,14 +61,14 @@ class Signer:
         return base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
 
 
-def check_trusted(row: Sequence[Any], marks: Mapping[str, str], trusted: Mapping[str, str]) -> str:
+def check_trusted(row: Sequence[Any], marks: Iterable[str], trusted: Mapping[str, str]) -> str:
     """Who vouches for an entry, of those who are trusted.
 
     Everything is computed anew from the row; nothing else is asked.
 
     Args:
         row: the entry's columns, in the order of ``entry.COLUMNS``.
-        marks: the marks of its key, name to value.
+        marks: the names of the marks of its key.
         trusted: name to public key, as in the settings.
 
     Raises:
@@ -75,12 +79,25 @@ def check_trusted(row: Sequence[Any], marks: Mapping[str, str], trusted: Mapping
     if key_of(row[3]) != row[0]:
         raise UntrustedError(f"{row[0][:12]} is not trusted: its action's digest is not its key")
     check(row)
-    prefix = f"{SIGNATURE}{row[1]}:"
-    signed = {n.removeprefix(prefix): v for n, v in marks.items() if n.startswith(prefix)}
-    for name in sorted(signed.keys() & trusted.keys()):
-        if _fits(row, name, signed[name], trusted[name]):
+    signed = sorted(signatures(row[1], marks))
+    for name, signature in signed:
+        if name in trusted and verified(_message(row, name), name, signature, trusted):
             return name
-    raise UntrustedError(_why_not(row, signed, trusted))
+    raise UntrustedError(_why_not(row, {name for name, _ in signed}, trusted))
+
+
+def signatures(generation: int, marks: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Who signed a generation, as is said, and how.
+
+    Args:
+        generation: which.
+        marks: the names of the marks of its key.
+    """
+    prefix = f"{SIGNATURE}{generation}:"
+    for mark in marks:
+        if mark.startswith(prefix):
+            name, _, signature = mark.removeprefix(prefix).partition(":")
+            yield name, signature
 
 
 def signer_of(settings: Settings) -> Signer | None:
@@ -112,7 +129,7 @@ def sign(cache: Cache, entries: Iterable[Entry]) -> str:
     with cache.database.write() as transaction:
         for entry in entries:
             check(entry.row)
-            set_mark(transaction, entry.key, *signer.sign(entry.row))
+            set_mark(transaction, entry.key, signer.sign(entry.row), "")
     cache.documents.flush()
     return signer.name
 
@@ -189,18 +206,31 @@ def _message(row: Sequence[Any], signer: str) -> bytes:
     )
 
 
-def _fits(row: Sequence[Any], name: str, signature: str, public: str) -> bool:
+def verified(message: bytes, name: str, signature: str, trusted: Mapping[str, str]) -> bool:
+    """Whether somebody who is trusted signed some bytes.
+
+    Args:
+        message: the bytes.
+        name: whose signature it is said to be.
+        signature: in base64.
+        trusted: name to public key, as in the settings.
+
+    Raises:
+        SettingsError: the trusted key is none.
+        MissingExtraError: the library is not installed.
+    """
+    ed25519, _ = _library()
     from cryptography.exceptions import InvalidSignature
 
-    ed25519, _ = _library()
     try:
-        key = ed25519.Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
+        public = base64.b64decode(trusted[name], validate=True)
+        key = ed25519.Ed25519PublicKey.from_public_bytes(public)
     except ValueError as problem:
         raise SettingsError(
             f"trusted_keys.{name}: not an Ed25519 public key in base64: {problem}"
         ) from problem
     try:
-        key.verify(base64.b64decode(signature, validate=True), _message(row, name))
+        key.verify(base64.b64decode(signature, validate=True), message)
     except (InvalidSignature, binascii.Error):
         return False
     return True
@@ -218,9 +248,9 @@ def _library() -> tuple[Any, Any]:
     return ed25519, serialization
 
 
-def _why_not(row: Sequence[Any], signed: Mapping[str, str], trusted: Mapping[str, str]) -> str:
+def _why_not(row: Sequence[Any], signed: Collection[str], trusted: Mapping[str, str]) -> str:
     what = f"{row[2]} {row[0][:12]} (generation {row[1]}) is not trusted"
-    forged = sorted(signed.keys() & trusted.keys())
+    forged = sorted(trusted.keys() & signed)
     if forged:
         return f"{what}: the signature of {', '.join(forged)} does not fit what it says"
     if signed:

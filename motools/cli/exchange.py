@@ -204,11 +204,11 @@ def _tell(place: Remote, began: float, did: list[str], diverged: tuple[Diverged,
 
 
 def _pushed(pushed: Pushed) -> str:
-    return f"pushed {_amount(pushed.entries, pushed.bytes_sent)}"
+    return f"pushed {_amount(pushed.entries, pushed.bytes_sent)}{_also_marks(pushed.marks)}"
 
 
 def _pulled(pulled: Pulled) -> str:
-    return f"pulled {_amount(pulled.entries, pulled.bytes_received)}"
+    return f"pulled {_amount(pulled.entries, pulled.bytes_received)}{_also_marks(pulled.marks)}"
 
 
 def _push_row(place: Remote, pushed: Pushed) -> Row:
@@ -226,6 +226,7 @@ def _row(did: str, place: Remote, done: Pushed | Pulled) -> dict[str, object]:
         "entries": list(done.entries),
         "blobs": done.blobs,
         "bytes": 0,
+        "marks": done.marks,
         "diverged": [d.key for d in done.diverged],
         "problems": done.problems,
     }
@@ -233,6 +234,10 @@ def _row(did: str, place: Remote, done: Pushed | Pulled) -> dict[str, object]:
 
 def _amount(entries: tuple[str, ...], count: int) -> str:
     return f"{output.count(len(entries), 'entry')} ({output.size(count)})"
+
+
+def _also_marks(count: int) -> str:
+    return f" and {output.count(count, 'mark')}" if count else ""
 
 
 def _also_diverged(diverged: tuple[Diverged, ...]) -> str:

@@ -10,7 +10,6 @@ import typer
 from motools.cache import catalogue
 from motools.cache.cache import Cache
 from motools.cache.entry import Entry
-from motools.cache.marks import REJECTED
 from motools.cache.records import EntryRecord
 from motools.cli import output
 from motools.cli.light import LightCommand, LightGroup
@@ -68,7 +67,7 @@ def reject(
     made = _made_from(cache, entry)
     chosen = [entry, *made] if dependents else [entry]
     if withdraw:
-        rejected = cache.marks.keys(REJECTED)
+        rejected = rejection.rejections(cache.database)
         chosen = [each for each in chosen if each is entry or each.key in rejected]
     if not dry_run and withdraw:
         rejection.withdraw(cache, [each.key for each in chosen])

@@ -21,9 +21,9 @@ from motools.errors import CacheUnavailableError
 from motools.remotes import segments
 from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
-from motools.remotes.segments import Listed, Marked, Part, Supersedes
+from motools.remotes.segments import Listed, Marked, Part, Said, Supersedes
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _TABLES: Final = """
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, made_at REAL NOT NULL, bytes INTEGER NOT NULL
@@ -45,10 +45,10 @@ CREATE TABLE documents (
     PRIMARY KEY (key, segment, position)
 );
 CREATE TABLE marks (
-    key TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, made_at REAL NOT NULL,
-    segment INTEGER NOT NULL,
-    PRIMARY KEY (key, name, segment)
-) WITHOUT ROWID;
+    key TEXT NOT NULL, name TEXT NOT NULL, value TEXT, made_at REAL NOT NULL,
+    segment INTEGER NOT NULL
+);
+CREATE INDEX marks_by_key ON marks (key);
 """
 _OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks")
 _BATCH: Final = 500
@@ -185,16 +185,16 @@ class Index:
         """The keys that have marks."""
         return {key for (key,) in self._rows("SELECT DISTINCT key FROM marks")}
 
-    def marks(self, keys: Iterable[str]) -> dict[str, dict[str, tuple[str, float]]]:
-        """Key to the marks of it: name to value, and when it was made (seconds since 1970)."""
-        found: dict[str, dict[str, tuple[str, float]]] = {}
+    def marks(self, keys: Iterable[str]) -> dict[str, list[Said]]:
+        """Key to all that is said of it, by whomever, what was said later after the rest."""
+        found: dict[str, list[Said]] = {}
         for part in in_parts(keys):
             for key, name, value, made_at in self._rows(
-                f"SELECT key, name, value, made_at FROM marks WHERE key IN ({_marks(part)}) "
-                "ORDER BY made_at, value",
+                "SELECT DISTINCT key, name, value, made_at FROM marks "
+                f"WHERE key IN ({_marks(part)}) ORDER BY made_at, value",
                 part,
             ):
-                found.setdefault(key, {})[name] = value, made_at
+                found.setdefault(key, []).append((name, value, made_at))
         return found
 
     def needed(self) -> set[str]:
@@ -288,7 +288,7 @@ def _insert(connection: sqlite3.Connection, segment: int, contents: Iterable[Par
             continue
         if isinstance(part, Marked):
             connection.executemany(
-                "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO marks VALUES (?, ?, ?, ?, ?)",
                 [(part.key, *row, segment) for row in part.rows],
             )
             continue

@@ -1,88 +1,139 @@
 """Marks that travel: tags, notes, rejections and signatures. Pins are each cache's own.
 
-Of two marks of one name the later one counts. That a mark was taken off does not
-travel: whoever has it keeps it.
+Of what was said under one name the latest counts, be it that a mark was taken off.
+What somebody without a right to it says is as if it had not been said: signatures
+are never taken off, and where the settings name whom to trust, a rejection and its
+withdrawal count if one of those signed them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 from motools.cache import marks as local
 from motools.cache.cache import Cache
-from motools.cache.trust import check_trusted
-from motools.remotes.index import in_parts
+from motools.cache.rejection import honoured
+from motools.cache.trust import SIGNATURE
+from motools.remotes.index import Index, in_parts
 from motools.remotes.remote import Remote
 from motools.remotes.segments import Marked
 
-Marks: TypeAlias = Mapping[str, Mapping[str, tuple[str, float]]]
-"""Key to name to value, and when it was made (seconds since 1970)."""
+Marks: TypeAlias = Mapping[str, Mapping[str, tuple[str | None, float]]]
+"""Key to name to value, or None: taken off, and when that was said (seconds since 1970)."""
 
 
 def marked(cache: Cache) -> set[str]:
-    """The keys with marks that travel."""
-    rows = cache.database.read("SELECT DISTINCT key FROM marks WHERE name <> ?", (local.PIN,))
+    """The keys of which something was said that travels."""
+    rows = cache.database.read(
+        "SELECT key FROM marks WHERE name <> ? UNION SELECT key FROM taken_off WHERE name <> ?",
+        (local.PIN, local.PIN),
+    )
     return {key for (key,) in rows}
 
 
 def of_cache(cache: Cache, keys: Iterable[str]) -> Marks:
-    """The marks of some keys that travel."""
-    found: dict[str, dict[str, tuple[str, float]]] = {}
+    """What is said here of some keys, and travels."""
+    found: dict[str, dict[str, tuple[str | None, float]]] = {}
     for part in in_parts(keys):
+        places = ",".join("?" * len(part))
         for key, name, value, made_at in cache.database.read(
-            "SELECT key, name, value, made_at FROM marks "
-            f"WHERE key IN ({','.join('?' * len(part))}) AND name <> ? ORDER BY key, name",
-            [*part, local.PIN],
+            f"SELECT key, name, value, made_at FROM marks WHERE key IN ({places}) "
+            f"UNION ALL SELECT key, name, NULL, made_at FROM taken_off WHERE key IN ({places}) "
+            "ORDER BY key, name",
+            [*part, *part],
         ):
-            found.setdefault(key, {})[name] = value, made_at
-    return found
-
-
-def later(these: Marks, those: Marks) -> Marks:
-    """Those of ``these`` that are not in ``those``, or later than there."""
-    found: dict[str, dict[str, tuple[str, float]]] = {}
-    for key, marks in these.items():
-        known = those.get(key, {})
-        for name, (value, made_at) in marks.items():
-            if name not in known or (known[name][0] != value and known[name][1] < made_at):
+            if name != local.PIN:
                 found.setdefault(key, {})[name] = value, made_at
     return found
 
 
-def rows_of(marks: Marks) -> Iterator[Marked]:
-    """What a segment says of marks."""
-    for key, named in sorted(marks.items()):
-        rows = tuple((name, value, made_at) for name, (value, made_at) in sorted(named.items()))
-        yield Marked(key, rows)
+def of_remote(index: Index, keys: Iterable[str], trusted: Mapping[str, str]) -> Marks:
+    """What is said of some keys in a remote, as far as it counts.
+
+    Args:
+        index: of the remote.
+        keys: which.
+        trusted: name to public key, as in the settings; empty: everybody is.
+    """
+    found: dict[str, dict[str, tuple[str | None, float]]] = {}
+    for key, said in index.marks(keys).items():
+        for name, value, made_at in said:
+            if _counts(key, name, value, made_at, trusted):
+                found.setdefault(key, {})[name] = value, made_at
+    return found
+
+
+def names(index: Index, keys: Iterable[str]) -> dict[str, set[str]]:
+    """Key to the names of its marks in a remote, whoever made them."""
+    said = of_remote(index, keys, {})
+    return {
+        key: {name for name, (value, _) in marks.items() if value is not None}
+        for key, marks in said.items()
+    }
+
+
+def unsent(here: Marks, index: Index) -> Iterator[Marked]:
+    """What a segment has to say so that a remote says what is said here."""
+    there = index.marks(here)
+    for key, marks in sorted(here.items()):
+        known: dict[str, list[tuple[str | None, float]]] = {}
+        for name, value, made_at in there.get(key, ()):
+            known.setdefault(name, []).append((value, made_at))
+        rows = tuple(
+            (name, value, made_at)
+            for name, (value, made_at) in sorted(marks.items())
+            if _is_news(name, value, made_at, known.get(name, []))
+        )
+        if rows:
+            yield Marked(key, rows)
+
+
+def kept(index: Index) -> Iterator[Marked]:
+    """What must stay in a remote: the latest of each name, and each rejection.
+
+    Whose rejections count is for every reader to say.
+    """
+    for key, said in sorted(index.marks(index.marked()).items()):
+        own = [row for row in said if not row[0].startswith(SIGNATURE) or row[1] == ""]
+        latest = {row[0]: row for row in own}
+        rows = [*latest.values(), *(row for row in own if row[0] == local.REJECTED)]
+        yield Marked(key, tuple(dict.fromkeys(rows)))
 
 
 def take(cache: Cache, remote: Remote, keys: Iterable[str]) -> int:
-    """Have the marks of a remote here, of keys that this cache has; returns how many came."""
-    there = remote.index.marks(keys)
-    new = later(there, of_cache(cache, there))
-    if not new:
+    """Have what a remote says of keys that this cache has said here; returns how much was news."""
+    there = of_remote(remote.index, keys, cache.settings.trusted_keys)
+    here = of_cache(cache, there)
+    news = [
+        (key, name, value, made_at)
+        for key, marks in there.items()
+        for name, (value, made_at) in marks.items()
+        if name not in here.get(key, {}) or here[key][name][1] < made_at
+    ]
+    if not news:
         return 0
     with cache.database.write() as transaction:
-        count = sum(
-            local.arrive(transaction, key, name, value, made_at)
-            for key, named in new.items()
-            for name, (value, made_at) in named.items()
-            if name != local.PIN
-        )
+        count = sum(local.arrive(transaction, *row) for row in news)
     cache.documents.flush()
     return count
 
 
-def refuse_untrusted(cache: Cache, remote: Remote, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Where the settings name whom to trust, refuse what none of them vouches for.
+def _is_news(
+    name: str, value: str | None, made_at: float, known: list[tuple[str | None, float]]
+) -> bool:
+    if name == local.REJECTED:  # a later one may be of somebody whom nobody trusts
+        return (value, made_at) not in known
+    if name.startswith(SIGNATURE):
+        return all(value != "" for value, _ in known)
+    return not known or (known[-1][0] != value and known[-1][1] < made_at)
 
-    Raises:
-        UntrustedError: it names the key, and who signed.
-        CorruptDocumentError: a row is not what was committed.
-    """
-    if trusted := cache.settings.trusted_keys:
-        marks = remote.index.marks({row[0] for row in rows})
-        for row in rows:
-            said = {name: value for name, (value, _) in marks.get(row[0], {}).items()}
-            check_trusted(row, said, trusted)
+
+def _counts(
+    key: str, name: str, value: str | None, made_at: float, trusted: Mapping[str, str]
+) -> bool:
+    if name == local.PIN:
+        return False
+    if name.startswith(SIGNATURE):
+        return value == ""
+    return name != local.REJECTED or honoured(key, value, made_at, trusted)

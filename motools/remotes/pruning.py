@@ -135,7 +135,7 @@ def _write_anew(remote: Remote, planned: PrunePlan) -> tuple[str, ...]:
             draft = Draft(made_at)
         draft.add_frames(frames[digest] for digest in listed.blobs)
         draft.add_entry(listed)
-    for marked in marks.rows_of(remote.index.marks(remote.index.marked())):
+    for marked in marks.kept(remote.index):
         draft.add_marks(marked)
     draft.supersede(planned.segments)
     draft.publish(remote.store)

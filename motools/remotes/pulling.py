@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from motools.cache.arrival import arrive, needs, parse
+from motools.cache.arrival import arrive, needs
 from motools.cache.cache import Cache
 from motools.cache.selection import Selection
 from motools.cache.tree import Tree
-from motools.errors import CorruptDocumentError, UntrustedError
 from motools.remotes import marks
+from motools.remotes.accepting import accepted
 from motools.remotes.fetching import fetch
 from motools.remotes.index import in_parts
 from motools.remotes.progress import Progress, unseen
@@ -40,7 +40,8 @@ class Pulled:
         blobs: how many arrived.
         bytes_received: bytes in them.
         diverged: generations that the remote has another result of; the one here stays.
-        problems: key to why it did not come.
+        problems: key to why it did not come, or one of its generations did not.
+        marks: how many marks came, or were taken off.
     """
 
     entries: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Pulled:
     bytes_received: int = 0
     diverged: tuple[Diverged, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
+    marks: int = 0
 
     def followed_by(self, later: Pulled) -> Pulled:
         """What this pull and a later one did together."""
@@ -57,6 +59,7 @@ class Pulled:
             self.bytes_received + later.bytes_received,
             tuple(dict.fromkeys((*self.diverged, *later.diverged))),
             {**self.problems, **later.problems},
+            self.marks + later.marks,
         )
 
 
@@ -107,8 +110,9 @@ class _Pull:
         self._remote = remote
         self._diverged = diverged
         self._progress = progress
-        self._refused = {(d.key, d.generation) for d in diverged}
+        self._without = {(d.key, d.generation) for d in diverged}
         self._problems: dict[str, str] = {}
+        self._refusals: dict[str, str] = {}
 
     def run(self, keys: Iterable[str], *, whole: bool) -> Pulled:
         """Take over the entries of some keys."""
@@ -122,11 +126,12 @@ class _Pull:
             if not whole:
                 entries += self._commit(held)
                 held = []
-        if held and not self._problems:
+        if held and not self._problems and not self._refusals:
             entries += self._commit(held)
         self._cache.documents.flush()
-        marks.take(self._cache, self._remote, self._here())
-        return Pulled(tuple(entries), blobs, received, self._diverged, self._problems)
+        said = marks.take(self._cache, self._remote, self._here())
+        problems = {**self._refusals, **self._problems}
+        return Pulled(tuple(entries), blobs, received, self._diverged, problems, said)
 
     def _here(self) -> Iterator[str]:
         """The keys that are marked there and in this cache, those that were here before, too."""
@@ -153,32 +158,13 @@ class _Pull:
             yield batch
 
     def _incoming(self, keys: list[str]) -> Iterator[_Incoming]:
-        found: dict[str, dict[int, tuple[Any, ...]]] = {key: {} for key in keys}
-        for key, document in self._remote.index.documents(keys):
-            try:
-                rows = parse(document, key)
-            except CorruptDocumentError as problem:
-                self._problems[key] = f"{problem} ({self._remote.url})"
-                continue
-            for row in rows:
-                kept = found[key].get(row[1])
-                # The first result stays, unless a later document has its bytes and it has not.
-                if kept is None or (kept[8] == row[8] and kept[9] == "released"):
-                    found[key][row[1]] = row
-        for key, generations in found.items():
-            rows_of = [
-                row for n, row in sorted(generations.items()) if (key, n) not in self._refused
-            ]
-            try:
-                marks.refuse_untrusted(self._cache, self._remote, rows_of)
-            except (UntrustedError, CorruptDocumentError) as problem:
-                self._problems[key] = str(problem)
-                continue
-            if rows_of:
-                self._problems.pop(key, None)  # another segment has a good document
-                wanted = [needs(row) for row in rows_of]
+        for found in accepted(self._cache, self._remote, keys, without=self._without):
+            if found.refused:
+                self._refusals[found.key] = "; ".join(map(str, found.refused))
+            if found.rows:
+                wanted = [needs(row) for row in found.rows]
                 sizes = {d: size for _, files in wanted for d, size in files.items()}
-                yield _Incoming(key, tuple(rows_of), tuple(tree for tree, _ in wanted), sizes)
+                yield _Incoming(found.key, found.rows, tuple(tree for tree, _ in wanted), sizes)
 
     def _fetch(self, batch: list[_Incoming]) -> dict[str, int]:
         wanted = {d: size for incoming in batch for d, size in incoming.sizes.items()}

@@ -50,6 +50,7 @@ class Pushed:
         bytes_there: in objects that an earlier push had left there.
         diverged: generations that the remote has another result of; they were not sent.
         problems: key to why it was not sent.
+        marks: how many marks were sent, and of how many it was said that they were taken off.
     """
 
     entries: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Pushed:
     bytes_there: int = 0
     diverged: tuple[Diverged, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
+    marks: int = 0
 
 
 def push(
@@ -143,6 +145,7 @@ class _Push:
         self._broken: dict[str, str] = {}
         self._listed: list[str] = []
         self._problems: dict[str, str] = {}
+        self._marks = 0
         self._draft = Draft()
         self._waiting: Iterator[_Outgoing] = iter(())
         self._first: _Outgoing | None = None
@@ -160,7 +163,8 @@ class _Push:
         self._add_marks()
         self._publish()
         listed = tuple(self._listed)
-        return Pushed(listed, blobs, sent, there, self._status.diverged, self._problems)
+        diverged, problems = self._status.diverged, self._problems
+        return Pushed(listed, blobs, sent, there, diverged, problems, self._marks)
 
     def _send_all(self, missing: dict[str, int]) -> Iterator[_Sent]:
         if not missing:
@@ -259,12 +263,13 @@ class _Push:
         """Say what people say of entries, also of those that were there already."""
         if not (marked := marks.marked(self._cache)):
             return
-        there: Iterable[str] = marked.intersection(self._remote.index.keys())
+        there: Iterable[str] = {key for key, *_ in self._remote.index.generations(marked)}
         if self._selection is not None:
             there = here(self._cache, self._selection, there)
         ours = marks.of_cache(self._cache, marked.intersection({*there, *self._listed}))
-        for each in marks.rows_of(marks.later(ours, self._remote.index.marks(ours))):
+        for each in marks.unsent(ours, self._remote.index):
             self._draft.add_marks(each)
+            self._marks += len(each.rows)
 
     def _list_entry(self, outgoing: _Outgoing) -> None:
         try:

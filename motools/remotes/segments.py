@@ -8,7 +8,7 @@ so that who only compares need not parse documents::
     {"frames": [["<digest>", size, "<object>", offset, stored, "raw"|"zstd"], …]}
     {"entry": "<key>", "generations": [[number, "<checksum>", "<state>"], …], "blobs": […]}
     {"format": "motools.entry/1", …}
-    {"marks": "<key>", "rows": [["<name>", "<value>", made_at], …]}
+    {"marks": "<key>", "rows": [["<name>", "<value>" or null: taken off, made_at], …]}
     {"supersedes": ["<segment>", …]}
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,17 +65,21 @@ class Listed:
     document: bytes
 
 
+Said: TypeAlias = tuple[str, str | None, float]
+"""The name of a mark, its value or None, and when it was said."""
+
+
 @dataclass(frozen=True)
 class Marked:
-    """Marks of a key in a segment. Of several of one name, the latest counts.
+    """What is said of a key in a segment. Of what is said under one name, the latest counts.
 
     Attributes:
         key: the key.
-        rows: name, value, and when it was made (seconds since 1970).
+        rows: name, value or None: taken off, and when that was said (seconds since 1970).
     """
 
     key: str
-    rows: tuple[tuple[str, str, float], ...]
+    rows: tuple[Said, ...]
 
 
 class Draft:
@@ -162,13 +167,18 @@ def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Part]:
             if "frames" in part:
                 yield from (Frame(*row) for row in part["frames"])
             elif "marks" in part:
-                rows = tuple((str(name), str(value), float(at)) for name, value, at in part["rows"])
-                yield Marked(str(part["marks"]), rows)
+                yield Marked(str(part["marks"]), tuple(_said(*row) for row in part["rows"]))
             elif "supersedes" in part:
                 yield Supersedes(tuple(map(str, part["supersedes"])))
             else:
                 generations = tuple((int(n), str(c), str(s)) for n, c, s in part["generations"])
                 yield Listed(part["entry"], generations, tuple(part["blobs"]), next(lines))
+
+
+def _said(name: Any, value: Any, made_at: Any) -> Said:
+    if not math.isfinite(made_at):
+        raise ValueError(f"{made_at} is no time")
+    return str(name), None if value is None else str(value), float(made_at)
 
 
 def _lines(name: str, data: bytes) -> Iterator[bytes]:

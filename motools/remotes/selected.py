@@ -12,6 +12,7 @@ from motools.cache.entry import COLUMNS, Entry
 from motools.cache.memo import BATCH
 from motools.cache.selection import Selection
 from motools.errors import AmbiguousKeyError, CorruptDocumentError
+from motools.remotes import marks
 from motools.remotes.index import Index, in_parts
 
 
@@ -90,8 +91,8 @@ def _fitting(
 ) -> tuple[str, ...]:
     marked = {key: {*names} for key, names in cache.marks.having(selection.marks).items()}
     if index is not None and selection.marks:
-        for key, marks in index.marks(keys).items():
-            marked.setdefault(key, set()).update(marks)
+        for key, names in marks.names(index, keys).items():
+            marked.setdefault(key, set()).update(names)
     fitting = {entry.key for entry in selection.among(entries, marked)}
     return tuple(key for key in keys if key in fitting)
 

@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from motools.cache.arrival import arrive_without_bytes, parse
+from motools.cache.arrival import arrive_without_bytes
 from motools.cache.cache import Cache
 from motools.cache.selection import Selection
-from motools.errors import CacheError, CorruptDocumentError, MissingBlobError
+from motools.errors import CacheError, MissingBlobError
 from motools.remotes import marks
+from motools.remotes.accepting import accepted
 from motools.remotes.fetching import fetch
 from motools.remotes.pushing import push
 from motools.remotes.remote import Remote, open_remote
@@ -56,24 +57,18 @@ class Through:
         """
         with self._lock:
             remote = self._remote(fresh=True)
-            index = remote.index
             rows: list[tuple[Any, ...]] = []
-            damaged: dict[str, CorruptDocumentError] = {}
-            for key, document in index.documents(keys):
-                try:
-                    rows += parse(document, key)
-                except CorruptDocumentError as problem:
-                    damaged[key] = problem
-            found = {row[0] for row in rows}
-            for key in damaged.keys() - found:
-                raise damaged[key]
+            for found in accepted(self._cache, remote, list(keys)):
+                rows += found.rows
+                if not found.rows and found.refused:
+                    raise found.refused[0]
+            came = {row[0] for row in rows}
             if rows:
-                marks.refuse_untrusted(self._cache, remote, rows)
                 with self._cache.database.write() as transaction:
                     arrive_without_bytes(transaction, self._cache.store, rows)
                 self._cache.documents.flush()
-                marks.take(self._cache, remote, found)
-            return [key for key in keys if key in found]
+                marks.take(self._cache, remote, came)
+            return [key for key in keys if key in came]
 
     def fetch(self, sizes: Mapping[str, int]) -> None:
         """Have some blobs in the store.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from motools.cache import Cache, layout
-from motools.cache.marks import NOTE, PIN, TAG
+from motools.cache.marks import NOTE, PIN, TAG, arrive
 from motools.cache.reindex import reindex
 from tests.cache.conftest import Runs, action, lose_the_database
 
@@ -45,7 +46,9 @@ def test_a_document_follows_every_change(cache: Cache, root: Path) -> None:
     assert {mark["name"]: mark["value"] for mark in written["marks"]} == cache.marks.of(KEY)
     cache.marks.drop(KEY, NOTE)
     cache.marks.drop(KEY, TAG + "paper")
-    assert not document(root, KEY).exists()
+    written = json.loads(document(root, KEY).read_text())
+    assert written["marks"] == []
+    assert {mark["name"] for mark in written["taken_off"]} == {NOTE, TAG + "paper"}
 
 
 def test_marks_outlive_the_database(cache: Cache, root: Path, runs: Runs) -> None:
@@ -76,7 +79,26 @@ def test_reindexing_brings_nothing_back_that_was_dropped(cache: Cache, root: Pat
         [layout.marks_name("ff" * 32)],
     )
     assert cache.marks.of(KEY) == {}
-    assert not document(root, KEY).exists()
+    assert json.loads(document(root, KEY).read_text())["marks"] == []
+
+
+def test_what_was_said_last_counts_by_whatever_clock(cache: Cache, root: Path) -> None:
+    ahead = time.time() + 86_400
+    with cache.database.write() as transaction:
+        assert arrive(transaction, KEY, NOTE, "of a clock that is fast", ahead)
+        assert not arrive(transaction, KEY, NOTE, "before it", ahead - 1)
+    cache.marks.set(KEY, NOTE, "mine")
+    assert cache.marks.of(KEY) == {NOTE: "mine"}
+    assert cache.marks.drop(KEY, NOTE)
+    with cache.database.write() as transaction:
+        assert not arrive(transaction, KEY, NOTE, "before it", ahead)
+    lose_the_database(root)
+    found = Cache.open(root)
+    with found.database.write() as transaction:
+        assert not arrive(transaction, KEY, NOTE, "before it", ahead), "it is known to be taken off"
+        assert arrive(transaction, KEY, NOTE, "later", ahead + 1)
+    found.marks.set(KEY, PIN)
+    assert Cache.open(root).marks.of(KEY) == {NOTE: "later", PIN: ""}
 
 
 def test_a_refresh_keeps_marks(cache: Cache, runs: Runs) -> None:

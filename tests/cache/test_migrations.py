@@ -71,6 +71,23 @@ def test_version_2_has_marks_beside_all_that_was_there(root: Path) -> None:
     assert cache.look_up([action("golden")])[0] is not None
 
 
+def test_version_3_keeps_marks_and_knows_what_was_taken_off(root: Path) -> None:
+    restored(root)
+    connection = sqlite3.connect(root / "cache.db")
+    connection.executescript(
+        "CREATE TABLE marks (key VARCHAR NOT NULL, name VARCHAR NOT NULL, value TEXT NOT NULL, "
+        "made_at FLOAT NOT NULL, PRIMARY KEY (key, name));"
+        "CREATE INDEX marks_by_name ON marks (name);"
+        "INSERT INTO marks VALUES ('k', 'note', 'of version 2', 1.0);"
+        "UPDATE meta SET value = '2' WHERE name = 'schema_version'"
+    )
+    connection.close()
+    marks = Cache.open(root).marks
+    assert marks.of("k") == {"note": "of version 2"}
+    assert marks.drop("k", "note")
+    assert Cache.open(root).marks.of("k") == {}
+
+
 def test_new_tables_are_those_of_the_last_version(root: Path, tmp_path: Path) -> None:
     Cache.open(root).close()
     restored(tmp_path / "old")
@@ -134,7 +151,9 @@ def test_a_migration_that_fails_leaves_the_old_tables(root: Path, runs: Runs) ->
         raise ValueError("half way")
 
     with pytest.raises(ValueError, match="half way"), cache.database.write() as transaction:
-        schema.ensure(transaction.connection, cache.id, {2: broken}, target=3)
+        schema.ensure(
+            transaction.connection, cache.id, {layout.SCHEMA: broken}, target=layout.SCHEMA + 1
+        )
     assert dump(root) == before
     assert Cache.open(root).get_or_run(action(), runs).hit
 
@@ -148,9 +167,10 @@ def test_many_who_open_an_old_cache_at_once_bring_it_up_once(root: Path) -> None
         "from sqlalchemy import text\n"
         "def second(connection):\n"
         "    connection.execute(text('ALTER TABLE statistics ADD COLUMN note TEXT'))\n"
-        "schema.ensure.__defaults__ = ({**schema.MIGRATIONS, 2: second}, 3)\n"
-        "layout.SCHEMA = 3\n"
-        "database.check_version.__defaults__ = (3,)\n"
+        "last, following = layout.SCHEMA, layout.SCHEMA + 1\n"
+        "schema.ensure.__defaults__ = ({**schema.MIGRATIONS, last: second}, following)\n"
+        "layout.SCHEMA = following\n"
+        "database.check_version.__defaults__ = (following,)\n"
         f"print(len(Cache.open({str(root)!r}).entries()))\n"
     )
     running = [
@@ -164,7 +184,7 @@ def test_many_who_open_an_old_cache_at_once_bring_it_up_once(root: Path) -> None
     assert "note" in columns(root / "cache.db")["statistics"]
 
 
-def test_the_tables_are_of_version_2() -> None:
+def test_the_tables_are_of_version_3() -> None:
     """A change of tables needs a migration, and this number to rise."""
-    assert layout.SCHEMA == 2
+    assert layout.SCHEMA == 3
     assert set(schema.MIGRATIONS) == set(range(1, layout.SCHEMA))

@@ -48,7 +48,8 @@ def signed(
 @BOTH
 def test_what_is_made_here_is_signed(signed: Any) -> None:
     row, marks, trusted = signed
-    assert list(marks) == ["signature:1:alice"]
+    [(name, value)] = marks.items()
+    assert name.startswith("signature:1:alice:") and value == ""
     assert check_trusted(row, marks, trusted) == "alice"
     [travelled] = parse_entry(entry_document([row]), row[0])
     assert check_trusted(travelled, marks, trusted) == "alice"
@@ -95,7 +96,7 @@ def _once(factory: Any) -> Any:
         signer = make_signer(place / "alice.pem")
         cache = Cache.open(place / "cache")
         entry = cache.get_or_run(action(), Runs())
-        mark = dict([signer.sign(entry.row)])
+        mark = {signer.sign(entry.row): ""}
         document = entry_document([entry.row])
         _made.append((entry.row, mark, {"alice": signer.public}, document))
     return _made[0]
@@ -104,24 +105,26 @@ def _once(factory: Any) -> Any:
 def test_strangers_the_unsigned_and_forgers_are_named(signed: Any, tmp_path: Path) -> None:
     row, marks, trusted = signed
     mallory = make_signer(tmp_path / "mallory.pem")
-    name, value = mallory.sign(row)
+    stranger = mallory.sign(row)
+    [own] = marks
+    of_mallory = stranger.removeprefix("signature:1:mallory:")
+    of_alice = own.removeprefix("signature:1:alice:")
     for found, said in (
-        ({}, "it is not signed"),
-        ({name: value}, "signed by mallory, who is not in trusted_keys"),
-        ({"signature:1:alice": value}, "the signature of alice does not fit"),
-        ({"signature:1:alice": "?"}, "the signature of alice does not fit"),
-        ({"signature:2:alice": marks["signature:1:alice"]}, "it is not signed"),
+        ([], "it is not signed"),
+        ([stranger], "signed by mallory, who is not in trusted_keys"),
+        ([f"signature:1:alice:{of_mallory}"], "the signature of alice does not fit"),
+        (["signature:1:alice:?"], "the signature of alice does not fit"),
+        (["signature:1:alice"], "the signature of alice does not fit"),
+        ([f"signature:2:alice:{of_alice}"], "it is not signed"),
     ):
         with pytest.raises(UntrustedError, match=said) as caught:
             check_trusted(row, found, trusted)
         assert row[0][:12] in str(caught.value)
-    both = {**marks, name: value}
-    assert check_trusted(row, both, {**trusted, "mallory": "AAAA"} | trusted) == "alice"
+    forged = f"signature:1:alice:{of_mallory}"
+    assert check_trusted(row, [forged, own, stranger], {**trusted, "mallory": "?"}) == "alice"
     # A signature is bound to a name: another's key does not make it theirs.
     with pytest.raises(UntrustedError, match="bob"):
-        check_trusted(
-            row, {"signature:1:bob": marks["signature:1:alice"]}, {"bob": trusted["alice"]}
-        )
+        check_trusted(row, [f"signature:1:bob:{of_alice}"], {"bob": trusted["alice"]})
 
 
 def test_a_key_that_others_can_read_or_that_is_none_stops_before_the_run(

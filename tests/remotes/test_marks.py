@@ -9,7 +9,7 @@ import pytest
 
 from motools.cache import Cache
 from motools.cache.marks import NOTE, PIN, TAG
-from motools.cache.rejection import reject
+from motools.cache.rejection import reject, withdraw
 from motools.cache.selection import Selection
 from motools.cache.trust import make_signer
 from motools.errors import RejectedError, RemoteError, UntrustedError
@@ -93,3 +93,32 @@ def test_tags_say_what_is_exchanged(tmp_path: Path) -> None:
     assert pull(b, open_remote(b), paper).entries == (tagged.key,)
     assert b.marks.of(tagged.key) == {f"{TAG}paper": ""}
     assert pull(b, open_remote(b), Selection(tags=["other"])).entries == ()
+
+
+@pytest.mark.parametrize("prunes", [False, True])
+def test_what_is_taken_off_is_taken_off_elsewhere(
+    tmp_path: Path, prunes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = cache(tmp_path, "a"), cache(tmp_path, "b")
+    entry = commit(a, 1)
+    paper = f"{TAG}paper"
+    for name, value in ((paper, ""), (NOTE, "figure 3")):
+        a.marks.set(entry.key, name, value)
+    reject(a, [entry], "wrong")
+    push(a, open_remote(a))
+    pull(b, open_remote(b))
+    assert set(b.marks.of(entry.key)) == {paper, NOTE, "rejected"}
+    a.marks.drop(entry.key, paper)
+    a.marks.drop(entry.key, NOTE)
+    withdraw(a, [entry.key])
+    assert push(a, open_remote(a)).marks == 3
+    if prunes:
+        monkeypatch.setattr(pruning, "_MANY_SEGMENTS", 0)
+        prune(open_remote(a), plan_prune(open_remote(a)))
+    assert push(b, open_remote(b)).marks == 0, "what b says is older"
+    assert pull(b, open_remote(b)).marks == 3
+    assert b.marks.of(entry.key) == {}
+    assert b.look_up([action(1)])[0] is not None
+    b.marks.set(entry.key, paper)
+    push(b, open_remote(b)), pull(a, open_remote(a))
+    assert a.marks.of(entry.key) == {paper: ""}, "and on again"
