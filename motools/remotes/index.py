@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +52,14 @@ CREATE TABLE marks (
 );
 CREATE INDEX marks_by_key ON marks (key);
 """
+_INTO: Final = {
+    "frames": "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "supersedes": "INSERT INTO supersedes VALUES (?, ?)",
+    "marks": "INSERT INTO marks VALUES (?, ?, ?, ?, ?)",
+    "entries": "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)",
+    "documents": "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+}
+_TOGETHER: Final = 20_000
 _OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks")
 _BATCH: Final = 500
 _ATTEMPTS: Final = 3
@@ -276,33 +286,39 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _insert(connection: sqlite3.Connection, segment: int, contents: Iterable[Part]) -> None:
+    """Many rows together and in the order of their keys: one by one takes twice as long."""
     compress = ZstdCompressor(level=1).compress
-    for position, part in enumerate(contents):
-        if isinstance(part, Frame):
-            row = (part.digest, segment, part.size, part.name, part.offset, part.stored, part.codec)
-            connection.execute("INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            continue
-        if isinstance(part, Supersedes):
-            rows = [(segment, name) for name in part.names]
-            connection.executemany("INSERT INTO supersedes VALUES (?, ?)", rows)
-            continue
-        if isinstance(part, Marked):
-            connection.executemany(
-                "INSERT INTO marks VALUES (?, ?, ?, ?, ?)",
-                [(part.key, *row, segment) for row in part.rows],
-            )
-            continue
-        connection.executemany(
-            "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)",
-            [(part.key, *generation, segment) for generation in part.generations],
-        )
-        connection.execute(
-            "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                *(part.key, segment, position),
-                *(json.dumps(part.generations), " ".join(part.blobs), compress(part.document)),
-            ),
-        )
+    rows: dict[str, list[tuple[Any, ...]]] = {statement: [] for statement in _INTO.values()}
+    numbered = enumerate(contents)
+    while some := list(islice(numbered, _TOGETHER)):
+        for position, part in some:
+            for table, row in _rows_of(part, segment, position, compress):
+                rows[_INTO[table]].append(row)
+        for statement, found in rows.items():
+            # Of rows with one key, those that come first stay first.
+            connection.executemany(statement, sorted(found, key=itemgetter(0)))
+            found.clear()
+
+
+def _rows_of(
+    part: Part, segment: int, position: int, compress: Callable[[bytes], bytes]
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """What a part of a segment comes to: tables, and a row of each."""
+    if isinstance(part, Frame):
+        place = part.name, part.offset, part.stored, part.codec
+        yield "frames", (part.digest, segment, part.size, *place)
+    elif isinstance(part, Supersedes):
+        for name in part.names:
+            yield "supersedes", (segment, name)
+    elif isinstance(part, Marked):
+        for row in part.rows:
+            yield "marks", (part.key, *row, segment)
+    else:
+        for generation in part.generations:
+            yield "entries", (part.key, *generation, segment)
+        generations, blobs = json.dumps(part.generations), " ".join(part.blobs)
+        said = generations, blobs, compress(part.document)
+        yield "documents", (part.key, segment, position, *said)
 
 
 def _forget(connection: sqlite3.Connection, name: str) -> None:

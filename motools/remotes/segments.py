@@ -163,7 +163,7 @@ def read(name: str, data: bytes) -> tuple[float, Iterator[Part]]:
 def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Part]:
     with _checked(name):
         for line in lines:
-            part = json.loads(line)
+            part = json.loads(line.decode())
             if "frames" in part:
                 yield from (Frame(*row) for row in part["frames"])
             elif "marks" in part:
