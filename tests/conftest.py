@@ -68,9 +68,6 @@ def s3_server() -> Iterator[s3.Server]:
 @pytest.fixture
 def bucket(s3_server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> s3.Bucket:
     """An empty bucket of a real S3, whose user this process and its children are."""
-    from motools.cache.s3 import shared
-
-    shared.cache_clear()  # its clients are who the last test was
     bucket = s3_server.bucket()
     for name, value in bucket.environment().items():
         monkeypatch.setenv(name, value)

@@ -120,6 +120,8 @@ class Proxy:
     latency: float = 0.0
     requests: list[Request] = field(default_factory=list)
     _rules: list[_Rule] = field(default_factory=list)
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def fail(self, fault: Fault, method: str = "*", path: str = "", *, times: float = 1) -> None:
         """Have requests fail.
@@ -143,8 +145,20 @@ class Proxy:
             for request in self.requests
         )
 
+    def hang_up(self) -> None:
+        """End every connection, as servers do with those that are idle."""
+
+        async def end() -> None:
+            for writer in list(self._open):
+                writer.close()
+
+        assert self._loop
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._open.add(writer)
+        self._loop = asyncio.get_running_loop()
         try:
             while True:
                 head = await _read_head(reader)
@@ -154,6 +168,7 @@ class Proxy:
         except (_GoneError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            self._open.discard(writer)
             for each in (writer, upstream and upstream[1]):
                 if each:
                     each.transport.abort()

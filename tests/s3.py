@@ -80,7 +80,7 @@ osd_max_object_name_len = 1024
 osd_max_object_namespace_len = 64
 
 [client]
-rgw_frontends = beast endpoint=127.0.0.1:{web}
+rgw_frontends = beast endpoint=127.0.0.1:{web} tcp_nodelay=1
 rgw_data = {place}/rgw
 rgw_thread_pool_size = 32
 rgw_enable_usage_log = false

@@ -42,7 +42,7 @@ def test_without_rules_nothing_is_changed(bucket: s3.Bucket, behind: Any, proxy:
 
 
 def test_a_status_is_answered_for_the_server(bucket: s3.Bucket, behind: Any, proxy: Proxy) -> None:
-    proxy.fail(Status(403), "PUT", "a/", times=math.inf)
+    proxy.fail(Status(403), "PUT", "/a/", times=math.inf)
     for _ in range(2):
         with pytest.raises(PermissionError):
             behind.pipe_file(f"{bucket.name}/a/b", DATA)

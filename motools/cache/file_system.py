@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from motools.cache.layout import TMP
-from motools.cache.store import T, unavailable, unavailable_because
+from motools.cache.store import T, Unfinished, unavailable, unavailable_because
 from motools.errors import CacheUnavailableError, MotoolsError
 
 _AT_ONCE: Final = 16
 """Requests that are under way at once; each waits for an answer most of its time."""
+
+_PIECE: Final = 8 << 20
 
 _OBJECT_STORES: Final = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"}
@@ -92,8 +94,7 @@ class FsspecStore:
         with reached(f"cannot look at {self._at(name)}"):
             try:
                 found = self.fs.info(self._at(name))
-            except FileNotFoundError as problem:
-                none_there(problem)
+            except FileNotFoundError:
                 return None
             return int(found["size"]) if found["type"] == "file" else None
         raise AssertionError
@@ -102,8 +103,7 @@ class FsspecStore:
         with reached(f"cannot look at {self._at(name)}"):
             try:
                 return float(self.fs.modified(self._at(name)).timestamp())
-            except FileNotFoundError as problem:
-                none_there(problem)
+            except FileNotFoundError:
                 return None
         raise AssertionError
 
@@ -120,8 +120,7 @@ class FsspecStore:
         with reached(f"cannot read {self._at(name)}"):
             try:
                 return bytes(self.fs.cat_file(self._at(name)))
-            except FileNotFoundError as problem:
-                none_there(problem)
+            except FileNotFoundError:
                 return None
         raise AssertionError
 
@@ -129,10 +128,19 @@ class FsspecStore:
         with reached(f"cannot read {self._at(name)}"):
             try:
                 return bytes(self.fs.cat_file(self._at(name), start=start, end=start + length))
-            except FileNotFoundError as problem:
-                none_there(problem)
+            except FileNotFoundError:
                 return None
         raise AssertionError
+
+    def stream(self, name: str, start: int = 0, *, ahead: int = 4) -> Iterator[bytes] | None:  # noqa: ARG002
+        first = self.read_range(name, start, _PIECE)
+        return None if first is None else self._pieces(name, start, first)
+
+    def _pieces(self, name: str, start: int, piece: bytes | None) -> Iterator[bytes]:
+        while piece:
+            yield piece
+            start += len(piece)
+            piece = self.read_range(name, start, _PIECE)
 
     def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
         return None
@@ -140,14 +148,10 @@ class FsspecStore:
     def download(self, name: str, target: Path) -> bool:
         with reached(f"cannot download {self._at(name)}"):
             try:
-                self._get(name, target)
-            except FileNotFoundError as problem:
-                none_there(problem)
+                self.fs.get_file(self._at(name), os.fspath(target))
+            except FileNotFoundError:
                 return False
         return True
-
-    def _get(self, name: str, target: Path) -> None:
-        self.fs.get_file(self._at(name), os.fspath(target))
 
     def move(self, name: str, to: str) -> bool:
         with reached(f"cannot move {self._at(name)} to {self._at(to)}"):
@@ -155,14 +159,13 @@ class FsspecStore:
             try:
                 self.fs.cp_file(self._at(name), self._at(to))
                 self.fs.rm_file(self._at(name))
-            except FileNotFoundError as problem:
-                none_there(problem)
+            except FileNotFoundError:
                 return False
         return True
 
     def remove(self, name: str) -> bool:
         with reached(f"cannot delete {self._at(name)}"):
-            if self.size(name) is None:  # of what is not there, S3 says that it was deleted
+            if self.size(name) is None:  # of that, some say that it was deleted
                 return False
             self.fs.rm_file(self._at(name))
         return True
@@ -173,14 +176,22 @@ class FsspecStore:
         with reached(f"cannot list {self._at(prefix)}"):
             try:
                 found = self.fs.find(self._at(prefix), detail=True)
-            except FileNotFoundError as problem:
-                none_there(problem)
+            except FileNotFoundError:
                 return
         for path, info in found.items():
             name = path[len(self._at("")) :]
-            # Of a folder with nothing in it, s3fs finds the folder.
+            # Of a folder with nothing in it, some find the folder.
             if info["type"] == "file" and name not in but:
                 yield name, int(info["size"])
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        for name, size in () if self._whole else self.names(TMP):
+            changed = self.modified(name)
+            if changed is not None:
+                yield Unfinished(name, "", changed, size)
+
+    def abandon(self, unfinished: Unfinished) -> bool:
+        return self.remove(unfinished.name)
 
     def _at(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -200,43 +211,16 @@ def reached(what: str) -> Iterator[None]:
     except Exception as problem:
         # Not only what derives from OSError: libraries raise classes of their own, and whatever
         # it was, the answer is unknown.
-        code = _code(problem)
-        if code is None and isinstance(problem, OSError) and problem.errno is not None:
+        if isinstance(problem, OSError) and problem.errno is not None:
             raise unavailable_because(what, problem) from problem
         why = " ".join(str(problem).split()) or type(problem).__name__
-        if code is not None:
-            why = f"{code}: {why}"
-        raise CacheUnavailableError(f"{what}: {why}; {_hint(code, problem)}") from problem
+        raise CacheUnavailableError(f"{what}: {why}; {_hint(problem)}") from problem
 
 
-def none_there(problem: FileNotFoundError) -> None:
-    """Take "not there" as said of an object; of a whole bucket it is an error.
-
-    Raises:
-        FileNotFoundError: it was said of the bucket.
-    """
-    if _code(problem) == "NoSuchBucket":
-        raise problem
-
-
-def _code(problem: BaseException | None) -> str | None:
-    """The error code in a server's answer, if that is where a problem comes from."""
-    while problem is not None:
-        answer = getattr(problem, "response", None)
-        if isinstance(answer, dict) and "Error" in answer:
-            return str(answer["Error"].get("Code"))
-        problem = problem.__cause__
-    return None
-
-
-def _hint(code: str | None, problem: Exception) -> str:
-    if code == "NoSuchBucket":
-        return "make the bucket, or name another (store, s3.endpoint)"
-    if isinstance(problem, PermissionError) or code in ("401", "403"):
+def _hint(problem: Exception) -> str:
+    if isinstance(problem, PermissionError) or "redential" in type(problem).__name__:
         return (
-            "see that the credentials (AWS_PROFILE, s3.profile, AWS_ACCESS_KEY_ID) are the right "
-            "ones and may list, read, write and delete there"
+            "see that the credentials that the storage's own tools use are the right ones and may "
+            "list, read, write and delete there"
         )
-    if "redentials" in type(problem).__name__:
-        return "name some: AWS_PROFILE, s3.profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    return "see that the server runs and can be reached (s3.endpoint), then run it again"
+    return "see that the server runs and can be reached, then run it again"

@@ -7,125 +7,211 @@ profile, or the machine's role. None is a setting, none is written anywhere.
 # ruff: noqa: D102 - the methods of every store are described by `Store`
 from __future__ import annotations
 
-import math
-import os
-import uuid
-from collections.abc import Mapping
-from functools import cache, partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from motools.cache.file_system import FsspecStore, reached
+from motools.cache.store import T, Unfinished, unavailable
 from motools.configs import unknown_name
-from motools.errors import SettingsError
+from motools.errors import CacheUnavailableError, SettingsError
+from motools.s3 import Bucket, S3Error, Upload, find, multipart
 
 SCHEME: Final = "s3://"
 
-_OPTIONS: Final = {"endpoint": "endpoint_url", "profile": "profile", "region": "region_name"}
-_PART: Final = 16 << 20
-_PARTS_AT_ONCE: Final = 4
-_MOST_PARTS: Final = 10_000
-ATTEMPTS: Final = 4
-"""How often a request is sent that fails in a way that may pass."""
+_OPTIONS: Final = ("endpoint", "profile", "region")
+_AT_ONCE: Final = 16
+"""Requests that are under way at once; each waits for an answer most of its time."""
 
-_STAMP: Final = "motools-upload"
+_IN_PARTS: Final = 32 << 20
+"""Bytes from which on a file is sent in parts."""
 
-
-def file_system(options: Mapping[str, str]) -> Any:
-    """An s3fs that shows at once what others do, and gives up in seconds, not in a minute.
-
-    Args:
-        options: ``endpoint``, ``profile``, ``region``, as in the settings.
-
-    Raises:
-        SettingsError: an option has another name.
-    """
-    import s3fs
-
-    for name in options:
-        if name not in _OPTIONS:
-            raise SettingsError(unknown_name(f"s3: {name}", name, list(_OPTIONS)))
-    given = {_OPTIONS[name]: value for name, value in options.items() if value}
-    region = {"region_name": given.pop("region_name")} if "region_name" in given else {}
-    found = s3fs.S3FileSystem(
-        use_listings_cache=False,
-        skip_instance_cache=True,
-        client_kwargs=region,
-        config_kwargs={
-            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
-            "max_pool_connections": 64,
-            "read_timeout": 60,
-        },
-        **given,
-    )
-    found.retries = 2  # above those of botocore: for bodies that broke off
-    return found
+_COPIED_WHOLE: Final = 5 << 30
 
 
-@cache
-def shared(process: int, options: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001
-    """The one file system with these options that a process has: to make one takes 0.3 s."""
-    return file_system(dict(options))
-
-
-class S3Store(FsspecStore):
+class S3Store:
     """A folder of a bucket.
 
     Args:
         url: ``s3://bucket`` or ``s3://bucket/folder``.
-        options: as of :func:`file_system`.
+        options: ``endpoint``, ``profile``, ``region``, as in the settings.
+
+    Attributes:
+        root: bucket and folder, for people.
 
     Raises:
         SettingsError: the URL is not such a one, or an option is unknown.
     """
 
+    far = True
+
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         parts = urlsplit(url)
         if not url.startswith(SCHEME) or not parts.netloc or "@" in parts.netloc or parts.query:
             raise SettingsError(f"store is not of the form {SCHEME}bucket/folder")
-        super().__init__(lambda: shared(os.getpid(), tuple(sorted(options.items()))), url)
+        for name in options:
+            if name not in _OPTIONS:
+                raise SettingsError(unknown_name(f"s3: {name}", name, list(_OPTIONS)))
+        self._name, self._folder = parts.netloc, parts.path.strip("/")
+        self.root = f"{self._name}/{self._folder}".rstrip("/")
+        self._options = dict(options)
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        """What requests are made of. Nothing of it crosses a fork."""
+        return Bucket(self._name, find(**self._options))
+
+    def publish_file(self, name: str, path: Path) -> None:
+        self.upload(name, path)
+        with unavailable(f"cannot delete {path}"):
+            path.unlink()
 
     def upload(self, name: str, path: Path) -> None:
-        # In parts when large. An upload whose last answer was lost is told by its stamp: to
-        # complete it again is refused, and what is under the name could be another's.
-        stamp = uuid.uuid4().hex
-        size = path.stat().st_size
-        with reached(f"cannot write {self._at(name)}"):
-            try:
-                self.fs.put_file(
-                    os.fspath(path), self._at(name), Metadata={_STAMP: stamp},
-                    chunksize=max(_PART, math.ceil(size / _MOST_PARTS)),
-                    max_concurrency=_PARTS_AT_ONCE,
-                )  # fmt: skip
-            except Exception:
-                if self._stamp(name) != stamp:
-                    raise
+        with self._reached("write", name):
+            with unavailable(f"cannot read {path}"):
+                data = path.read_bytes() if path.stat().st_size < _IN_PARTS else None
+            if data is None:
+                multipart.send(self.bucket, self._key(name), path)
+            else:
+                self.bucket.write(self._key(name), data)
 
-    def _get(self, name: str, target: Path) -> None:
-        get = partial(self.fs.get_file, self._at(name), os.fspath(target), chunksize=_PART)
-        try:
-            get(max_concurrency=_PARTS_AT_ONCE)
-        except (FileNotFoundError, PermissionError):
-            raise
-        except Exception:  # noqa: BLE001 - s3fs takes up what broke off only in one piece
-            get(max_concurrency=1)
+    def publish_bytes(self, name: str, data: bytes) -> None:
+        with self._reached("write", name):
+            self.bucket.write(self._key(name), data)
 
     def create(self, name: str, data: bytes) -> bytes:
         """Publish bytes under a name that nobody has yet; returns what is there afterwards."""
-        with reached(f"cannot write {self._at(name)}"):
+        with self._reached("write", name):
             try:
-                self.fs.pipe_file(self._at(name), data, mode="create")
-            except Exception:
+                self.bucket.create(self._key(name), data)
+            except S3Error:
                 # Refused because another was first, or this one was and the answer was lost.
-                found = self.read(name)
+                found = self.bucket.read(self._key(name))
                 if found is None:
                     raise
                 return found
         return data
 
-    def _stamp(self, name: str) -> str | None:
+    def settle(self, names: Iterable[str]) -> None:
+        """S3 has written an object when it says so."""
+
+    def size(self, name: str) -> int | None:
+        with self._reached("look at", name):
+            found = self.bucket.look(self._key(name))
+        return None if found is None else found.size
+
+    def modified(self, name: str) -> float | None:
+        with self._reached("look at", name):
+            found = self.bucket.look(self._key(name))
+        return None if found is None else found.modified
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(self.size, names))
+
+    def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in pool.map(work, items):
+                pass
+
+    def read(self, name: str) -> bytes | None:
+        with self._reached("read", name):
+            return self.bucket.read(self._key(name))
+
+    def read_range(self, name: str, start: int, length: int) -> bytes | None:
+        with self._reached("read", name):
+            return self.bucket.read(self._key(name), start, length)
+
+    def stream(self, name: str, start: int = 0, *, ahead: int = 4) -> Iterator[bytes] | None:
+        with self._reached("read", name):
+            found = self.bucket.stream(self._key(name), start, ahead)
+        return None if found is None else self._explained(name, found)
+
+    def _explained(self, name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        with self._reached("read", name):
+            yield from pieces
+
+    def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
+        return None
+
+    def download(self, name: str, target: Path) -> bool:
+        pieces = self.stream(name)
+        if pieces is None:
+            return False
+        with unavailable(f"cannot write {target}"), target.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        return True
+
+    def move(self, name: str, to: str) -> bool:
+        with self._reached("move", name):
+            found = self.bucket.look(self._key(name))
+            if found is None:
+                return False
+            if found.size < _COPIED_WHOLE:
+                there = self.bucket.copy(self._key(name), self._key(to))
+            else:
+                there = multipart.copy(self.bucket, self._key(name), self._key(to), found.size)
+            if there:
+                self.bucket.remove(self._key(name))
+        return there
+
+    def remove(self, name: str) -> bool:
+        with self._reached("delete", name):
+            if self.bucket.look(self._key(name)) is None:  # of that, S3 says that it was deleted
+                return False
+            self.bucket.remove(self._key(name))
+        return True
+
+    def names(
+        self, prefix: str, *, but: Collection[str] = frozenset()
+    ) -> Iterator[tuple[str, int]]:
+        start = len(self._key(""))
+        with self._reached("list", prefix):
+            for item in self.bucket.items(self._key(f"{prefix}/" if prefix else "")):
+                name = item.name[start:]
+                if not name.endswith("/") and name not in but:  # what some make of a folder
+                    yield name, item.size
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        start = len(self._key(""))
+        with self._reached("list uploads to", ""):
+            for upload in multipart.uploads(self.bucket, self._key("")):
+                size = multipart.stored(self.bucket, upload)
+                yield Unfinished(upload.key[start:], upload.id, upload.started, size)
+
+    def abandon(self, unfinished: Unfinished) -> bool:
+        key = self._key(unfinished.name)
+        with self._reached("end an upload to", unfinished.name):
+            upload = Upload(key, unfinished.id, unfinished.started)
+            return multipart.abandon(self.bucket, upload)
+
+    def _key(self, name: str) -> str:
+        return f"{self._folder}/{name}" if self._folder else name
+
+    @contextmanager
+    def _reached(self, doing: str, name: str) -> Iterator[None]:
+        """Say what could not be done, why, and what to do.
+
+        Raises:
+            CacheUnavailableError: all of that.
+        """
         try:
-            return str(self.fs.metadata(self._at(name)).get(_STAMP))
-        except FileNotFoundError:
-            return None
+            yield
+        except S3Error as problem:
+            what = f"cannot {doing} {SCHEME}{self.root}/{name}"
+            raise CacheUnavailableError(f"{what}: {problem}; {_hint(problem)}") from problem
+
+
+def _hint(problem: S3Error) -> str:
+    if problem.code == "NoSuchBucket":
+        return "make the bucket, or name another (store, s3.endpoint)"
+    if problem.status in (401, 403) or problem.code == "NoCredentials":
+        return (
+            "see that the credentials (AWS_PROFILE, s3.profile, AWS_ACCESS_KEY_ID) are the right "
+            "ones and may list, read, write and delete there"
+        )
+    return "see that the server runs and can be reached (s3.endpoint), then run it again"

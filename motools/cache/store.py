@@ -13,8 +13,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import BinaryIO, Final, Protocol, TypeVar
 
 from motools.cache.layout import TMP
 from motools.durable import sync
@@ -23,6 +24,23 @@ from motools.errors import CacheUnavailableError
 T = TypeVar("T")
 
 _CHUNK: Final = 8 << 20
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What somebody began to write to a store, and has not published.
+
+    Attributes:
+        name: that it was to get, or has until then.
+        id: tells it from others of that name.
+        started: when it was begun, or written to last (seconds since 1970).
+        size: bytes that are there.
+    """
+
+    name: str
+    id: str
+    started: float
+    size: int
 
 
 class Store(Protocol):
@@ -70,6 +88,15 @@ class Store(Protocol):
     def read_range(self, name: str, start: int, length: int) -> bytes | None:
         """Some of the bytes under a name, fewer where it ends before; None: not there."""
 
+    def stream(self, name: str, start: int = 0, *, ahead: int = 4) -> Iterator[bytes] | None:
+        """The bytes under a name from some place on, in pieces; None: not there.
+
+        Args:
+            name: theirs.
+            start: how many to leave out.
+            ahead: how many pieces may be fetched while one is worked on.
+        """
+
     def path(self, name: str) -> Path | None:
         """The local file behind a name, where there is one that can be read in place."""
 
@@ -91,6 +118,12 @@ class Store(Protocol):
             prefix: the folder.
             but: names to leave out: on a local disk, a size costs more than a name.
         """
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What is being written, by anybody, or was when somebody died."""
+
+    def abandon(self, unfinished: Unfinished) -> bool:
+        """Delete it; False: it is gone, or was published."""
 
 
 class LocalStore:
@@ -198,6 +231,20 @@ class LocalStore:
                 return None
         raise AssertionError
 
+    def stream(self, name: str, start: int = 0, *, ahead: int = 4) -> Iterator[bytes] | None:  # noqa: ARG002
+        with unavailable(f"cannot read {self.root / name}"):
+            try:
+                file = (self.root / name).open("rb")
+            except FileNotFoundError:
+                return None
+        return self._pieces(file, start)
+
+    def _pieces(self, file: BinaryIO, start: int) -> Iterator[bytes]:
+        with file, unavailable(f"cannot read {file.name}"):
+            file.seek(start)
+            while piece := file.read(_CHUNK):
+                yield piece
+
     def path(self, name: str) -> Path | None:
         return self.root / name
 
@@ -251,6 +298,15 @@ class LocalStore:
                         except FileNotFoundError:
                             continue
                         yield name, size
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        for name, size in self.names(TMP):
+            changed = self.modified(name)
+            if changed is not None:
+                yield Unfinished(name, "", changed, size)
+
+    def abandon(self, unfinished: Unfinished) -> bool:
+        return self.remove(unfinished.name)
 
 
 def copy_file(source: Path, target: Path) -> None:

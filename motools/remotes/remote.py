@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from motools.cache.cache import Cache
 from motools.cache.file_system import FsspecStore
-from motools.cache.s3 import SCHEME, S3Store
 from motools.cache.store import LocalStore, Store, unavailable
 from motools.errors import CacheUnavailableError, CacheVersionError, RemoteError
 from motools.remotes import registry
@@ -26,6 +25,7 @@ FOLDER: Final = "remotes"
 """Where a cache keeps what it has read of remotes' indexes."""
 
 _LOCAL: Final = ("file://", "local://")
+_S3: Final = "s3://"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ def open_store(url: str, s3: Mapping[str, str] = MappingProxyType({})) -> Store:
     if scheme or "://" not in url:
         # Unlike fsspec's, these files survive a power cut.
         return _Folder(Path(url.removeprefix(scheme)))
-    if url.startswith(SCHEME):
+    if url.startswith(_S3):
+        from motools.cache.s3 import S3Store
+
         return S3Store(url, s3)
     from fsspec.core import url_to_fs
 

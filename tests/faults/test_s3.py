@@ -14,7 +14,7 @@ import pytest
 from motools.cache import Action, Cache
 from motools.cache.layout import blob_name
 from motools.cache.reindex import reindex
-from motools.cache.s3 import S3Store, shared
+from motools.cache.s3 import S3Store
 from motools.digest import hash_bytes
 from motools.errors import CacheUnavailableError, CorruptBlobError, MissingBlobError, SettingsError
 from motools.settings import Settings
@@ -35,8 +35,7 @@ def proxy(bucket: s3.Bucket) -> Iterator[Proxy]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the store give up sooner than for people."""
-    monkeypatch.setattr("motools.cache.s3.ATTEMPTS", 2)
-    shared.cache_clear()
+    monkeypatch.setattr("motools.s3.connections.ATTEMPTS", 2)
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def test_what_passes_goes_unnoticed(
     assert proxy.count(method) >= 2
 
 
-@faults(STAYING, ("publish_file", LostAnswer()))  # which is told from the stamp, as below
+@faults(STAYING)
 @pytest.mark.usefixtures("impatient")
 def test_what_stays_is_an_error_and_the_second_try_completes(
     operation: str, fault: Fault, store: S3Store, direct: S3Store, proxy: Proxy, tmp_path: Path
@@ -180,7 +179,6 @@ def test_a_stranger_is_told_what_to_look_at(
     bucket: s3.Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    shared.cache_clear()
     with pytest.raises(CacheUnavailableError, match="see that the credentials") as refused:
         S3Store(bucket.url, {}).read("motools.json")
     assert "another" not in str(refused.value)
