@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from motools.cache.layout import JOBS, OBJECTS, TMP, blob_name, key_in
+from motools.cache.claim import ACTION
+from motools.cache.layout import JOBS, OBJECTS, TEXTS, TMP, blob_name, key_in, text_name
 from motools.cache.lease import JobLock
 from motools.cache.running import locked
 from motools.cache.store import unavailable
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 STAGING: Final = "staging"
 SCRATCH: Final = "scratch"
+TEXT: Final = "text"
 
 _DAY: Final = 86_400.0
 _STALE: Final = {STAGING: _DAY, SCRATCH: 30 * _DAY}
@@ -31,7 +35,8 @@ class Leftover:
 
     Attributes:
         what: ``staging``: something that was being written below ``tmp/``;
-            ``scratch``: the job directory of a run that ended without a result.
+            ``scratch``: the job directory of a run that ended without a result;
+            ``text``: what explains a digest that nothing names any more.
         name: its path in the cache.
         size: bytes.
     """
@@ -42,10 +47,10 @@ class Leftover:
 
 
 def find(cache: Cache) -> tuple[Leftover, ...]:
-    """All files and job directories that were left behind."""
+    """All files, job directories and texts that were left behind."""
     now = time.time()
     with unavailable(f"cannot list {cache.root}"):
-        return (*_staging(cache.root, now), *_scratch(cache, now))
+        return (*_staging(cache.root, now), *_scratch(cache, now), *_texts(cache, now))
 
 
 def unused_blobs(cache: Cache, needed: Collection[str]) -> dict[str, int]:
@@ -74,7 +79,16 @@ def unused_blobs(cache: Cache, needed: Collection[str]) -> dict[str, int]:
 def remove(cache: Cache, found: Sequence[Leftover]) -> int:
     """Delete leftovers, but for what is used again by now; returns the bytes freed."""
     now = time.time()
-    return sum(each.size for each in found if _REMOVE[each.what](cache.root / each.name, now))
+    texts = {each.name for each in found if each.what == TEXT}
+    if texts:
+        texts.intersection_update(each.name for each in _texts(cache, now))
+
+    def gone(each: Leftover) -> bool:
+        if each.what == TEXT:
+            return each.name in texts and cache.store.remove(each.name)
+        return _REMOVE[each.what](cache.root / each.name, now)
+
+    return sum(each.size for each in found if gone(each))
 
 
 def sweep(cache: Cache) -> None:
@@ -104,6 +118,49 @@ def _scratch(cache: Cache, now: float) -> Iterator[Leftover]:
         changed, size = _last_change(directory)
         if now - changed > _STALE[SCRATCH] and not locked(cache, directory.name):
             yield Leftover(SCRATCH, f"{JOBS}/{directory.name}", size)
+
+
+def _texts(cache: Cache, now: float) -> Iterator[Leftover]:
+    """Texts that no entry, paid job or run names, once the grace period is over.
+
+    An action without an entry is a text itself, and names others as long as it stays.
+    """
+    sizes = {key_in(name): size for name, size in cache.store.names(TEXTS)}
+    if not sizes:
+        return
+    paid = {key for (key,) in cache.database.read("SELECT DISTINCT key FROM jobs")} & sizes.keys()
+    unnamed = sizes.keys() - _named(cache, sizes.keys()) - paid
+    since = now - cache.settings.trash_days * _DAY
+    written = {digest: cache.store.modified(text_name(digest)) for digest in unnamed}
+    young = {digest for digest, at in written.items() if at is None or at >= since}
+    kept = (cache.store.read(text_name(digest)) or b"" for digest in young | paid)
+    for digest in sorted(
+        unnamed - young - _digests(text.decode(errors="replace") for text in kept)
+    ):
+        yield Leftover(TEXT, text_name(digest), sizes[digest])
+
+
+def _named(cache: Cache, texts: Set[str]) -> set[str]:
+    """Which texts are of entries and job directories, or of digests in their actions."""
+    found: set[str] = set()
+    last = ""
+    while rows := cache.database.read(_ACTIONS, (last,)):
+        last = rows[-1][0]
+        found |= texts & {key for key, _ in rows}
+        found |= texts & _digests(action for _, action in rows)
+    for directory in (cache.root / JOBS).iterdir():
+        found.add(directory.name)
+        with contextlib.suppress(FileNotFoundError):  # it has ended, or is about to begin
+            found |= texts & _digests([(directory / ACTION).read_text()])
+    return found
+
+
+def _digests(texts: Iterable[str]) -> set[str]:
+    return {digest for text in texts for digest in _DIGEST.findall(text)}
+
+
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
+_ACTIONS: Final = "SELECT key, action FROM entries WHERE key > ? ORDER BY key LIMIT 5000"
 
 
 def _remove_staging(path: Path, now: float) -> bool:

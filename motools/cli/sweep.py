@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,8 @@ from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
 from motools.cli.options import CacheDir, Style, one_of
 from motools.cli.output import Column, Format, Row
+from motools.errors import CacheNotFoundError
+from motools.settings import Settings
 
 if TYPE_CHECKING:
     from motools.sweeps.estimates import Range
@@ -102,11 +105,27 @@ def _shown(sweep: Sweep, orders: Orders, place: Path | None, style: Format) -> P
     from motools.sweeps.orders import ordered
     from motools.sweeps.planner import make_plan
 
-    cache = Cache.open(place)
-    made = ordered(make_plan(sweep, cache), orders)
-    output.emit(list(_rows(made)), _COLUMNS, style)
-    output.say(_summary(made, cache.settings.currency))
+    with _planned_in(place) as cache:
+        made = ordered(make_plan(sweep, cache), orders)
+        output.emit(list(_rows(made)), _COLUMNS, style)
+        output.say(_summary(made, cache.settings.currency))
     return made
+
+
+@contextmanager
+def _planned_in(place: Path | None) -> Iterator[Cache]:
+    """The cache to plan in; where there is none, an empty one that is gone afterwards."""
+    try:
+        cache = Cache.open(place, create=False)
+    except CacheNotFoundError:
+        output.say("there is no cache yet: planned as for an empty one")
+        with TemporaryDirectory() as empty:
+            settings = replace(Settings.load(), store="", database_url="", remote_mode="off")
+            cache = Cache.open(empty, settings=settings)
+            yield cache
+            cache.close()
+        return
+    yield cache
 
 
 def _tell_work_left(made: Plan) -> None:

@@ -126,7 +126,7 @@ def diff(
     from motools.sweeps.diff import Where
     from motools.sweeps.diff import diff as differences
 
-    cache = Cache.open(cache_dir)
+    cache = Cache.open(cache_dir, create=False)
     found = differences(planned(a, cache), planned(b, cache), cache)
     shown = [each for each in found if style is not Format.TABLE or each.where is not Where.BOTH]
     output.emit([_diff_row(each) for each in shown], _DIFFS, style)

@@ -104,7 +104,7 @@ def results(
     chosen = style or _by_ending(out)
     if chosen is ResultFormat.PARQUET and out is None:
         raise typer.BadParameter("--format parquet is for a file; give one with -o")
-    found = _results(planned(file, Cache.open(cache_dir)), only)
+    found = _results(planned(file, Cache.open(cache_dir, create=False)), only)
     rows, columns = found.wide if wide else found.rows, _columns(found, wide=wide)
     if mean:
         from motools.sweeps.statistics import Method

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from motools.cache import Action, Cache, RunContext, removal, trash
 from motools.cache.claim import Claim
-from motools.cache.layout import blob_name, trashed
+from motools.cache.layout import blob_name, text_name, trashed
 from motools.cache.marks import PIN
 from motools.cache.reindex import reindex
 from motools.digest import hash_bytes
@@ -319,6 +319,44 @@ def test_leftovers_go_when_nobody_can_need_them(cache: Cache) -> None:
     assert cache.store.size(trashed(blob_name("aa" * 32))) is not None
     claim.commit("went on undisturbed")
     assert prune.plan(cache, Policy()).empty
+
+
+def test_texts_go_that_nothing_names_any_more(cache: Cache) -> None:
+    """After the grace period, and with what only they named; what may be asked about stays."""
+    source, other, lost, failed_reads = (f"{n:064x}" for n in (1, 2, 3, 4))
+
+    def fail(context: RunContext) -> Any:
+        raise RuntimeError("no luck")
+
+    scored = Action("function", {}, {"source": source}, {})
+    failed = Action("function", {}, {"source": failed_reads}, {})
+    entry = cache.get_or_run(scored, write("1"))
+    with pytest.raises(RuntimeError):
+        cache.get_or_run(failed, fail)
+    cache.texts.keep({d: {"source": "…"} for d in (source, other, lost, failed_reads)})
+    texts = {digest: cache.root / text_name(digest) for digest in (source, lost, failed_reads)}
+    texts[failed.key] = cache.root / text_name(failed.key)
+    for digest in (source, lost, failed_reads):
+        os.utime(texts[digest], (0, 0))
+
+    def going() -> set[str]:
+        plan = prune.plan(cache, Policy()).removal
+        assert {each.what for each in plan.leftovers} <= {"text"}
+        return {each.name for each in plan.leftovers}
+
+    assert going() == {text_name(lost)}  # the failed action can still be explained
+    os.utime(texts[failed.key], (0, 0))
+    assert going() == {text_name(digest) for digest in (lost, failed_reads, failed.key)}
+    pruning = prune.plan(cache, Policy())
+    cache.get_or_run(Action("function", {}, {"source": lost}, {}), write("2"))
+    prune.execute(cache, pruning)  # one is named by an entry by now
+    assert {digest for digest, path in texts.items() if path.exists()} == {source, lost}
+    assert (cache.root / text_name(other)).exists(), "it is young"
+
+    removal.execute(cache, removal.plan(cache, [entry], files=True))
+    assert going() == set(), "it can be undeleted"
+    trash.purge(cache, before=4e9)
+    assert going() == {text_name(source)}
 
 
 def test_killed_at_every_step(cache: Cache) -> None:

@@ -56,6 +56,23 @@ def test_results_are_a_table_and_data(tuned: Swept, run: Run, tmp_path: Path) ->
     assert (len(wide), wide[0]["includes/accuracy"]) == (26, "0.25")
 
 
+def test_nothing_that_only_looks_makes_a_cache(
+    tuned: Swept, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    monkeypatch.setenv("MOTOOLS_CACHE_DIR", str(nowhere))
+    for command in (["results", tuned.file], ["diff", tuned.file, tuned.file]):
+        found = CliRunner().invoke(app, ["sweep", *map(str, command)])
+        assert (found.exit_code, found.stdout) == (ExitCode.ERROR, ""), found
+        assert f"there is no cache at {nowhere}" in found.stderr
+    planned = CliRunner().invoke(app, ["sweep", "plan", str(tuned.file), "--format", "json"])
+    assert planned.exit_code == ExitCode.WORK_LEFT, planned
+    assert "there is no cache yet: planned as for an empty one" in planned.stderr
+    states = {step["state"] for step in json.loads(planned.stdout)}
+    assert states <= {"run", "waiting", "blocked"}
+    assert not nowhere.exists()
+
+
 def test_results_as_parquet(tuned: Swept, run: Run, tmp_path: Path) -> None:
     import pandas as pd
 
