@@ -27,6 +27,9 @@ TAG: Final = "tag:"
 NOTE: Final = "note"
 """The value is a text for people."""
 
+RELEASED: Final = "released"
+"""The value says why a result is gone that lived elsewhere, for people."""
+
 REJECTED: Final = "rejected"
 """The value is a ``rejection.Rejection``."""
 

@@ -8,7 +8,7 @@ What went is in the trash until the grace period has passed, and can be undelete
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from motools.cache.commit import make_live, mark_behind
 from motools.cache.database import Transaction
 from motools.cache.entry import Entry
 from motools.cache.leftovers import Leftover
+from motools.cache.marks import RELEASED, set_mark
 from motools.cache.trash import BATCH, purge
 from motools.errors import KeyNotFoundError, RemovalError
 
@@ -52,6 +53,7 @@ class RemovalPlan:
         release: whether records stay, and only files go. What is pinned or run meanwhile
             is then passed over.
         leftovers: what nobody needs any more, to be deleted for good.
+        gone: key to why what an entry stands for is gone already; nothing keeps that.
     """
 
     entries: tuple[Entry, ...]
@@ -59,6 +61,7 @@ class RemovalPlan:
     kept_blobs: int
     release: bool = False
     leftovers: tuple[Leftover, ...] = field(default=())
+    gone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bytes_freed(self) -> int:
@@ -92,7 +95,12 @@ class Removed:
 
 
 def plan(
-    cache: Cache, entries: Iterable[Entry], *, files: bool = False, release: bool = False
+    cache: Cache,
+    entries: Iterable[Entry],
+    *,
+    files: bool = False,
+    release: bool = False,
+    gone: Mapping[str, str] | None = None,
 ) -> RemovalPlan:
     """What removing entries would do. Nothing is changed.
 
@@ -101,12 +109,14 @@ def plan(
         entries: what to remove, with all generations.
         files: whether blobs that nothing else uses go too.
         release: keep the records, and have only their files go.
+        gone: key to why, for entries to release whose result lived elsewhere and is gone.
     """
     chosen = {entry.key: entry for entry in entries}
     used = _blobs_of(cache, list(chosen))
     shared = _used_elsewhere(cache, set(used), set(chosen)) if files or release else set(used)
     going = {digest: size for digest, size in used.items() if digest not in shared}
-    return RemovalPlan(tuple(chosen.values()), going, len(used) - len(going), release)
+    kept = len(used) - len(going)
+    return RemovalPlan(tuple(chosen.values()), going, kept, release, gone=gone or {})
 
 
 def execute(cache: Cache, plan: RemovalPlan) -> Removed:
@@ -115,9 +125,8 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
     What has come to be needed since it was made stays.
     """
     now = time.time()
-    take = _release if plan.release else _clear
     with cache.database.write() as transaction:
-        count = sum(take(cache, transaction, entry, now) for entry in plan.entries)
+        count = sum(_take(cache, transaction, plan, entry, now) for entry in plan.entries)
         going = trash.put_blobs(transaction, plan.blobs, now)
     cache.documents.flush()
     trash.move_in(cache, going)
@@ -196,17 +205,27 @@ def _used_elsewhere(cache: Cache, digests: set[str], keys: set[str]) -> set[str]
     return shared
 
 
-def _clear(cache: Cache, transaction: Transaction, entry: Entry, now: float) -> int:  # noqa: ARG001
-    return _change(transaction, entry, "trash", "state <> 'trash'", now)
+def _take(
+    cache: Cache, transaction: Transaction, plan: RemovalPlan, entry: Entry, now: float
+) -> int:
+    if not plan.release:
+        return _change(transaction, entry, "trash", "state <> 'trash'", now)
+    if (why := plan.gone.get(entry.key)) is None:
+        condition = _MAY_BE_RELEASED.format(clock=cache.database.clock)
+        return _change(transaction, entry, "released", condition, now)
+    changed = _change(transaction, entry, "released", "state NOT IN ('released', 'trash')", None)
+    if changed:
+        set_mark(transaction, entry.key, RELEASED, why)
+    return changed
 
 
-def _release(cache: Cache, transaction: Transaction, entry: Entry, now: float) -> int:
-    condition = _MAY_BE_RELEASED.format(clock=cache.database.clock)
-    return _change(transaction, entry, "released", condition, now)
+def _change(
+    transaction: Transaction, entry: Entry, state: str, condition: str, now: float | None
+) -> int:
+    """Up to the generation that the plan named: a newer one is somebody's new result.
 
-
-def _change(transaction: Transaction, entry: Entry, state: str, condition: str, now: float) -> int:
-    """Up to the generation that the plan named: a newer one is somebody's new result."""
+    Without a time, nothing can be undeleted.
+    """
     changed = transaction.run(
         "UPDATE entries SET state = :state, trashed_at = :now "
         f"WHERE key = :key AND generation <= :generation AND {condition}",

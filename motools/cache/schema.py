@@ -98,7 +98,7 @@ class MarkRow(Row, table=True):
 
     key: str = Field(primary_key=True)
     name: str = Field(primary_key=True)
-    """``pin``, ``tag:…``, ``note``, ``rejected``, ``signature:…``."""
+    """``pin``, ``tag:…``, ``note``, ``released``, ``rejected``, ``signature:…``."""
     value: str = Field(sa_column=Column(Text, nullable=False))
     made_at: float
 

@@ -11,7 +11,17 @@ from motools.cache import catalogue, removal
 from motools.cache.cache import Cache
 from motools.cache.records import GROUPS, EntryRecord
 from motools.cache.removal import RemovalPlan
-from motools.cli import bundle, exchange, explanation, marking, output, pruning, remote, tables
+from motools.cli import (
+    bundle,
+    exchange,
+    explanation,
+    lives,
+    marking,
+    output,
+    pruning,
+    remote,
+    tables,
+)
 from motools.cli.consent import get_consent
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
@@ -22,6 +32,7 @@ from motools.cli.options import (
     GroupArgument,
     Key,
     Pinned,
+    Revalidate,
     Style,
     Yes,
 )
@@ -54,6 +65,7 @@ def list_entries(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Keys only, one a line.")] = False,
     trash: Annotated[bool, typer.Option("--trash", help="What can be undeleted.")] = False,
+    revalidate: Revalidate = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
@@ -67,6 +79,8 @@ def list_entries(
     chosen = filters.selection(cache, group.value, trash=trash, pinned=pinned)
     newest = sort == "created_at" and not reverse
     entries = catalogue.select(cache, chosen, limit=limit if newest else None)
+    if revalidate:
+        entries = lives.asked_after(cache, entries)
     rows, columns = tables.marked_rows(cache, entries, kind)
     names = list(rows[0]) if rows else [column.field for column in columns]
     if sort not in names:
@@ -81,14 +95,24 @@ def list_entries(
 
 
 @app.command(cls=LightCommand)
-def show(key: Key, cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
+def show(
+    key: Key,
+    *,
+    revalidate: Revalidate = False,
+    cache_dir: CacheDir = None,
+    style: Style = Format.TABLE,
+) -> None:
     """Show all that is known of an entry.
 
-    Its value, its files, who made it and from what.
+    Its value, its files, who made it and from what; of a model at a provider,
+    until when it is there.
     """
     cache = _open(cache_dir)
     entry = catalogue.find(cache, key)
-    output.emit_one(*tables.details(entry, cache.marks.of(entry.key)), style)
+    if revalidate:
+        [entry] = lives.asked_after(cache, [entry])
+    marks, ends = cache.marks.of(entry.key), lives.ends(cache, [entry])
+    output.emit_one(*tables.details(entry, marks, ends.get(entry.key)), style)
 
 
 explanation.add_to(app)

@@ -99,4 +99,11 @@ RemoteName: TypeAlias = Annotated[
     str | None,
     typer.Option("--remote", "-r", metavar="NAME", help="Which remote; by default the default."),
 ]
+Revalidate: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--revalidate",
+        help="Ask providers whether models are there still, however recently they said so.",
+    ),
+]
 Pinned: TypeAlias = Annotated[bool, typer.Option("--pinned", help="Only what is pinned.")]

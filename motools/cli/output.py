@@ -178,6 +178,13 @@ def age(created_at: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def day(at: float) -> str:
+    """The date of a time, in UTC."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
 def money(amount: float) -> str:
     """An amount of money, to the cent or, below, to two digits."""
     return f"{amount:.2f}" if amount >= 0.01 or not amount else f"{amount:.2g}"
@@ -203,7 +210,7 @@ _DIGEST_LENGTH: Final = 64
 _ERASE: Final = "\r\x1b[2K"
 _METER_EVERY: Final = 0.2
 _UNITS: Final = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
-_TIMES: Final = frozenset({"created_at", "trashed_at"})
+_TIMES: Final = frozenset({"created_at", "expires_at", "trashed_at", "updated_at"})
 
 
 def _text(value: Any) -> str:

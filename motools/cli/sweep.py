@@ -17,7 +17,7 @@ from motools.cache.cache import Cache
 from motools.cli import output
 from motools.cli.exits import ExitCode, explained
 from motools.cli.light import LightCommand, LightGroup
-from motools.cli.options import CacheDir, Style, one_of
+from motools.cli.options import CacheDir, Revalidate, Style, one_of
 from motools.cli.output import Column, Format, Row
 from motools.errors import CacheNotFoundError
 from motools.settings import Settings
@@ -80,6 +80,7 @@ def init(file: File) -> None:
 def plan(
     file: File,
     *,
+    revalidate: Revalidate = False,
     max_cost: MaxCost = None,
     max_time: MaxTime = None,
     cache_dir: CacheDir = None,
@@ -95,7 +96,8 @@ def plan(
     from motools.sweeps import document
     from motools.sweeps.orders import Orders
 
-    made = _shown(document.read(file), Orders(), cache_dir, style)
+    orders = Orders(revalidate=0.0 if revalidate else None)
+    made = _shown(document.read(file), orders, cache_dir, style)
     made.check_limits(max_cost, max_time)
     _tell_work_left(made)
 
@@ -106,7 +108,8 @@ def _shown(sweep: Sweep, orders: Orders, place: Path | None, style: Format) -> P
     from motools.sweeps.planner import make_plan
 
     with _planned_in(place) as cache:
-        made = ordered(make_plan(sweep, cache), orders)
+        hours = orders.hours(cache.settings)
+        made = ordered(make_plan(sweep, cache, revalidate=hours), orders)
         output.emit(list(_rows(made)), _COLUMNS, style)
         output.say(_summary(made, cache.settings.currency))
     return made
@@ -183,6 +186,7 @@ def run(
             "APIs for nothing.",
         ),
     ] = False,
+    revalidate: Revalidate = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
     ] = False,
@@ -208,6 +212,7 @@ def run(
         read_only=read_only,
         remake=remake,
         offline=offline,
+        revalidate=0.0 if revalidate else None,
     )
     with ExitStack() as held:
         place = Path(held.enter_context(TemporaryDirectory())) if no_cache else cache_dir

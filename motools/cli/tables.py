@@ -11,9 +11,21 @@ from motools.cache import sizes
 from motools.cache.cache import Cache
 from motools.cache.entry import Entry
 from motools.cache.explain import flatten
-from motools.cache.marks import NOTE, PIN, TAG
+from motools.cache.marks import NOTE, PIN, RELEASED, TAG
 from motools.cache.records import RECORDS, EntryRecord
-from motools.cli.output import Column, Row, Shows, age, duration, fields, money, short, size
+from motools.cli import lives
+from motools.cli.output import (
+    Column,
+    Row,
+    Shows,
+    age,
+    day,
+    duration,
+    fields,
+    money,
+    short,
+    size,
+)
 
 Table: TypeAlias = tuple[list[Row], Sequence[Column]]
 """Rows, and the columns that a table shows of them."""
@@ -45,6 +57,8 @@ _MADE: Final = (
     Column("cost", money, right=True),
     Column("created_at", age, "age", right=True),
 )
+_EXPIRES: Final = Column("expires_at", day, "there until")
+_LIVE_ELSEWHERE: Final = ("model", None)
 _SAID: Final = (
     Column("pinned", _pinned),
     Column("tags", ", ".join),
@@ -111,7 +125,13 @@ def marked_rows(cache: Cache, entries: Sequence[Entry], kind: str | None) -> Tab
     rows, columns = entry_rows(entries, kind)
     marks = cache.marks.of_many([entry.key for entry in entries])
     said = [_said(marks.get(entry.key, {})) for entry in entries]
-    more = [column for column in _SAID if any(each[column.field] for each in said)]
+    if kind in _LIVE_ELSEWHERE:
+        ends = lives.ends(cache, entries)
+        said = [
+            {**each, "expires_at": ends.get(entry.key)}
+            for each, entry in zip(said, entries, strict=True)
+        ]
+    more = [column for column in (*_SAID, _EXPIRES) if any(each.get(column.field) for each in said)]
     return [{**row, **each} for row, each in zip(rows, said, strict=True)], [*columns, *more]
 
 
@@ -137,8 +157,16 @@ def ordered(rows: Sequence[Row], field: str, *, reverse: bool) -> list[Row]:
     return [*found, *(row for row in rows if row[field] is None)]
 
 
-def details(entry: Entry, marks: Mapping[str, str]) -> tuple[Row, Shows]:
-    """All that is known of an entry, and how a person reads it."""
+def details(
+    entry: Entry, marks: Mapping[str, str], expires_at: float | None = None
+) -> tuple[Row, Shows]:
+    """All that is known of an entry, and how a person reads it.
+
+    Args:
+        entry: which.
+        marks: what people say of it.
+        expires_at: until when its model is there, in seconds since 1970.
+    """
     said = _said(marks)
     row = {
         "key": entry.key,
@@ -146,6 +174,8 @@ def details(entry: Entry, marks: Mapping[str, str]) -> tuple[Row, Shows]:
         "name": EntryRecord.of(entry).name,
         "generation": entry.generation,
         "state": entry.state,
+        **({"released": marks[RELEASED]} if entry.released and RELEASED in marks else {}),
+        **({"expires_at": expires_at} if expires_at else {}),
         **{name: value for name, value in said.items() if value},
         "created_at": entry.created_at,
         "duration": entry.duration,
@@ -162,6 +192,7 @@ def details(entry: Entry, marks: Mapping[str, str]) -> tuple[Row, Shows]:
     }
     return row, {
         "created_at": lambda at: f"{age(at)} ago",
+        "expires_at": day,
         "pinned": lambda _: "yes",
         "tags": ", ".join,
         "duration": duration,

@@ -12,12 +12,13 @@ from motools.artifacts import Evaluation, Model, RemoteRef
 from motools.cache import logs
 from motools.cache.action import Action
 from motools.cache.current import cache_at
-from motools.digest import SHORT, Canonical
-from motools.errors import BackendError, ReleasedError
+from motools.digest import Canonical
+from motools.errors import BackendError
 from motools.evals import reached
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig, is_local
 from motools.evals.identity import TaskIdentity, identify
 from motools.evals.runner import LOG, EvaluationJob, run
+from motools.steps.alive import require_there
 from motools.steps.limits import EVALUATIONS, slot
 from motools.steps.models import loadable
 from motools.steps.options import RunOptions
@@ -169,7 +170,7 @@ class Evaluate:
         cache, first = context.cache, None
         if self.model.key is not None:
             trained = cache.entry(self.model.key)
-            require_there(trained)
+            require_there(cache, trained)
             first = trained.labels.get("backend")
         endpoint = provider_of(remote, cache.settings, first).endpoint()
         variables = {_BASE_URL: endpoint.base_url, _API_KEY: endpoint.api_key}
@@ -184,21 +185,6 @@ class Evaluate:
 
 def _base(name: str, cache: Cache) -> BaseModel:
     return registry.backend("local").identify(name, cache.memo)
-
-
-def require_there(trained: Entry) -> None:
-    """Refuse a model that was retired or deleted at its provider.
-
-    Raises:
-        ReleasedError: it was; the message says what another one takes.
-    """
-    if trained.released:
-        cost = "an unknown sum" if trained.cost is None else f"{trained.cost:,.2f}"
-        raise ReleasedError(
-            f"the model {trained.key[:SHORT]} is gone at its provider; its record and its "
-            f"evaluations are kept. Making another takes {trained.duration:.0f} s and {cost}: "
-            "pass refresh to the training, or --remake to a sweep"
-        )
 
 
 def asked_at_apis(model: Model | None, config: EvalConfig) -> list[str]:

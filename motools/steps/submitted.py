@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache import journal
@@ -153,9 +153,10 @@ class _Watch:
         if status.phase != "succeeded":
             return Done((status.phase, status.error or status.said))
         result = self.provider.result(self.job.id)
-        if not self.provider.alive(result.model).there:
+        life = self.provider.alive(result.model)
+        if not life.there:
             return Done((journal.RETIRED, f"its model {result.model.id} is gone"))
-        return Done(result)
+        return Done(replace(result, model=replace(result.model, expires_at=life.expires_at)))
 
     def _tell(self, status: JobStatus) -> None:
         if status.said != self.said:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from motools.errors import ConfigError
-from motools.steps.evaluate import asked_at_apis
+from motools.steps.alive import remaking
+from motools.steps.evaluate import Evaluate, asked_at_apis
 from motools.steps.train import Train
 from motools.sweeps.cell import Cell
 from motools.sweeps.estimates import FREE, Estimate, Range
@@ -16,6 +17,7 @@ from motools.sweeps.subset import Subset
 
 if TYPE_CHECKING:
     from motools.cache import Entry
+    from motools.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Orders:
         read_only: run nothing.
         remake: train a model again whose files were released, where an evaluation needs them.
         offline: run nothing that asks an API.
+        revalidate: hours after which providers are asked again whether a model is there still;
+            None: as the settings say. Not if it is offline.
     """
 
     only: Subset | None = None
@@ -35,6 +39,7 @@ class Orders:
     read_only: bool = False
     remake: bool = False
     offline: bool = False
+    revalidate: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done together.
@@ -44,6 +49,14 @@ class Orders:
         """
         if self.read_only and (self.refresh is not None or self.remake):
             raise ConfigError("read_only runs nothing, and refresh and remake do: give one of them")
+        if self.offline and self.revalidate is not None:
+            raise ConfigError("offline asks no provider, and revalidate does: give one of them")
+
+    def hours(self, settings: Settings) -> float | None:
+        """How old an answer of a provider may be; None: none is asked."""
+        if self.offline:
+            return None
+        return settings.revalidate_hours if self.revalidate is None else self.revalidate
 
 
 def ordered(plan: Plan, orders: Orders) -> Plan:
@@ -122,7 +135,7 @@ class _Ordering:
         if id(step) in self._again:
             return _again(step, step.entry)
         if self._orders.remake and step.entry.released and id(step) in self._needed:
-            return _again(step, step.entry, "its files were released")
+            return _again(step, step.entry, _lost(step.entry))
         return step
 
     def _asks_api(self, step: Planned) -> bool:
@@ -146,16 +159,19 @@ class _Ordering:
         """Why an evaluation that has something to run may not; None: it may."""
         if id(step) not in self._asked:
             return "was not asked for"
-        apis = asked_at_apis(cell.model, cell.evaluations[step.name])
+        model = step.step.model if isinstance(step.step, Evaluate) else cell.model
+        apis = asked_at_apis(model, cell.evaluations[step.name])
         if self._orders.offline and apis:
             return f"it asks {', '.join(apis)}, and this is offline"
         return None
 
     def _run(self, step: Planned, training: Planned | None) -> Planned:
         """An evaluation of a model that is there, unless its files are not."""
+        if training is not None and training.state is State.BLOCKED:
+            return _blocked(step, "it is not known whether its model is there still")
         if training is not None and (entry := training.entry) and entry.released:
-            remade = f"making them again takes {entry.duration:.0f} s, which --remake allows"
-            return _blocked(step, f"its model's files were released; {remade}")
+            again = f"making it again takes {remaking(entry)}, which --remake allows"
+            return _blocked(step, f"{_lost(entry)}; {again}")
         return step if step.entry is None else _again(step, step.entry)
 
     def _left_out(self, step: Planned) -> Planned:
@@ -177,6 +193,12 @@ class _Ordering:
             took = most if again else Estimate(_up_to(most.seconds), _up_to(most.cost))
         why = "its model is trained again"
         return replace(step, state=State.WAITING, reason=why, estimate=took, again=again)
+
+
+def _lost(entry: Entry) -> str:
+    if entry.remote is None:
+        return "its model's files were released"
+    return "its model is gone at the provider"
 
 
 def _again(step: Planned, entry: Entry, why: str = "asked for again") -> Planned:

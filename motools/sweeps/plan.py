@@ -42,9 +42,9 @@ class Planned:
         name: ``fine_tune``, or the evaluation's name.
         step: what would run; None for an evaluation whose model is not there yet.
         state: what will happen to it.
-        reason: why; empty for a hit.
+        reason: why; of a hit, until when its model is there, if not for ever.
         key: of its action; None where there is none yet.
-        entry: of a hit.
+        entry: of a hit, or of a model of which it is not known whether it is there still.
         estimate: what it will take.
         again: run it although it is in the cache.
     """

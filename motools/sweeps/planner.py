@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,8 @@ from motools.cache.explain import Neighbours
 from motools.cache.layout import JOBS
 from motools.cache.rejection import rejections
 from motools.cache.running import runner
-from motools.errors import MotoolsError
+from motools.errors import BackendUnavailableError, MotoolsError
+from motools.steps import alive
 from motools.steps.evaluate import Evaluate
 from motools.steps.reasons import reason
 from motools.steps.train import Resolved, Train
@@ -44,17 +46,23 @@ Work: TypeAlias = tuple[str, Step]
 """A step with its name in the cell."""
 
 
-def make_plan(sweep: Sweep, cache: Cache) -> Plan:
+def make_plan(sweep: Sweep, cache: Cache, *, revalidate: float | None = None) -> Plan:
     """Hold every step of a sweep against a cache.
 
     Datasets, base models and tasks are read as they are for a run, to know the keys.
+
+    Args:
+        sweep: what is planned.
+        cache: what it is held against.
+        revalidate: hours after which providers are asked again whether a model is there
+            still; None: they are not asked.
 
     Raises:
         ConfigError: a cell of the sweep is wrong.
         CacheError: it cannot be known what is in the cache.
     """
     with nothing_is_garbage():
-        planner = _Planner(cache)
+        planner = _Planner(cache, revalidate)
         cells = sweep.cells()
         trainings = list(planner.trainings(cells))
         evaluations = planner.evaluations(cells, trainings)
@@ -79,8 +87,9 @@ def nothing_is_garbage() -> Iterator[None]:
 class _Planner:
     """Plans steps; those that come to one key are one object."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, revalidate: float | None) -> None:
         self._cache = cache
+        self._hours = math.inf if revalidate is None else revalidate
         self._estimator = Estimator(cache)
         self._planned: dict[str, Planned] = {}
         self._waiting: dict[tuple[str, str, int], Planned] = {}
@@ -122,7 +131,8 @@ class _Planner:
         asked = [(name, *self._asked(step)) for name, step in work]
         actions = [action for *_, action in asked if isinstance(action, Action)]
         rejected = rejections(self._cache.database)
-        entries = iter(self._cache.look_up([a for a in actions if a.key not in rejected]))
+        looked_up = self._cache.look_up([a for a in actions if a.key not in rejected])
+        entries = alive.standing(self._cache, looked_up, self._hours)
         for name, step, action in asked:
             if isinstance(action, MotoolsError):
                 yield Planned(name, step, State.BLOCKED, str(action))
@@ -131,9 +141,9 @@ class _Planner:
                 why = str(rejected[action.key].error(action.kind, action.key))
                 yield Planned(name, step, State.BLOCKED, why, action.key)
                 continue
-            entry = next(entries)
+            found = next(entries)
             if action.key not in self._planned:
-                self._planned[action.key] = self._held(name, step, action, entry)
+                self._planned[action.key] = self._held(name, step, action, *found)
             yield self._planned[action.key]
 
     def _asked(self, step: Step) -> tuple[Step, Action | MotoolsError]:
@@ -177,10 +187,20 @@ class _Planner:
             raise found
         return found
 
-    def _held(self, name: str, step: Step, action: Action, entry: Entry | None) -> Planned:
+    def _held(
+        self,
+        name: str,
+        step: Step,
+        action: Action,
+        entry: Entry | None,
+        said: str | BackendUnavailableError,
+    ) -> Planned:
         key = action.key
+        if isinstance(said, BackendUnavailableError):
+            # Its evaluations are hits all the same.
+            return Planned(name, step, State.BLOCKED, str(said), key, entry, FREE)
         if entry is not None:
-            return Planned(name, step, State.HIT, "", key, entry, FREE)
+            return Planned(name, step, State.HIT, said, key, entry, FREE)
         state, why = self._attempted(action)
         if state is State.RUN:
             why = self._reason(step, action)

@@ -84,7 +84,8 @@ def run_sweep(
     limits = limits or RunLimits()
     place = cache_at(cache)
     made = sweep if isinstance(sweep, Sweep) else document.read(sweep)
-    plan = ordered(make_plan(made, place), orders or Orders())
+    orders = orders or Orders()
+    plan = ordered(make_plan(made, place, revalidate=orders.hours(place.settings)), orders)
     plan.check_limits(limits.cost, limits.seconds)
     tally.watch(flow_run.flow)
     with one_server():

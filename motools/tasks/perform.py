@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from motools.cache import Action, Cache, Entry, RunContext
 from motools.cache.current import Place, cache_at
 from motools.errors import RejectedError
+from motools.steps import alive
 from motools.steps.options import RunOptions
 from motools.steps.reasons import reason
 from motools.steps.step import AsyncStep, Step
@@ -92,6 +93,8 @@ def _say_stale(store: Cache, action: Action, witness: Witness) -> None:
 def _result(
     step: Step[R] | AsyncStep[R], entry: Entry, witness: Witness, store: Cache
 ) -> tuple[R, bool]:
+    if entry.hit and entry.remote is not None:
+        entry = alive.is_there(store, entry)
     value = step.decode(entry)
     witness.done(entry)
     if not entry.hit:

@@ -18,7 +18,7 @@ from prefect.logging import get_run_logger
 
 from motools.cache import Action, Cache, Entry
 from motools.digest import SHORT
-from motools.steps import function
+from motools.steps import alive, function
 from motools.tasks import tally
 from motools.tasks.board import BOARD, SHOWN
 from motools.tasks.percent import Percent
@@ -120,6 +120,8 @@ class Witness:
             level = logging.DEBUG if quiet else logging.INFO
             if self._logger.isEnabledFor(level):
                 self._logger.log(level, "Cached: %s", described(entry))
+        if (ahead := alive.warning(self._cache, entry)) is not None:
+            self._logger.warning("%s", ahead)
         self._emit("hit" if entry.hit else "stored", seconds=entry.duration, cost=entry.cost)
         _tally(entry)
 

@@ -75,12 +75,6 @@ def trainer(name: str, options: Options = NOTHING) -> Trainer:
     return found
 
 
-def providers(options: Options = NOTHING) -> list[tuple[str, Provider]]:
-    """Those of the settings that take jobs, and ``openai``, each with its name."""
-    found = [(name, backend(name, options)) for name in sorted({*options, "openai"})]
-    return [(name, each) for name, each in found if isinstance(each, Provider)]
-
-
 def offer(name: str, backend: Backend) -> None:
     """Have a backend found by a name, in this process only: in a test or a notebook.
 
