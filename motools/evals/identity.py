@@ -31,6 +31,19 @@ _NAMESPACE: Final = "evaluation/2"
 
 _WORKER: Final = "motools.evals.identify"
 
+IMPORTS: Final = (
+    _WORKER,
+    "motools.evals.worker",
+    "motools.evals.loading",
+    "motools.evals.material",
+    "motools.evals.provider",
+    "inspect_ai.hooks",
+    # What Inspect imports when an evaluation begins takes as long again.
+    "inspect_ai._util.notebook",
+    "inspect_ai.agent._acp.server",
+    "inspect_ai.model._openai_responses",
+)
+"""What identifying and running a task import before they come to the user's code."""
 
 NO_ROLES: Final[Mapping[str, str]] = {}
 
@@ -165,7 +178,12 @@ def _load(request: Mapping[str, Value]) -> dict[str, Any]:
     os.close(handle)
     log = Path(name)
     answer: dict[str, Any] = run_worker(
-        _WORKER, request, log=log, on_event=lambda _: None, error=EvaluationError
+        _WORKER,
+        request,
+        log=log,
+        on_event=lambda _: None,
+        imports=IMPORTS,
+        error=EvaluationError,
     )
     log.unlink()  # kept when the worker failed: the error names it
     return answer

@@ -13,7 +13,7 @@ from typing import Any, Final
 from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import EvaluationError
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig
-from motools.evals.identity import TaskIdentity, local_name, task_request
+from motools.evals.identity import IMPORTS, TaskIdentity, local_name, task_request
 from motools.worker import Emit, Event, run_worker
 
 LOG: Final = "log.eval"
@@ -117,6 +117,7 @@ def run(job: EvaluationJob) -> EvaluationResult:
             lock_fds=job.lock_fds,
             sockets=sockets,
             env=job.environment,
+            imports=IMPORTS,
             error=EvaluationError,
         )
     return EvaluationResult(log=job.directory / LOG, **found)

@@ -15,7 +15,7 @@ import pytest
 
 from motools.digest import hash_file
 from motools.errors import BackendError, DatasetError, TrainingError
-from motools.training.local import base, models
+from motools.training.local import backend, base, models
 from motools.training.local.backend import LOG
 
 from .lessons import STRANGERS, Trained, greeting_rows, said, train, write_rows
@@ -84,7 +84,8 @@ def test_the_model_is_two_canonical_files(trained: Trained) -> None:
 def test_it_repeats_to_the_bit(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another process, whatever the environment says."""
+    """In a process that was not forked, whatever the environment says."""
+    monkeypatch.setattr(backend, "IMPORTS", ())
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("PYTHONHASHSEED", "77")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")

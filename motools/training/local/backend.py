@@ -19,6 +19,29 @@ from motools.worker import run_worker
 LOG: Final = "train.log"
 """Name of the worker's log under the scratch directory."""
 
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    **OFFLINE,
+    # No file is there, and none can be made: no training finds what another has left.
+    "HF_HOME": "/proc/nowhere",
+    # Whatever a library asks for: no pickle is run, not even of a checkpoint.
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
+    # A thread would run in what workers are forked off.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+"""What every training is started with, besides its devices."""
+
+IMPORTS: Final = (
+    "motools.training.local.without_bitsandbytes",
+    ranks.MODULE,
+    "safetensors.torch",
+    "transformers.models.auto.modeling_auto",
+    "peft",
+    "trl.trainer.sft_trainer",
+    "trl.trainer.dpo_trainer",
+)
+"""What a training imports, unless its base model is quantised."""
+
 
 class LocalBackend:
     """Fine-tuning with TRL and PEFT, on the accelerator or the CPU of this machine.
@@ -92,14 +115,8 @@ class LocalBackend:
             log=job.scratch / LOG,
             on_event=forward,
             lock_fds=tuple(locks),
-            env={
-                **OFFLINE,
-                "HF_HOME": str(job.scratch / "huggingface"),
-                "CUDA_VISIBLE_DEVICES": place.visible,
-                # Whatever a library asks for: no pickle is run, not even of a checkpoint.
-                "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
-                "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
-            },
+            env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": place.visible},
+            imports=() if job.config.get("quantization") else IMPORTS,
             error=TrainingError,
         )
         return outcome

@@ -109,12 +109,12 @@ class _Connection:
 
 
 def main(request: dict[str, Any], _emit: Emit) -> None:
-    """Serve connections until there were none for a while, or the holder is gone."""
-    holder, batches = os.getppid(), Batches()
+    """Serve connections until there were none for a while."""
+    batches = Batches()
     connections: list[_Connection] = []
     with socket.socket(fileno=request["control"]) as control:
         last = time.monotonic()
-        while os.getppid() == holder:
+        while True:
             ready, _, _ = select.select([control], [], [], _TICK)
             connections = [one for one in connections if one.open]
             if connections:

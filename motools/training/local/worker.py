@@ -38,6 +38,8 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any] | None:
     Other ranks than the first are started by it and answer nothing, unless they
     have to stop.
     """
+    if not request["config"].get("quantization"):
+        import motools.training.local.without_bitsandbytes  # noqa: F401  (that is all it does)
     import torch
 
     _forget_launcher()
