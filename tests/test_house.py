@@ -66,7 +66,7 @@ MAY_IMPORT = {
         "stopping",
         "version",
     },
-    "remotes": {*CORE, "durable"},
+    "remotes": {*CORE, "durable", "upkeep"},
     "jobs": set(),
     "training": {
         "artifacts",

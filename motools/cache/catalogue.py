@@ -15,6 +15,7 @@ from motools.cache.marks import PIN
 from motools.cache.records import GROUPS
 from motools.cache.removal import RemovalPlan, Removed
 from motools.cache.selection import Selection, labelled
+from motools.cache.undelete import undelete as undelete_keys
 from motools.errors import KeyNotFoundError
 
 
@@ -96,7 +97,7 @@ def undelete(cache: Cache, entries: Sequence[Entry]) -> None:
     Raises:
         MissingBlobError: a blob is gone for good; nothing was changed.
     """
-    removal.undelete(cache, [entry.key for entry in entries])
+    undelete_keys(cache, [entry.key for entry in entries])
     for entry in entries:
         if entry.kind == "eval":
             logs.copy(cache.entry(entry.key))

@@ -8,18 +8,18 @@ What went is in the trash until the grace period has passed, and can be undelete
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from motools.cache import leftovers, trash
-from motools.cache.commit import make_live, mark_behind
+from motools.cache.commit import mark_behind
 from motools.cache.database import Transaction
 from motools.cache.entry import Entry
 from motools.cache.leftovers import Leftover
 from motools.cache.marks import RELEASED, set_mark
 from motools.cache.trash import BATCH, purge
-from motools.errors import KeyNotFoundError, RemovalError
+from motools.errors import RemovalError
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
@@ -31,7 +31,6 @@ __all__ = [
     "plan",
     "purge",
     "refuse_if_running",
-    "undelete",
 ]
 
 _MAY_BE_RELEASED: Final = (
@@ -135,31 +134,6 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
     return Removed(count, len(going), freed + sum(plan.blobs[digest] for digest in going))
 
 
-def undelete(cache: Cache, keys: Sequence[str]) -> int:
-    """Take entries out of the trash, and released ones' files, with their blobs.
-
-    Raises:
-        KeyNotFoundError: a key is not in the trash.
-        MissingBlobError: a blob is gone for good; all stay in the trash.
-    """
-    with cache.database.write() as transaction:
-        for key in keys:
-            restored = transaction.run(
-                # Without a link, the files of a cleared entry had been released for good.
-                "UPDATE entries SET trashed_at = NULL, state = CASE WHEN files = '[]' OR EXISTS "
-                "(SELECT 1 FROM entry_blobs l WHERE l.key = entries.key "
-                "AND l.generation = entries.generation) THEN 'live' ELSE 'released' END "
-                "WHERE key = :key AND trashed_at IS NOT NULL",
-                key=key,
-            ).rowcount
-            if not restored:
-                raise KeyNotFoundError(f"{key[:12]} is not in the trash")
-            make_live(transaction, cache.store, _sizes(transaction, key))
-            mark_behind(transaction, key)
-    cache.documents.flush()
-    return len(keys)
-
-
 def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:
     """Refuse to remove what is being made again right now.
 
@@ -237,12 +211,3 @@ def _change(
     if changed:
         mark_behind(transaction, entry.key)
     return 1 if changed else 0
-
-
-def _sizes(transaction: Transaction, key: str) -> dict[str, int]:
-    rows: Any = transaction.run(
-        "SELECT b.digest, b.size FROM entry_blobs l JOIN blobs b ON b.digest = l.digest "
-        "WHERE l.key = :key",
-        key=key,
-    ).all()
-    return dict(map(tuple, rows))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,6 +39,9 @@ from motools.cli.options import (
 )
 from motools.cli.output import Column, Format, Row
 from motools.cli.which import Filters, Named, Which, expanded
+
+if TYPE_CHECKING:
+    from motools.upkeep.health import Health
 
 app = typer.Typer(
     cls=LightGroup,
@@ -175,7 +179,8 @@ def stats(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
     output.emit(*tables.statistics_rows(cache), style)
     if style is Format.TABLE:
         output.say(f"money is in {cache.settings.currency}, as far as it is known")
-    output.say(_health(cache))
+    for sentence in _health(cache):
+        output.say(sentence)
 
 
 @app.command(cls=LightCommand)
@@ -280,17 +285,26 @@ def _open(cache_dir: Path | None) -> Cache:
     return Cache.open(cache_dir, create=False)
 
 
-def _health(cache: Cache) -> str:
-    """What the last verification came to, in a sentence."""
-    from motools.upkeep.verify import health
+def _health(cache: Cache) -> Iterator[str]:
+    """What the last verifications came to, a sentence each."""
+    from motools.remotes.registry import Registry
+    from motools.upkeep.health import health
 
     last = health(cache)
     if last is None:
-        return "never verified: `motools cache verify` looks whether all is there"
+        yield "never verified: `motools cache verify` looks whether all is there"
+    else:
+        yield _looked(last, "verified")
+    for name, url in sorted(Registry.of(cache.root).urls.items()):
+        if (of_remote := health(cache, url)) is not None:
+            yield _looked(of_remote, f"remote {name}: verified")
+
+
+def _looked(last: Health, what: str) -> str:
     how = f"{output.size(last.bytes)} read" if last.bytes else "bytes not read"
-    what = f"{output.count(last.entries, 'entry')}, {output.count(last.blobs, 'blob')}, {how}"
+    found = f"{output.count(last.entries, 'entry')}, {output.count(last.blobs, 'blob')}, {how}"
     bad = f"{output.count(last.bad, 'thing')} wrong" if last.bad else "all was well"
-    return f"verified {output.age(last.at)} ago ({what}): {bad}"
+    return f"{what} {output.age(last.at)} ago ({found}): {bad}"
 
 
 def _described(cache: Cache, plan: RemovalPlan) -> str:

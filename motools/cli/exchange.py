@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ _STATUSES: Final = {
     "diverged": "diverged",
     "released": "bytes only there",
     "cleared": "cleared here",
+    "removed": "removed there",
 }
 """How a key may differ, and what people read for it."""
 
@@ -49,16 +49,6 @@ class _Exchange(Which):
         cache = Cache.open(self.cache_dir, create=False)
         place = open_remote(cache, self.remote)
         return cache, place, self.meant(cache, place)
-
-    def meant(self, cache: Cache, place: Remote) -> Selection:
-        """What is asked for, names included: here or there, an entry has them."""
-        from motools.remotes import find_keys
-
-        found = self.selection(cache)
-        if not self.keys:
-            return found
-        keys = find_keys(cache, place.index, self.keys)
-        return dataclasses.replace(found, keys=keys if found.keys is None else keys & found.keys)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -188,6 +178,8 @@ def _rows(found: Status, ways: Iterable[str]) -> list[Row]:
     for way in ways:
         if way == "diverged":
             rows += ({"status": way, "key": d.key, "why": _why(d)} for d in found.diverged)
+        elif way == "removed":
+            rows += ({"status": way, "key": k, "why": f"generation {n}"} for k, n in found.removed)
         else:
             rows += ({"status": way, "key": k, "why": None} for k in getattr(found, way))
     return rows

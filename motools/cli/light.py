@@ -26,6 +26,22 @@ class LightCommand(TyperCommand):
         """Every parameter, the ones for help and completion included."""
         return _lightened(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give options whose value may be left out an empty one: ``[NAME]`` in their help."""
+        may_be_left_out = {
+            spelled
+            for parameter in self.params
+            if parameter.param_type_name == "option" and (parameter.metavar or "").startswith("[")
+            for spelled in parameter.opts
+        }
+        whole: list[str] = []
+        for place, word in enumerate(args):
+            whole.append(word)
+            following = args[place + 1 : place + 2]
+            if word in may_be_left_out and (not following or following[0].startswith("-")):
+                whole.append("")
+        return super().parse_args(ctx, whole)
+
 
 class LightGroup(TyperGroup):
     """A group of commands that starts quickly."""

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
+from motools.cache import catalogue
 from motools.cache.cache import Cache
+from motools.cache.entry import Entry
 from motools.cli import output
+from motools.cli.consent import get_consent
 from motools.cli.exits import explained
 from motools.cli.light import LightCommand, LightGroup
-from motools.cli.options import CacheDir, Style
+from motools.cli.options import CacheDir, DryRun, Style, Yes
 from motools.cli.output import Column, Format, Row
+from motools.cli.which import Which, expanded
+
+if TYPE_CHECKING:
+    from motools.remotes import PrunePlan, Remote
+
+_PLAN: Final = (
+    Column("will"),
+    Column("object", output.short),
+    Column("bytes", output.size, right=True),
+)
 
 app = typer.Typer(
     cls=LightGroup,
@@ -109,11 +122,13 @@ def probe(
 
 
 @app.command(cls=LightCommand)
+@expanded
 def prune(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="The remote; by default the default.")
     ] = None,
     *,
+    which: Which,
     grace: Annotated[
         float,
         typer.Option(
@@ -122,36 +137,59 @@ def prune(
             help="How long it was doomed before it goes; MUST be longer than any push takes.",
         ),
     ] = 24.0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
     """Delete what no entry in a remote needs, beside others who push and pull.
 
     What is found now is doomed, and deleted by the first prune after the
-    grace period. Entries never go.
+    grace period. Entries go only if keys or filters say which: they are
+    removed for everybody, and who has them pushes them again only by name.
     """
     from motools.remotes import open_remote, plan_prune
     from motools.remotes import prune as carry_out
 
-    remote = open_remote(Cache.open(cache_dir, create=False), name)
-    plan = plan_prune(remote, grace=grace * 3600)
-    rows: list[Row] = [
+    cache = Cache.open(cache_dir, create=False)
+    remote = open_remote(cache, name)
+    remove = _to_remove(cache, remote, which) if which.narrowed else []
+    plan = plan_prune(remote, grace=grace * 3600, remove=remove)
+    output.emit(_rows(plan), _PLAN, style)
+    freed = output.size(plan.bytes_freed)
+    if remove:
+        cost = output.money(sum(entry.cost or 0.0 for entry in remove))
+        output.say(
+            f"{output.count(len(remove), 'entry')} would be removed for everybody; making them "
+            f"cost {cost} {cache.settings.currency}, as far as it is known"
+        )
+    if dry_run:
+        output.say(f"{remote.name}: {freed} could be freed")
+        return
+    if remove:
+        get_consent(f"Remove them from {remote.name}?", yes=yes)
+    deleted = carry_out(remote, plan, grace=grace * 3600)
+    removed = f"{output.count(len(remove), 'entry')} removed, " if remove else ""
+    output.say(
+        f"{remote.name}: {removed}{output.count(deleted, 'object')} deleted; "
+        f"{output.count(len(plan.dead) + len(plan.sparse), 'object')} "
+        f"({freed}) go with the first prune after {grace:g} h"
+    )
+
+
+def _to_remove(cache: Cache, remote: Remote, which: Which) -> list[Entry]:
+    """The entries in a remote that are meant, without what is pinned here."""
+    entries, pinned = catalogue.pinned_apart(cache, which.there(cache, remote))
+    if pinned:
+        output.say(f"{output.count(len(pinned), 'entry')} stay: pinned here")
+    return entries
+
+
+def _rows(plan: PrunePlan) -> list[Row]:
+    return [
+        *({"will": "be removed", "object": e.key, "bytes": e.size} for e in plan.removed),
         *({"will": "go now", "object": name, "bytes": None} for name in plan.due if name),
         *({"will": "be doomed", "object": n, "bytes": size} for n, size in plan.dead.items()),
         *({"will": "be rewritten", "object": n, "bytes": b} for n, b in plan.sparse.items()),
         *({"will": "be rewritten", "object": name, "bytes": None} for name in plan.segments),
     ]
-    columns = (Column("will"), Column("object"), Column("bytes", output.size, right=True))
-    output.emit(rows, columns, style)
-    if dry_run:
-        output.say(f"{remote.name}: {output.size(plan.bytes_freed)} could be freed")
-        return
-    deleted = carry_out(remote, plan, grace=grace * 3600)
-    output.say(
-        f"{remote.name}: {output.count(deleted, 'object')} deleted; "
-        f"{output.count(len(plan.dead) + len(plan.sparse), 'object')} "
-        f"({output.size(plan.bytes_freed)}) go with the first prune after {grace:g} h"
-    )

@@ -19,8 +19,8 @@ from motools.cli.which import Which, expanded
 
 if TYPE_CHECKING:
     from motools.remotes import Copies
+    from motools.upkeep.health import Progress, Verified
     from motools.upkeep.repair import RepairPlan
-    from motools.upkeep.verify import Progress, Verified
 
 _REPAIRS: Final = (
     Column("action"),
@@ -45,6 +45,15 @@ _FINDINGS: Final = (
 def verify(
     which: Which,
     *,
+    remote: Annotated[
+        str | None,
+        typer.Option(
+            "--remote",
+            "-r",
+            metavar="[NAME]",
+            help="Check a remote instead; without a name the default.",
+        ),
+    ] = None,
     read_data: Annotated[
         bool, typer.Option("--read-data", help="Read and hash every byte, too.")
     ] = False,
@@ -54,11 +63,16 @@ def verify(
     """Check that the cache is whole: rows, documents and blobs.
 
     A blob that is cut short or, with --read-data, has other bytes than its
-    digest says is moved to quarantine/. Each line names the next command.
+    digest says is moved to quarantine/. Of a remote, nothing is changed: what
+    is damaged there is sent again by the next push from here. Each line names
+    the next command.
     """
     cache = Cache.open(cache_dir, create=False)
-    wanted = [entry.key for entry in which.entries(cache)] if which.narrowed else None
-    found = _verified(cache, wanted, read_data=read_data)
+    if remote is None:
+        wanted = [entry.key for entry in which.entries(cache)] if which.narrowed else None
+        found = _verified(cache, wanted, read_data=read_data)
+    else:
+        found = _verified_remote(cache, remote or None, which, read_data=read_data)
     rows = [{**dataclasses.asdict(each), "remedy": each.remedy} for each in found.findings]
     output.emit(rows, _FINDINGS, style)
     output.say(_summary(found))
@@ -134,6 +148,22 @@ def _verified(cache: Cache, keys: list[str] | None, *, read_data: bool) -> Verif
     with output.Meter() as meter:
         return verify(
             cache,
+            keys,
+            read_data=read_data,
+            report=lambda progress: meter.show(lambda: _line(progress, began)),
+        )
+
+
+def _verified_remote(cache: Cache, name: str | None, which: Which, *, read_data: bool) -> Verified:
+    from motools.remotes import open_remote, verify_remote
+
+    place = open_remote(cache, name)
+    keys = [e.key for e in which.there(cache, place)] if which.narrowed else None
+    began = time.monotonic()
+    with output.Meter() as meter:
+        return verify_remote(
+            cache,
+            place,
             keys,
             read_data=read_data,
             report=lambda progress: meter.show(lambda: _line(progress, began)),

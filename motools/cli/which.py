@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_type_hints
 
 import typer
 
@@ -19,6 +19,9 @@ from motools.cache.selection import Selection
 from motools.cli.completion import complete_key
 from motools.cli.options import WHEN, parse_when
 from motools.errors import KeyNotFoundError
+
+if TYPE_CHECKING:
+    from motools.remotes import Remote
 
 _Several: TypeAlias = list[str] | None
 _NOTHING: Final[tuple[object, ...]] = (None, [], ())
@@ -146,6 +149,36 @@ class Which(Named):
     def narrowed(self) -> bool:
         """Whether anything is asked for."""
         return bool(self.kind) or super().narrowed
+
+    def meant(self, cache: Cache, remote: Remote) -> Selection:
+        """What is asked for, names included, which are those of entries here or in a remote.
+
+        Raises:
+            KeyNotFoundError: a name is nobody's.
+            AmbiguousKeyError: a name is several entries'.
+        """
+        from motools.remotes import find_keys
+
+        found = self.selection(cache)
+        if not self.keys:
+            return found
+        keys = find_keys(cache, remote.index, self.keys)
+        return replace(found, keys=keys if found.keys is None else keys & found.keys)
+
+    def there(self, cache: Cache, remote: Remote) -> list[Entry]:
+        """The entries in a remote that are meant, newest first.
+
+        Raises:
+            KeyNotFoundError: a name is nobody's, or nothing there fits what was asked for.
+            AmbiguousKeyError: a name is several entries'.
+        """
+        from motools.remotes import entries_there
+
+        selection = self.meant(cache, remote)
+        found = entries_there(cache, remote.index, selection, remote.index.keys())
+        if not found:
+            raise KeyNotFoundError(f"no entry in {remote.name} fits. Nothing was changed")
+        return found
 
     def selection(
         self, cache: Cache, group: str | None = None, *, trash: bool = False, pinned: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from operator import itemgetter
@@ -23,9 +23,9 @@ from motools.errors import CacheUnavailableError
 from motools.remotes import segments
 from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
-from motools.remotes.segments import Listed, Marked, Part, Said, Supersedes
+from motools.remotes.segments import Listed, Marked, Part, Removed, Said, Supersedes
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _TABLES: Final = """
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, made_at REAL NOT NULL, bytes INTEGER NOT NULL
@@ -51,16 +51,22 @@ CREATE TABLE marks (
     segment INTEGER NOT NULL
 );
 CREATE INDEX marks_by_key ON marks (key);
+CREATE TABLE removed (
+    key TEXT NOT NULL, generation INTEGER NOT NULL, checksum TEXT NOT NULL,
+    segment INTEGER NOT NULL
+);
+CREATE TABLE damaged (digest TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (digest, name));
 """
 _INTO: Final = {
     "frames": "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)",
     "supersedes": "INSERT INTO supersedes VALUES (?, ?)",
+    "removed": "INSERT INTO removed VALUES (?, ?, ?, ?)",
     "marks": "INSERT INTO marks VALUES (?, ?, ?, ?, ?)",
     "entries": "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)",
     "documents": "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
 }
 _TOGETHER: Final = 20_000
-_OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks")
+_OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks", "removed")
 _BATCH: Final = 500
 _ATTEMPTS: Final = 3
 _BUSY_SECONDS: Final = 60.0
@@ -191,6 +197,10 @@ class Index:
                 found = tuple((n, c, state) for n, c, state in json.loads(generations))
                 yield Listed(key, found, tuple(blobs.split()), decompress(document))
 
+    def removed(self) -> set[tuple[str, int, str]]:
+        """Key, number and checksum of generations that were removed on purpose."""
+        return set(self._rows("SELECT DISTINCT key, generation, checksum FROM removed"))
+
     def marked(self) -> set[str]:
         """The keys that have marks."""
         return {key for (key,) in self._rows("SELECT DISTINCT key FROM marks")}
@@ -207,11 +217,16 @@ class Index:
                 found.setdefault(key, []).append((name, value, made_at))
         return found
 
-    def needed(self) -> set[str]:
-        """Digests of all blobs that some entry needs."""
+    def needed(self, *, without: Collection[str] = ()) -> set[str]:
+        """Digests of all blobs that some entry needs.
+
+        Args:
+            without: keys of entries that are left out.
+        """
         return {
             digest
-            for (blobs,) in self._rows("SELECT blobs FROM documents")
+            for key, blobs in self._rows("SELECT key, blobs FROM documents")
+            if key not in without
             for digest in blobs.split()
         }
 
@@ -236,16 +251,48 @@ class Index:
         )
         return [Frame(*row) for row in rows]
 
-    def frames(self, digests: Iterable[str]) -> Iterator[Frame]:
-        """Where some blobs are; one that is in several places comes several times."""
+    def frames(self, digests: Iterable[str], *, damaged: bool = False) -> Iterator[Frame]:
+        """Where some blobs are; one that is in several places comes several times.
+
+        Args:
+            digests: of the blobs.
+            damaged: also where they are known to be damaged.
+        """
         columns = "digest, size, name, offset, stored, codec"
+        condition = "" if damaged else "AND (digest, name) NOT IN (SELECT * FROM damaged) "
         for part in in_parts(digests):
             rows = self._rows(
                 f"SELECT DISTINCT {columns} FROM frames WHERE digest IN ({_marks(part)}) "
-                "ORDER BY segment",
+                f"{condition}ORDER BY segment",
                 part,
             )
             yield from (Frame(*row) for row in rows)
+
+    def damaged(self) -> set[tuple[str, str]]:
+        """Blobs and objects in which they are damaged, as far as a verification has found."""
+        return set(self._rows("SELECT digest, name FROM damaged"))
+
+    def set_damaged(self, among: Iterable[str], damaged: Iterable[tuple[str, str]]) -> None:
+        """Have known where some blobs are damaged, and that they are nowhere else."""
+        with self._connected() as connection:
+            connection.executemany(
+                "DELETE FROM damaged WHERE digest = ?", [(digest,) for digest in among]
+            )
+            connection.executemany("INSERT OR IGNORE INTO damaged VALUES (?, ?)", damaged)
+
+    def set_whole(self, name: str) -> None:
+        """Have known that an object was written anew."""
+        with self._connected() as connection:
+            connection.execute("DELETE FROM damaged WHERE name = ?", (name,))
+
+    def in_want(self) -> set[str]:
+        """The keys that need a blob which is damaged wherever it is."""
+        bad = {digest for digest, _ in self.damaged()}
+        lost = bad - {frame.digest for frame in self.frames(bad)} if bad else bad
+        if not lost:
+            return set()
+        rows = self._rows("SELECT key, blobs FROM documents")
+        return {key for key, blobs in rows if not lost.isdisjoint(blobs.split())}
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._connected() as connection:
@@ -310,6 +357,9 @@ def _rows_of(
     elif isinstance(part, Supersedes):
         for name in part.names:
             yield "supersedes", (segment, name)
+    elif isinstance(part, Removed):
+        for gone in part.generations:
+            yield "removed", (part.key, *gone, segment)
     elif isinstance(part, Marked):
         for row in part.rows:
             yield "marks", (part.key, *row, segment)

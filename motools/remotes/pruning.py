@@ -14,10 +14,11 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from motools.cache.entry import Entry
 from motools.errors import CorruptBlobError
 from motools.remotes import marks
 from motools.remotes.doomed import Doomed, sentence
@@ -25,7 +26,7 @@ from motools.remotes.index import in_parts
 from motools.remotes.layout import BLOBS, DOOMED, PACK, PACKS
 from motools.remotes.packs import Frame, opened, packed
 from motools.remotes.remote import Remote
-from motools.remotes.segments import Draft, Listed
+from motools.remotes.segments import Draft, Listed, Removed
 
 GRACE: Final = 86_400.0
 """Seconds between the phases."""
@@ -45,6 +46,7 @@ class PrunePlan:
         segments: those of the index that would be written anew.
         due: objects that an earlier prune doomed long enough ago.
         kept: where all that is needed is.
+        removed: entries that would be removed, newest generation of each key.
     """
 
     dead: dict[str, int]
@@ -52,6 +54,7 @@ class PrunePlan:
     segments: tuple[str, ...]
     due: tuple[str, ...]
     kept: tuple[Frame, ...]
+    removed: tuple[Entry, ...] = ()
 
     @property
     def bytes_freed(self) -> int:
@@ -59,17 +62,19 @@ class PrunePlan:
         return sum(self.dead.values()) + sum(self.sparse.values())
 
 
-def plan(remote: Remote, *, grace: float = GRACE) -> PrunePlan:
+def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) -> PrunePlan:
     """What pruning would do. Nothing is changed.
 
     Args:
         remote: its index as last read.
         grace: seconds that what was doomed must have been.
+        remove: entries that are to be removed, all generations of each; others who have
+            them do not push them again unless they name them.
     """
     doomed = Doomed.of(remote.store).names
     names = remote.store.names
     sizes = {name: size for folder in (PACKS, BLOBS) for name, size in names(folder)}
-    kept = _chosen(remote)
+    kept = _chosen(remote, {entry.key for entry in remove})
     used: Counter[str] = Counter()
     for frame in kept:
         used[frame.name] += frame.stored
@@ -81,9 +86,10 @@ def plan(remote: Remote, *, grace: float = GRACE) -> PrunePlan:
     }
     segments = remote.index.segments()
     named = {frame.name for frame in remote.index.every_frame()}
-    again = sparse or named - used.keys() or len(segments) > _MANY_SEGMENTS
+    again = remove or sparse or named - used.keys() or len(segments) > _MANY_SEGMENTS
     due = tuple(name for _, name in _due(remote, grace))
-    return PrunePlan(dead, sparse, tuple(segments) if again else (), due, tuple(kept))
+    again_all = tuple(segments) if again else ()
+    return PrunePlan(dead, sparse, again_all, due, tuple(kept), tuple(remove))
 
 
 def prune(remote: Remote, planned: PrunePlan, *, grace: float = GRACE) -> int:
@@ -107,15 +113,18 @@ def prune(remote: Remote, planned: PrunePlan, *, grace: float = GRACE) -> int:
     return deleted
 
 
-def _chosen(remote: Remote) -> list[Frame]:
-    """One place for each blob that is needed: that object of which most is needed."""
-    needed = remote.index.needed()
+def _chosen(remote: Remote, removed: Collection[str]) -> list[Frame]:
+    """One place for each blob that is needed: where it is whole, that of which most is needed."""
+    damaged = remote.index.damaged()
+    needed = remote.index.needed(without=removed)
     frames = [frame for frame in remote.index.every_frame() if frame.digest in needed]
     weight: Counter[str] = Counter()
     for frame in frames:
         weight[frame.name] += frame.stored
     best: dict[str, Frame] = {}
-    for frame in sorted(frames, key=lambda f: (-weight[f.name], f.name)):
+    for frame in sorted(
+        frames, key=lambda f: ((f.digest, f.name) in damaged, -weight[f.name], f.name)
+    ):
         best.setdefault(frame.digest, frame)
     return list(best.values())
 
@@ -127,7 +136,13 @@ def _write_anew(remote: Remote, planned: PrunePlan) -> tuple[str, ...]:
     frames.update((frame.digest, frame) for frame in _repacked(remote, moving))
     made_at = remote.index.oldest()
     draft = Draft(made_at)
+    removed = {entry.key for entry in planned.removed}
+    gone = remote.index.removed()
     for listed in _entries(remote):
+        if listed.key in removed:
+            gone |= {(listed.key, n, checksum) for n, checksum, _ in listed.generations}
+            continue
+        gone -= {(listed.key, n, checksum) for n, checksum, _ in listed.generations}
         if any(digest not in frames for digest in listed.blobs):
             continue  # it was incomplete before
         if draft.size > _SEGMENT:
@@ -137,6 +152,8 @@ def _write_anew(remote: Remote, planned: PrunePlan) -> tuple[str, ...]:
         draft.add_entry(listed)
     for marked in marks.kept(remote.index):
         draft.add_marks(marked)
+    for key, generation, checksum in sorted(gone):
+        draft.add_removed(Removed(key, ((generation, checksum),)))
     draft.supersede(planned.segments)
     draft.publish(remote.store)
     return planned.segments

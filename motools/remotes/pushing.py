@@ -140,7 +140,8 @@ class _Push:
         self._doomed = doomed
         self._selection = selection
         self._progress = progress
-        self._diverged = {(d.key, d.generation) for d in status.diverged}
+        self._damaged = {name for _, name in remote.index.damaged()}
+        self._withheld = {(d.key, d.generation) for d in status.diverged} | {*status.removed}
         self._there: dict[str, Frame] = {}
         self._broken: dict[str, str] = {}
         self._listed: list[str] = []
@@ -196,7 +197,7 @@ class _Push:
                 "AND state IN ('live', 'released') ORDER BY generation",
                 part,
             ):
-                if (row[0], row[1]) not in self._diverged:
+                if (row[0], row[1]) not in self._withheld:
                     rows[row[0]].append(tuple(row))
             yield from (_Outgoing(key, tuple(found)) for key, found in rows.items() if found)
 
@@ -204,7 +205,11 @@ class _Push:
         """Objects that are there, whether or not a segment names them, with their sizes."""
         names = self._remote.store.names
         every = {name: size for folder in (PACKS, BLOBS) for name, size in names(folder)}
-        return {name: size for name, size in every.items() if name not in self._doomed.names}
+        return {
+            name: size
+            for name, size in every.items()
+            if name not in self._doomed.names and name not in self._damaged
+        }
 
     def _send(self, blobs: dict[str, int], up: dict[str, int]) -> _Sent:
         [(digest, size), *others] = blobs.items()
@@ -224,6 +229,7 @@ class _Push:
             return _Sent((), 0, 0, {digest: str(problem)})
         self._remote.store.upload(name, path)
         self._remote.store.settle([name])
+        self._written(name)
         self._progress.advance(size)
         return _Sent((frame,), size, 0, {})
 
@@ -233,9 +239,14 @@ class _Push:
         known = up.get(pack.name) == len(pack.data)
         if pack.frames and not known:
             self._remote.store.publish_bytes(pack.name, pack.data)
+            self._written(pack.name)
         self._progress.advance(sum(blobs.values()))
         there = len(pack.data) if known else 0
         return _Sent(pack.frames, len(pack.data) - there, there, broken)
+
+    def _written(self, name: str) -> None:
+        if name in self._damaged:
+            self._remote.index.set_whole(name)
 
     def _read(self, blobs: dict[str, int], broken: dict[str, str]) -> Iterator[tuple[str, bytes]]:
         for digest, size in blobs.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +83,22 @@ def open_remote(cache: Cache, name: str | None = None) -> Remote:
     """
     name, url = Registry.of(cache.root).url(name or cache.settings.remote or None)
     return found_remote(cache, name, open_store(url, cache.settings.s3), url)
+
+
+def held(cache: Cache, digests: Iterable[str]) -> set[str]:
+    """Which of some blobs are in one of a cache's remotes.
+
+    Raises:
+        CacheUnavailableError: a remote that might have one cannot be reached, or refuses.
+        RemoteError: there is no remote at its place.
+    """
+    found: set[str] = set()
+    wanted = set(digests)
+    for name in Registry.of(cache.root).urls:
+        if wanted - found:
+            frames = open_remote(cache, name).index.frames(wanted - found)
+            found |= {frame.digest for frame in frames}
+    return found
 
 
 def add_remote(cache: Cache, name: str, url: str) -> Remote:

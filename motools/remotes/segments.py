@@ -4,11 +4,12 @@ A segment is zstd-compressed lines of JSON: a head, then what it describes. An
 entry is two lines, of which the second is its document as the cache writes it,
 so that who only compares need not parse documents::
 
-    {"format": "motools.segment/1", "made_at": …}
+    {"format": "motools.segment/2", "made_at": …}
     {"frames": [["<digest>", size, "<object>", offset, stored, "raw"|"zstd"], …]}
     {"entry": "<key>", "generations": [[number, "<checksum>", "<state>"], …], "blobs": […]}
     {"format": "motools.entry/1", …}
     {"marks": "<key>", "rows": [["<name>", "<value>" or null: taken off, made_at], …]}
+    {"removed": "<key>", "generations": [[number, "<checksum>"], …]}
     {"supersedes": ["<segment>", …]}
 """
 
@@ -30,7 +31,8 @@ from motools.errors import CorruptDocumentError
 from motools.remotes.layout import segment_name
 from motools.remotes.packs import Frame
 
-SCHEMA: Final = "motools.segment/1"
+SCHEMA: Final = "motools.segment/2"
+_KNOWN: Final = ("motools.segment/1", SCHEMA)
 
 _LEVEL: Final = 3
 _LONGEST: Final = 256 << 20
@@ -82,6 +84,19 @@ class Marked:
     rows: tuple[Said, ...]
 
 
+@dataclass(frozen=True)
+class Removed:
+    """Generations that were removed from the remote on purpose, so that nobody brings them back.
+
+    Attributes:
+        key: theirs.
+        generations: number and checksum of each.
+    """
+
+    key: str
+    generations: tuple[tuple[int, str], ...]
+
+
 class Draft:
     """A segment that is being written.
 
@@ -118,6 +133,11 @@ class Draft:
         """Say what people say of a key."""
         self.size += self._write({"marks": marked.key, "rows": list(marked.rows)})
 
+    def add_removed(self, removed: Removed) -> None:
+        """Say that generations of a key were removed on purpose."""
+        generations = [list(generation) for generation in removed.generations]
+        self.size += self._write({"removed": removed.key, "generations": generations})
+
     def supersede(self, names: Sequence[str]) -> None:
         """Say that segments are in this one, and in those that were published before it."""
         self.size += self._write({"supersedes": list(names)})
@@ -138,7 +158,7 @@ class Draft:
         return len(data)
 
 
-Part: TypeAlias = Frame | Listed | Marked | Supersedes
+Part: TypeAlias = Frame | Listed | Marked | Removed | Supersedes
 """What a segment is made of."""
 
 
@@ -154,7 +174,7 @@ def read(name: str, data: bytes) -> tuple[float, Iterator[Part]]:
     lines = _lines(name, data)
     with _checked(name):
         head = json.loads(next(lines))
-        if head["format"] != SCHEMA:
+        if head["format"] not in _KNOWN:
             raise CorruptDocumentError(f"{name} is {head['format']}, this motools knows {SCHEMA}")
         made_at = float(head["made_at"])
     return made_at, _contents(name, lines)
@@ -168,6 +188,9 @@ def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Part]:
                 yield from (Frame(*row) for row in part["frames"])
             elif "marks" in part:
                 yield Marked(str(part["marks"]), tuple(_said(*row) for row in part["rows"]))
+            elif "removed" in part:
+                gone = tuple((int(n), str(checksum)) for n, checksum in part["generations"])
+                yield Removed(str(part["removed"]), gone)
             elif "supersedes" in part:
                 yield Supersedes(tuple(map(str, part["supersedes"])))
             else:

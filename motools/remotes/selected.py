@@ -48,19 +48,34 @@ def there(cache: Cache, index: Index, selection: Selection, keys: Iterable[str])
     candidates = _candidates(selection, keys)
     if selection.only_keys:
         return candidates
+    newest, damaged = _newest(cache, index, candidates)
+    fitting = _fitting(cache, index, selection, candidates, newest.values())
+    kept = {*fitting, *damaged}
+    return tuple(key for key in candidates if key in kept)
+
+
+def entries_there(
+    cache: Cache, index: Index, selection: Selection, keys: Iterable[str]
+) -> list[Entry]:
+    """The entries in a remote that are meant, newest first; without those that are damaged."""
+    newest, _ = _newest(cache, index, _candidates(selection, keys))
+    fitting = _fitting(cache, index, selection, tuple(newest), newest.values())
+    return sorted((newest[key] for key in fitting), key=lambda entry: -entry.created_at)
+
+
+def _newest(cache: Cache, index: Index, keys: Iterable[str]) -> tuple[dict[str, Entry], set[str]]:
+    """The newest generation of each key, and the keys of which no document can be read."""
     newest: dict[str, tuple[Any, ...]] = {}
     damaged: set[str] = set()
-    for key, document in index.documents(candidates):
+    for key, document in index.documents(keys):
         try:
             rows = parse(document, key)
         except CorruptDocumentError:
             damaged.add(key)
             continue
         newest[key] = max([newest[key], *rows] if key in newest else rows, key=_generation)
-    entries = (Entry(row, cache.blobs) for row in newest.values())
-    fitting = _fitting(cache, index, selection, candidates, entries)
-    kept = {*fitting, *(damaged - newest.keys())}
-    return tuple(key for key in candidates if key in kept)
+    found = {key: Entry(row, cache.blobs) for key, row in newest.items()}
+    return found, damaged - found.keys()
 
 
 def _named(cache: Cache, index: Index, name: str) -> str:

@@ -9,10 +9,9 @@ from typing import Any, Final
 from motools.cache.cache import Cache
 from motools.cache.memo import BATCH
 from motools.cache.selection import Selection
-from motools.remotes.index import in_parts
+from motools.remotes.index import Index, in_parts
 from motools.remotes.remote import Remote
-from motools.remotes.selected import here
-from motools.remotes.selected import there as there_are
+from motools.remotes.selected import here, there
 
 _RANK: Final = {"live": 0, "released": 1}
 
@@ -39,12 +38,15 @@ class Status:
     """What each side has that the other has not.
 
     Attributes:
-        ahead: keys of which the remote lacks a generation or its bytes, oldest first.
+        ahead: keys of which the remote lacks a generation or its bytes, oldest first; or
+            has damaged bytes, as a verification found.
         behind: keys of which this cache lacks a generation or its bytes.
         same: keys that are the same on both sides.
         released: keys whose bytes were given up here and are there; they count as the same.
         cleared: keys that are in the trash here, and there.
         diverged: generations with different results.
+        removed: keys and generations that are here and were removed from the remote on
+            purpose; they are pushed only if they are named.
     """
 
     ahead: tuple[str, ...]
@@ -53,6 +55,7 @@ class Status:
     released: tuple[str, ...]
     cleared: tuple[str, ...]
     diverged: tuple[Diverged, ...]
+    removed: tuple[tuple[str, int], ...] = ()
 
 
 def compare(cache: Cache, remote: Remote, selection: Selection | None = None) -> Status:
@@ -64,44 +67,70 @@ def compare(cache: Cache, remote: Remote, selection: Selection | None = None) ->
         selection: which entries are looked at; None: all.
     """
     selection = selection or Selection()
-    there: dict[tuple[str, int], dict[str, str]] = {}
-    for key, generation, checksum, state in remote.index.generations(selection.keys):
-        variants = there.setdefault((key, generation), {})
-        variants[checksum] = min(state, variants.get(checksum, state), key=_rank)
-    ahead: dict[str, None] = {}
-    behind: dict[str, None] = {}
-    every: dict[str, None] = {}
-    released: dict[str, None] = {}
-    cleared: dict[str, None] = {}
-    diverged = []
+    index = remote.index
+    sides = _Sides(index, selection)
     for key, generation, checksum, state in _generations(cache, selection.keys):
-        variants = there.pop((key, generation), {})
+        sides.add(key, generation, checksum, state)
+    behind = {**sides.behind, **{key: None for key, _ in sides.there}}
+    gone = (key for key, _ in sides.removed)
+    unlike = {*sides.ahead, *behind, *(d.key for d in sides.diverged), *gone}
+    same = (key for key in {**sides.here, **behind} if key not in unlike)
+    diverged = set(here(cache, selection, dict.fromkeys(d.key for d in sides.diverged)))
+    removed = set(here(cache, selection, dict.fromkeys(key for key, _ in sides.removed)))
+    return Status(
+        here(cache, selection, sides.ahead),
+        there(cache, index, selection, behind),
+        len(here(cache, selection, same)),
+        here(cache, selection, sides.released),
+        there(cache, index, selection, sides.cleared),
+        tuple(d for d in sides.diverged if d.key in diverged),
+        tuple(pair for pair in sides.removed if pair[0] in removed),
+    )
+
+
+class _Sides:
+    """What a remote has, and how that of each generation stands which is here, too."""
+
+    def __init__(self, index: Index, selection: Selection) -> None:
+        self.there: dict[tuple[str, int], dict[str, str]] = {}
+        for key, generation, checksum, state in index.generations(selection.keys):
+            variants = self.there.setdefault((key, generation), {})
+            variants[checksum] = min(state, variants.get(checksum, state), key=_rank)
+        self.here: dict[str, None] = {}
+        self.ahead: dict[str, None] = {}
+        self.behind: dict[str, None] = {}
+        self.released: dict[str, None] = {}
+        self.cleared: dict[str, None] = {}
+        self.diverged: list[Diverged] = []
+        self.removed: list[tuple[str, int]] = []
+        self._in_want = index.in_want()
+        # Who names an entry means it.
+        self._gone = index.removed() if selection.keys is None else set()
+
+    def add(self, key: str, generation: int, checksum: str, state: str) -> None:
+        """Take a generation that is here into account; what is only there stays in ``there``."""
+        variants = self.there.pop((key, generation), {})
         if state == "trash":
             if variants:
-                cleared[key] = None
-            continue
-        every[key] = None
+                self.cleared[key] = None
+            return
+        self.here[key] = None
         if variants.keys() - {checksum}:
-            diverged.append(Diverged(key, generation, checksum, tuple(sorted(variants))))
-        if not variants or (variants.get(checksum) == "released" and state == "live"):
-            ahead[key] = None
+            self.diverged.append(Diverged(key, generation, checksum, tuple(sorted(variants))))
+        if not variants and (key, generation, checksum) in self._gone:
+            self.removed.append((key, generation))
+        elif self._lacks(key, variants, checksum, state):
+            self.ahead[key] = None
         elif state == "remote" and checksum in variants:
-            behind[key] = None
+            self.behind[key] = None
         elif state == "released" and variants.get(checksum) == "live":
-            released[key] = None
-    for key, _ in there:
-        behind[key] = None
-    every.update(behind)
-    unlike = {*ahead, *behind, *(d.key for d in diverged)}
-    unlike_here = set(here(cache, selection, dict.fromkeys(d.key for d in diverged)))
-    return Status(
-        here(cache, selection, ahead),
-        there_are(cache, remote.index, selection, behind),
-        len(here(cache, selection, (key for key in every if key not in unlike))),
-        here(cache, selection, released),
-        there_are(cache, remote.index, selection, cleared),
-        tuple(d for d in diverged if d.key in unlike_here),
-    )
+            self.released[key] = None
+
+    def _lacks(self, key: str, variants: dict[str, str], checksum: str, state: str) -> bool:
+        """Whether the remote lacks something that is here."""
+        if state == "live":
+            return variants.get(checksum) == "released" or not variants or key in self._in_want
+        return state == "released" and not variants
 
 
 def _generations(cache: Cache, keys: Collection[str] | None) -> Iterator[tuple[Any, ...]]:

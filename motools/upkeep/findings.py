@@ -46,6 +46,7 @@ class Finding:
         reason: what exactly.
         file: the path in the entry whose bytes are meant; None: none of its files.
         digest: of the blob that is meant; None: none.
+        remote: the name of the remote that it is in; None: it is here.
     """
 
     key: str
@@ -55,8 +56,11 @@ class Finding:
     reason: str
     file: str | None = None
     digest: str | None = None
+    remote: str | None = None
 
     @property
     def remedy(self) -> str:
         """The next command."""
+        if self.remote is not None:
+            return f"motools cache push --remote {self.remote}, where the entry is whole"
         return REMEDY[self.damage]

@@ -4,70 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
 
 from motools.cache.cache import Cache
 from motools.upkeep.blobs import Blobs
 from motools.upkeep.findings import Damage, Finding
+from motools.upkeep.health import Progress, Verified, remember
 from motools.upkeep.records import damaged_records, pages, without_rows
-
-_REMEMBERED: Final = ("upkeep", "verify", "")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a verification has come.
-
-    Attributes:
-        entries: keys looked at so far.
-        entries_total: keys to look at.
-        bytes: read so far.
-    """
-
-    entries: int
-    entries_total: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What a verification found.
-
-    Attributes:
-        at: when it began, in seconds since 1970.
-        seconds: how long it took.
-        entries: keys looked at.
-        blobs: looked for, each once.
-        bytes: read and hashed; 0 without ``read_data``.
-        findings: what is wrong.
-    """
-
-    at: float
-    seconds: float
-    entries: int
-    blobs: int
-    bytes: int
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class Health:
-    """What the last verification of a whole cache came to.
-
-    Attributes:
-        at: when it was, in seconds since 1970.
-        entries: keys looked at.
-        blobs: looked for.
-        bytes: read and hashed; 0 when bytes were not read.
-        bad: how many things were wrong.
-    """
-
-    at: float
-    entries: int
-    blobs: int
-    bytes: int
-    bad: int
 
 
 def verify(
@@ -81,7 +23,7 @@ def verify(
 
     Blobs that are cut short or, with ``read_data``, have other bytes than their
     digest says go to ``quarantine/``; nothing else is changed. Of a whole cache
-    the outcome is remembered for :func:`health`.
+    the outcome is remembered for :func:`~motools.upkeep.health.health`.
 
     Args:
         cache: which cache.
@@ -115,25 +57,8 @@ def verify(
     seconds = time.monotonic() - began
     found = Verified(started, seconds, len(seen), blobs.count, blobs.bytes, tuple(findings))
     if keys is None:
-        _remember(cache, found)
+        remember(cache, found)
     return found
-
-
-def health(cache: Cache) -> Health | None:
-    """What the last verification of the whole cache came to; None: there was none."""
-    said = cache.memo.recall(*_REMEMBERED)
-    return None if said is None else Health(**said)
-
-
-def _remember(cache: Cache, found: Verified) -> None:
-    said = {
-        "at": found.at,
-        "entries": found.entries,
-        "blobs": found.blobs,
-        "bytes": found.bytes,
-        "bad": len(found.findings),
-    }
-    cache.memo.record(*_REMEMBERED, said)
 
 
 def _count(cache: Cache) -> int:

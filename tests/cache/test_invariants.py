@@ -30,6 +30,7 @@ from motools.cache.layout import blob_name, entry_name, trashed
 from motools.cache.mounts import check_file_system, check_shared
 from motools.cache.reindex import reindex
 from motools.cache.store import LocalStore
+from motools.cache.undelete import undelete
 from motools.errors import (
     CacheUnavailableError,
     CorruptBlobError,
@@ -506,7 +507,7 @@ def test_9_what_was_cleared_can_be_undeleted(cache: Cache, runs: Runs) -> None:
     assert clear(cache, ACTION).blobs == 3
     assert cache.look_up([ACTION]) == [None]
     assert cache.store.size(trashed(entry_name(entry.key))) is not None
-    removal.undelete(cache, [entry.key])
+    undelete(cache, [entry.key])
     assert cache.get_or_run(ACTION, runs).files["log.txt"].read_text() == "done\n"
     assert runs.count == 1
     assert cache.store.size(trashed(entry_name(entry.key))) is None
@@ -691,7 +692,7 @@ def test_10_reindexing_restores_all_but_leases_and_statistics(cache: Cache, runs
     rows = fresh.database.read(f"SELECT {COLUMNS} FROM entries ORDER BY key, generation")
     assert rows == before
     assert fresh.database.read("SELECT digest, size, state FROM blobs ORDER BY digest") == blobs
-    removal.undelete(fresh, [action(1).key])
+    undelete(fresh, [action(1).key])
     assert fresh.get_or_run(action(1), runs).files["log.txt"].read_text() == "done\n"
     fresh.close()
 

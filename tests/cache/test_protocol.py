@@ -27,6 +27,7 @@ from motools.cache import Cache, Claim, Entry, removal
 from motools.cache.documents import Problem
 from motools.cache.entry import COLUMNS
 from motools.cache.journal import FAILED, SUCCEEDED, Job
+from motools.cache.undelete import undelete
 from motools.errors import (
     KeyNotFoundError,
     LeaseLostError,
@@ -285,9 +286,9 @@ class Protocol(RuleBasedStateMachine):
         gone = [made for made in self.made[name] if not made.live]
         if not gone:
             with pytest.raises(KeyNotFoundError):
-                removal.undelete(self.caches[host], [ACTIONS[name].key])
+                undelete(self.caches[host], [ACTIONS[name].key])
             return
-        removal.undelete(self.caches[host], [ACTIONS[name].key])
+        undelete(self.caches[host], [ACTIONS[name].key])
         for made in gone:
             made.live = True
 

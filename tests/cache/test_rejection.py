@@ -8,7 +8,8 @@ import pytest
 
 from motools.cache import Cache
 from motools.cache.rejection import reject, rejections, withdraw
-from motools.cache.removal import execute, plan, undelete
+from motools.cache.removal import execute, plan
+from motools.cache.undelete import undelete
 from motools.errors import KeyNotFoundError, RejectedError
 from motools.steps.wait import claim_when_free
 from tests.cache.conftest import Runs, action, lose_the_database

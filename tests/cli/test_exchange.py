@@ -114,3 +114,47 @@ def test_a_bundle_carries_entries_over(filled: Filled, run: Run, tmp_path: Path)
     assert {e.key for e in there.entries()} == {filled.models[0].key, filled.evals[0].key}
     Path(file).write_bytes(b"PK")
     assert "no bundle" in run("import", file, "--cache-dir", place).stderr
+
+
+def test_a_remote_is_verified(filled: Filled, run: Run, data: Data, other: str) -> None:
+    run("push")
+    whole = run("verify", "--remote")
+    assert (whole.exit_code, whole.stdout) == (0, "")
+    assert "8 entries" in whole.stderr and "all is well" in whole.stderr
+    for pack in (Path(other).parent / "team" / "packs").rglob("*"):
+        if pack.is_file():
+            pack.unlink()
+    model = filled.models[0].key
+    assert run("verify", filled.function.key, "--remote", "team").exit_code == 0
+    broken = run("verify", model[:12], "--remote", "--format", "json")
+    assert broken.exit_code == 4
+    assert {row["key"] for row in json.loads(broken.stdout)} == {model}
+    assert run("verify", "-r", "nobody").exit_code == 1
+    assert run("verify").exit_code == 0, "the cache itself is whole"
+    run("verify", "--remote", "team", "--read-data")
+    assert "remote team: verified" in run("stats").stderr
+    assert len(data("push")["entries"]) == 7
+    assert run("verify", "--read-data", "--remote").exit_code == 0
+
+
+def test_entries_go_from_a_remote_only_by_name(
+    filled: Filled, run: Run, data: Data, other: str
+) -> None:
+    model, pinned = filled.models
+    run("push")
+    run("tag", "old", model.key, pinned.key)
+    run("pin", pinned.key)
+    run("push")
+    assert run("remote", "prune", "team", "--tag", "nobody's").exit_code == 3
+    planned = run("remote", "prune", "--tag", "old", "--dry-run")
+    assert "1 entry stay: pinned here" in planned.stderr
+    assert "1 entry would be removed for everybody" in planned.stderr
+    assert model.key[:12] in planned.stdout
+    assert run("remote", "prune", "--tag", "old").exit_code == 1, "nobody said yes"
+    assert data("status")[0]["same"] == 8
+    done = run("remote", "prune", "team", "--tag", "old", "--yes")
+    assert (done.exit_code, "1 entry removed" in done.stderr) == (0, True)
+    [state] = data("status")
+    assert (state["same"], state["ahead"], state["removed"]) == (7, 0, 1)
+    assert data("push")["entries"] == []
+    assert data("push", model.key)["entries"] == [model.key]

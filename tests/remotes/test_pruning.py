@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from motools.cache import Cache
+from motools.cache.selection import Selection
 from motools.remotes import (
     Remote,
     add_remote,
+    compare,
     open_remote,
     plan_prune,
     prune,
@@ -171,3 +173,52 @@ def test_killed_at_every_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def opened_at(place: Path) -> Cache:
     return open_at(place / "full")
+
+
+def test_what_is_removed_stays_removed_until_somebody_names_it(
+    opened: Opened, there: There
+) -> None:
+    a, b = opened("a"), opened("b")
+    gone, kept = (
+        commit(a, 1, {"f": b"only its own", "s": b"shared"}),
+        commit(a, 2, {"s": b"shared"}),
+    )
+    push(a, there(a)), pull(b, there(b))
+    objects = set(there(a).store.names("packs"))
+    plan = plan_prune(there(a), remove=[gone])
+    assert [entry.key for entry in plan.removed] == [gone.key]
+    assert plan_prune(there(a)).removed == (), "only when it is asked for"
+    prune(there(a), plan)
+    assert set(objects) <= set(there(a).store.names("packs")), "bytes go a grace period later"
+    for cache in (a, b):
+        assert push(cache, there(cache)).entries == ()
+        assert compare(cache, there(cache)).removed == ((gone.key, 1),)
+    assert contents(b) == contents(a), "who had it has it"
+    c = opened("c")
+    assert pull(c, there(c)).entries == (kept.key,)
+
+    # It is remembered when segments are written anew, and a new result is none of it.
+    prune(there(a), plan_prune(there(a), remove=[kept]))
+    assert len(compare(a, there(a)).removed) == 2
+    assert commit(a, 1, {"f": b"made again"}, refresh=True).generation == 2
+    assert push(a, there(a)).entries == (gone.key,)
+    assert [row[1] for row in there(a).index.generations([gone.key])] == [2]
+
+    assert push(b, there(b), Selection(keys=frozenset([gone.key]))).entries == (gone.key,)
+    prune(there(a), plan_prune(there(a), grace=0), grace=0)
+    d = opened("d")
+    assert set(pull(d, there(d)).entries) == {gone.key}
+    assert [e.generation for e in d.entries(generations=True)] == [2, 1]
+
+
+def test_who_pushes_while_something_is_removed_has_it_there(opened: Opened, there: There) -> None:
+    a, b = opened("a"), opened("b")
+    entry = commit(a, 1)
+    push(a, there(a)), pull(b, there(b))
+    plan = plan_prune(there(a), remove=[entry])
+    again = commit(b, 1, {"f": b"newer"}, refresh=True)
+    push(b, there(b))
+    prune(there(a), plan)
+    assert again.generation in {row[1] for row in there(a).index.generations([entry.key])}
+    c = opened("c")
+    assert pull(c, there(c)).entries == (entry.key,)

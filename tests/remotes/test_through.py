@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Cache
+from motools.cache import Cache, removal
+from motools.cache.undelete import undelete
 from motools.errors import CacheError, MissingBlobError, RemoteError
-from motools.remotes import add_remote, compare, open_remote, pull, push, through
+from motools.remotes import add_remote, compare, open_remote, pull, push, registry, through
 from motools.settings import Settings
 from tests.cache.conftest import action
 
@@ -136,3 +137,22 @@ def test_a_damaged_document_is_no_miss(made: With, monkeypatch: pytest.MonkeyPat
     push(a, open_remote(a))
     with pytest.raises(CacheError, match="its format is not"):
         b.get_or_run(action(1), refuse)
+
+
+def test_what_was_cleared_before_it_was_fetched_can_be_undeleted(made: With) -> None:
+    a, b, c = made("a"), made("b"), made("c")
+    entry = commit(a, 1)
+    push(a, open_remote(a))
+    for cache in (b, c):
+        [found] = cache.look_up([action(1)])
+        assert found is not None and found.state == "remote"
+        removal.execute(cache, removal.plan(cache, [found], files=True))
+        assert cache.entries() == []
+    undelete(b, [entry.key])
+    [back] = b.entries()
+    assert back.state == "remote"
+    assert contents(b) == contents(a)
+    registry.remove(c.root, "there")
+    with pytest.raises(MissingBlobError):
+        undelete(c, [entry.key])
+    assert c.entries() == []

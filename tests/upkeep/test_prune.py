@@ -21,6 +21,7 @@ from motools.cache.claim import Claim
 from motools.cache.layout import blob_name, text_name, trashed
 from motools.cache.marks import PIN
 from motools.cache.reindex import reindex
+from motools.cache.undelete import undelete
 from motools.digest import hash_bytes
 from motools.errors import KeyNotFoundError
 from motools.upkeep import prune
@@ -215,7 +216,7 @@ def test_a_released_entry_is_a_hit_and_comes_back(cache: Cache) -> None:
     assert entry.hit and entry.released and entry.value == {"files": ["1", "2"]}
     assert in_place(cache) == set()
     assert prune.plan(cache, EVERYTHING).empty
-    removal.undelete(cache, [wanted.key])
+    undelete(cache, [wanted.key])
     assert cache.look_up([wanted])[0].files["2"].read_bytes() == content("2")  # type: ignore[union-attr]
 
 
@@ -226,11 +227,11 @@ def test_after_the_grace_period_only_the_record_is_left(cache: Cache) -> None:
     trash.purge(cache, before=4e9)
     assert not list(cache.store.names("trash"))
     with pytest.raises(KeyNotFoundError):
-        removal.undelete(cache, [wanted.key])
+        undelete(cache, [wanted.key])
     (entry,) = cache.look_up([wanted])
     assert entry is not None and entry.released
     removal.execute(cache, removal.plan(cache, [entry], files=True))
-    removal.undelete(cache, [wanted.key])  # cleared and brought back, it has no files still
+    undelete(cache, [wanted.key])  # cleared and brought back, it has no files still
     assert cache.look_up([wanted])[0].released  # type: ignore[union-attr]
     cache.flush()
     cache.database.close()
@@ -376,7 +377,7 @@ def test_killed_at_every_step(cache: Cache) -> None:
     while died:
         filled()
         for key in (e.key for e in cache.entries() if e.released):
-            removal.undelete(cache, [key])
+            undelete(cache, [key])
         cache.database.close()
         died = in_child(work, die_at) != 0
         for entry in Cache.open(cache.root).look_up([action(1), action(2), action(3)]):

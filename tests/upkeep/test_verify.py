@@ -12,7 +12,8 @@ import pytest
 from motools.cache import Cache
 from motools.cache.layout import OBJECTS, blob_name, entry_name, quarantined
 from motools.upkeep.findings import Damage, Finding
-from motools.upkeep.verify import health, verify
+from motools.upkeep.health import health
+from motools.upkeep.verify import verify
 from tests.filled import Filled
 from tests.postgresql import BOTH
 
