@@ -37,9 +37,9 @@ class Accounts:
     """
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
-        self._digests = {name: _digest(token.encode()) for name, token in tokens.items()}
         for name, token in tokens.items():
             _check(name, token)
+        self._digests = {name: _digest(token.encode()) for name, token in tokens.items()}
         if len(set(self._digests.values())) < len(self._digests):
             raise SettingsError("two callers have the same token: each needs one of its own")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from typing import Final
@@ -24,6 +25,9 @@ BODY_BYTES: Final = 8 << 20
 FORM_BYTES: Final = 1 << 16
 """What a form may have around its file."""
 
+_DISCARDED: Final = 1 << 16
+"""Bytes of a refused body that are read to keep the connection."""
+
 
 class Guard:
     """Lets in who may, and says afterwards how each request ended.
@@ -44,14 +48,14 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen = _Seen(scope, send)
+        seen = _Seen(scope, receive, send)
         try:
             refusal = self._refusal(scope)
             if refusal is not None:
-                await refusal(scope, receive, seen.send)
+                await refusal(scope, seen.receive, seen.send)
                 return
-            bounded = _bounded(receive, self._limit(scope))
-            await self._app(scope, bounded, seen.send)
+            seen.limit = self._limit(scope)
+            await self._app(scope, seen.receive, seen.send)
         finally:
             seen.log()
 
@@ -70,8 +74,7 @@ class Guard:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         scope.setdefault("state", {})["account"] = account
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._limit(scope):
+        if self._limit(scope) < _announced(headers) < math.inf:
             return _refused(413, _too_much(self._limit(scope)), code="request_too_large")
         return None
 
@@ -83,18 +86,33 @@ class Guard:
 class _Seen:
     """One request as the access log has it: no query, no headers, no body."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.limit = BODY_BYTES
         self._scope = scope
+        self._receive = receive
         self._send = send
+        self._received = 0
+        self._is_unread = _announced(Headers(scope=scope)) > _DISCARDED
         self._started = time.monotonic()
         self._status = 0
         self._id = f"req_{secrets.token_hex(12)}"
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > self.limit:
+            raise HTTPException(413, _too_much(self.limit))
+        if not message.get("more_body"):
+            self._is_unread = False
+        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._id
+            if self._is_unread:
+                headers["connection"] = "close"  # or all that is still to come would be read
             milliseconds = (time.monotonic() - self._started) * 1000
             headers["openai-processing-ms"] = f"{milliseconds:.0f}"
         await self._send(message)
@@ -115,18 +133,12 @@ class _Seen:
         )
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
-    received = 0
-
-    async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise HTTPException(413, _too_much(limit))
-        return message
-
-    return bounded
+def _announced(headers: Headers) -> float:
+    """Bytes that the body will have, as far as its sender says."""
+    if "transfer-encoding" in headers:
+        return math.inf
+    length = headers.get("content-length", "0")
+    return int(length) if length.isdigit() else 0
 
 
 def _is_from_here(headers: Headers) -> bool:

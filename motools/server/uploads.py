@@ -21,6 +21,7 @@ from motools.server.errors import RequestError
 
 _CHUNK: Final = 1 << 20
 _FIELD_BYTES: Final = 4096
+_BOUNDARY_BYTES: Final = 70  # RFC 2046
 _PARTS: Final = 16
 _SILENT_SECONDS: Final = 60.0
 _NAME_LENGTH: Final = 255
@@ -203,7 +204,7 @@ def too_large(limit: int) -> RequestError:
 def _boundary(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not boundary:
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= _BOUNDARY_BYTES:
         raise RequestError("a file is uploaded as multipart/form-data, with a boundary")
     return boundary
 

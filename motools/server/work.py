@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from motools.artifacts import Dataset
 from motools.cache import Cache, Entry
-from motools.errors import DatasetError
+from motools.errors import CacheUnavailableError, DatasetError
 from motools.server import jobs, orders
 from motools.server.errors import RequestError
 from motools.server.files import RESULTS, File, Files
@@ -20,6 +21,8 @@ from motools.server.jobs import Event, Job, Jobs
 from motools.server.models import Models, named
 from motools.steps.train import Train
 from motools.training.rows import check_rows
+
+_log: Final = logging.getLogger(__name__)
 
 _METRICS: Final = {"step": "step", "loss": "train_loss", "learning_rate": "learning_rate"}
 """Fields of a training's reports, and OpenAI's names of them."""
@@ -77,7 +80,10 @@ class Work:
         """
 
         def report(message: str, fields: Mapping[str, Any]) -> None:
-            self.jobs.tell(job.id, _event(message, fields))
+            try:
+                self.jobs.tell(job.id, _event(message, fields))
+            except CacheUnavailableError as problem:  # a training outlives what is said of it
+                _log.warning("%s: %s is not recorded: %s", job.id, message, problem)
 
         with self._rows(job) as step:
             return self.cache.get_or_run(

@@ -1,0 +1,211 @@
+"""Jobs that wait, pause, end early, and outlive their server."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from motools.cache import Cache
+from tests.server.running import PATIENCE, Running, lines, order, rows, running, upload, wait
+
+LONG = {"epochs": 500, "batch_size": 4, "learning_rate": 1e-4}
+"""A thousand steps."""
+
+
+def ordered(client: openai.OpenAI, file: str, **config: Any) -> str:
+    body = {"motools": {"config": config}}
+    return client.fine_tuning.jobs.create(model="tiny", training_file=file, extra_body=body).id
+
+
+def steps(client: openai.OpenAI, job: str) -> list[int]:
+    """The steps that events tell of, the first first."""
+    events = client.fine_tuning.jobs.list_events(job, limit=100)
+    data: list[Any] = [event.data for event in events if event.type == "metrics"]
+    return [each["step"] for each in reversed(data)]
+
+
+def told(client: openai.OpenAI, job: str) -> str:
+    return "\n".join(event.message for event in client.fine_tuning.jobs.list_events(job))
+
+
+def until_told(client: openai.OpenAI, job: str, text: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while text not in (said := told(client, job)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+
+
+def until_step(client: openai.OpenAI, job: str, step: int) -> int:
+    deadline = time.monotonic() + PATIENCE
+    while not (made := steps(client, job)) or made[-1] < step:
+        assert time.monotonic() < deadline, told(client, job)
+        time.sleep(0.1)
+    return made[-1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    root = tmp_path_factory.mktemp("queue") / "cache"
+    with running(root, "--save-seconds", "0.2") as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def client(site: Running) -> openai.OpenAI:
+    return site.client()
+
+
+def test_a_job_pauses_makes_room_and_goes_on(client: openai.OpenAI) -> None:
+    file = upload(client).id
+    job = ordered(client, file, **{**LONG, "epochs": 60})
+    until_step(client, job, 10)
+    paused = client.fine_tuning.jobs.pause(job)
+    assert paused.status == "paused"
+    assert paused.finished_at is None
+    other = order(client, file)
+    assert wait(client, other.id).status == "succeeded"
+    assert client.fine_tuning.jobs.retrieve(job).status == "paused"
+    with pytest.raises(openai.ConflictError, match="paused"):
+        client.fine_tuning.jobs.pause(job)
+    reached = steps(client, job)[-1]
+    assert client.fine_tuning.jobs.resume(job).status == "queued"
+    wait(client, job, ("running",))
+    hit = wait(client, order(client, file).id)
+    assert hit.motools["hit"], "a hit waits for no training"  # type: ignore[attr-defined]
+    assert client.fine_tuning.jobs.retrieve(job).status == "running"
+    done = wait(client, job)
+    assert done.status == "succeeded"
+    assert "going on after step" in told(client, job)
+    made = steps(client, job)
+    assert 1 not in made[made.index(reached) + 1 :]
+    assert made[-1] == 120
+    with pytest.raises(openai.ConflictError, match="succeeded"):
+        client.fine_tuning.jobs.resume(job)
+
+
+def test_a_cancelled_job_frees_the_device_and_leaves_no_model(
+    site: Running, client: openai.OpenAI
+) -> None:
+    file = upload(client).id
+    job = ordered(client, file, **LONG)
+    waiting = ordered(client, file, **{**LONG, "seed": 1})
+    until_step(client, job, 2)
+    assert client.fine_tuning.jobs.retrieve(waiting).status == "queued"
+    assert client.fine_tuning.jobs.cancel(waiting).status == "cancelled"
+    cancelled = client.fine_tuning.jobs.cancel(job)
+    assert cancelled.status == "cancelled"
+    assert cancelled.finished_at is not None
+    assert wait(client, order(client, file, seed=5).id).status == "succeeded", "it is free"
+    for each in (job, waiting):
+        with pytest.raises(openai.ConflictError, match="cancelled"):
+            client.fine_tuning.jobs.cancel(each)
+        assert client.fine_tuning.jobs.retrieve(each).fine_tuned_model is None
+
+
+def test_a_file_that_a_job_needs_stays(client: openai.OpenAI) -> None:
+    file = upload(client).id
+    job = ordered(client, file, **{**LONG, "seed": 9})
+    with pytest.raises(openai.ConflictError, match=job):
+        client.files.delete(file)
+    client.fine_tuning.jobs.cancel(job)
+    assert client.files.delete(file).deleted
+
+
+def test_what_a_client_planned_is_what_is_trained(client: openai.OpenAI) -> None:
+    file = upload(client).id
+    found = client.post(
+        "/motools/resolve",
+        cast_to=dict[str, Any],  # type: ignore[arg-type]
+        body={"model": "tiny", "config": {"epochs": 1, "batch_size": 4, "seed": 0}},
+    )
+    from motools import Dataset
+    from motools.cache import Action
+
+    digest = str(Dataset.from_rows(rows()).identify().digest)
+    inputs = {"dataset": digest, "base_model": found["base_model"]}
+    action = Action("model", inputs=inputs, config=found["config"], backend=found["backend"])
+    config = {"epochs": 1, "batch_size": 4, "seed": 0}
+
+    def expecting(key: str) -> Any:
+        return client.fine_tuning.jobs.create(
+            model="tiny",
+            training_file=file,
+            extra_body={"motools": {"config": config, "expect": {"key": key}}},
+        )
+
+    count = len(list(client.fine_tuning.jobs.list()))
+    with pytest.raises(openai.ConflictError) as refused:
+        expecting("0" * 64)
+    assert refused.value.code == "recipe_changed"
+    assert len(list(client.fine_tuning.jobs.list())) == count
+    job = wait(client, expecting(action.key).id)
+    assert job.status == "succeeded"
+    assert job.motools["key"] == action.key  # type: ignore[attr-defined]
+
+
+def test_the_server_says_who_it_is(site: Running, client: openai.OpenAI) -> None:
+    found = client.get("/motools", cast_to=dict[str, Any])  # type: ignore[arg-type]
+    assert found["id"] == Cache.open(site.root, create=False).id
+    assert (found["object"], found["account"]) == ("motools.server", "local")
+
+
+def test_two_servers_of_one_cache_are_refused(site: Running, client: openai.OpenAI) -> None:
+    with (
+        pytest.raises(AssertionError, match="another server serves the cache.*pid"),
+        running(site.root),
+    ):
+        pass
+    assert client.models.list().data
+
+
+def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    with running(root, "--queue", "2", "--save-seconds", "0.2") as site:
+        client = site.client()
+        file = upload(client).id
+        job = ordered(client, file, **LONG)
+        waiting = order(client, file).id
+        with pytest.raises(openai.RateLimitError, match="the queue is full") as refused:
+            order(client, file)
+        assert refused.value.code == "queue_full"
+        assert int(refused.value.response.headers["retry-after"]) > 0
+        until_step(client, job, 5)
+        started = time.monotonic()
+        assert site.end() == 0
+        assert time.monotonic() - started < 20
+    with running(root, "--queue", "2", "--save-seconds", "0.2") as site:
+        client = site.client()
+        until_told(client, job, "going on after step")
+        assert client.fine_tuning.jobs.retrieve(waiting).status == "queued"
+
+
+def test_two_hundred_jobs_outlive_five_servers(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    mine: list[str] = []
+    for number in range(5):
+        with running(root, "--save-seconds", "0.2") as site:
+            client = site.client()
+            file = upload(client, lines(rows(8))).id
+            if not mine:
+                first = ordered(client, file, **LONG)
+            for at in range(40):
+                seed = 1 + number if at == 0 and number < 3 else 0
+                mine.append(order(client, file, seed=seed).id)
+            assert site.end(signal.SIGKILL if number % 2 else signal.SIGTERM) in (0, -9)
+    with running(root) as site:
+        client = site.client()
+        listed = [job.id for job in client.fine_tuning.jobs.list(limit=70)]
+        assert listed == [*mine[::-1], first]
+        client.fine_tuning.jobs.cancel(first)
+        done = [wait(client, job) for job in mine]
+        assert {job.status for job in done} == {"succeeded"}
+        assert len({job.fine_tuned_model for job in done}) == 200
+        assert sum(not job.motools["hit"] for job in done) == 4  # type: ignore[attr-defined]
+        assert len(client.models.list().data) == 201
+    assert len(Cache.open(root).entries("model")) == 4
