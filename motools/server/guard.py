@@ -7,7 +7,7 @@ import math
 import secrets
 import time
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -121,7 +121,7 @@ class _Seen:
         account = self._scope.get("state", {}).get("account", "-")
         client = (self._scope.get("client") or ("-",))[0]
         milliseconds = (time.monotonic() - self._started) * 1000
-        path = ascii(self._scope["path"])[1:-1]
+        path = quote(self._scope["path"], safe="/:")
         _log.info(
             "%s %s %s %s %s %.0f ms",
             client,

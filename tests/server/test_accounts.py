@@ -142,7 +142,7 @@ def test_a_file_of_tokens_is_its_owners_alone(tmp_path: Path, mode: int) -> None
         load(path, "127.0.0.1")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "lab.example"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "lab.example"])
 def test_other_machines_need_tokens(host: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--tokens"):
         load(None, host)

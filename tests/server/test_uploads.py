@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -154,10 +155,7 @@ def test_ten_gigabytes_are_not_waited_for(site: Running) -> None:
             sent += 1 << 16
             yield b"x" * (1 << 16)
 
-    try:
-        assert post(site, endless()).status_code == 413
-    except httpx.WriteError:
-        pass  # it hung up
+    assert post(site, endless()).status_code == 413
     assert sent < 100 * MEGABYTE
     assert left(site) == before
     assert site.client().models.list().data
@@ -217,11 +215,8 @@ def test_what_is_no_http_harms_nobody(site: Running) -> None:
     for data in (b"\x00" * 1000, b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000):
         with socket.create_connection((where.hostname, where.port)) as wire:
             wire.sendall(data)
-            with pytest.MonkeyPatch.context(), wire.makefile("rb") as answer:
-                try:
-                    assert b" 400 " in answer.readline()
-                except ConnectionError:
-                    pass  # it hung up
+            with suppress(ConnectionError), wire.makefile("rb") as answer:
+                assert b" 400 " in answer.readline()
     connection = http.client.HTTPConnection(str(where.netloc))
     connection.request("DELETE", "/v1/files")
     answer = connection.getresponse()
