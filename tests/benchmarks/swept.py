@@ -28,16 +28,18 @@ _RATES = 20
 _DATASETS = 5
 
 
-def sweep(place: Path, cells: int, backend: str = "local") -> Sweep:
+def sweep(place: Path, cells: int, backend: str = "local", datasets: int = _DATASETS) -> Sweep:
     """A sweep of datasets x learning rates x seeds, two evaluations each, in ``study.yaml``.
 
     Args:
         place: a directory for its files.
         cells: how many, in hundreds.
         backend: what trains.
+        datasets: how many; with one, no two cells have the same config.
     """
+    place.mkdir(exist_ok=True)
     (place / "tasks.py").write_text(_TASKS)
-    for number in range(_DATASETS):
+    for number in range(datasets):
         talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": str(number)}]
         (place / f"{number}.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
     study = {
@@ -52,10 +54,10 @@ def sweep(place: Path, cells: int, backend: str = "local") -> Sweep:
             },
         },
         "grid": {
-            "dataset": [f"{number}.jsonl" for number in range(_DATASETS)],
+            "dataset": [f"{number}.jsonl" for number in range(datasets)],
             "fine_tune.learning_rate": [n * 1e-5 for n in range(1, _RATES + 1)],
         },
-        "seeds": list(range(cells // (_DATASETS * _RATES))),
+        "seeds": list(range(cells // (datasets * _RATES))),
     }
     file = place / "study.yaml"
     file.write_text(json.dumps(study))  # which is YAML
