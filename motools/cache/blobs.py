@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from motools.cache.database import Database
 from motools.cache.far import Downloads, arrives
+from motools.cache.landing import land
 from motools.cache.layout import blob_name, quarantined
 from motools.cache.memo import FILES, Memos
 from motools.cache.staging import copy, private, write
@@ -93,12 +94,26 @@ class Blobs:
             write(data, path)
             self._publish(digest, path)
 
-    def receive_file(self, digest: Digest, path: Path) -> None:
-        """Like :meth:`receive`, for a private file, which is moved away."""
-        if hash_private_file(path) != digest:
-            path.unlink()
-            raise _not_as_named(digest)
-        self._publish(digest, path)
+    def receive_from(
+        self, store: Store, name: str, digest: Digest, *, ahead: int, seen: Callable[[int], None]
+    ) -> bool:
+        """Like :meth:`receive`, for what is under a name of another store; False: nothing is.
+
+        Args:
+            store: the other one.
+            name: where it is there.
+            digest: what it is.
+            ahead: how many pieces are fetched while one is worked on.
+            seen: is told of bytes that are here.
+        """
+        with private(self.root) as path:
+            found = land(self.root, store, name, path, digest, ahead=ahead, seen=seen)
+            if found is None:
+                return False
+            if found != digest:
+                raise _not_as_named(digest)
+            self._publish(digest, path)
+        return True
 
     def take(self, directory: Path) -> Tree:
         """Store a private directory as a tree; its files are moved away.

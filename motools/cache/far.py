@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from motools.cache.landing import land
 from motools.cache.layout import TMP, blob_name
 from motools.cache.staging import private
 from motools.cache.store import Store, unavailable
@@ -69,7 +70,7 @@ class Downloads:
         with private(self._root) as temporary:
 
             def fetch() -> Digest:
-                found = self._fetched(blob_name(wanted.hex), temporary)
+                found = land(self._root, self._store, blob_name(wanted.hex), temporary, wanted)
                 if found is None:
                     raise FileNotFoundError
                 return found
@@ -84,10 +85,4 @@ class Downloads:
     def digest_at(self, name: str) -> Digest | None:
         """The digest of the bytes under a name of the store; None: not there."""
         with private(self._root) as temporary:
-            return self._fetched(name, temporary)
-
-    def _fetched(self, name: str, temporary: Path) -> Digest | None:
-        with unavailable(f"cannot fetch {name}"):
-            there = self._store.download(name, temporary)
-            return hash_private_file(temporary) if there else None
-        raise AssertionError
+            return land(self._root, self._store, name, temporary, None)

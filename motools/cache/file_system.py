@@ -145,14 +145,6 @@ class FsspecStore:
     def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
         return None
 
-    def download(self, name: str, target: Path) -> bool:
-        with reached(f"cannot download {self._at(name)}"):
-            try:
-                self.fs.get_file(self._at(name), os.fspath(target))
-            except FileNotFoundError:
-                return False
-        return True
-
     def move(self, name: str, to: str) -> bool:
         with reached(f"cannot move {self._at(name)} to {self._at(to)}"):
             self._make_folder(self._at(to))

@@ -137,15 +137,6 @@ class S3Store:
     def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
         return None
 
-    def download(self, name: str, target: Path) -> bool:
-        pieces = self.stream(name)
-        if pieces is None:
-            return False
-        with unavailable(f"cannot write {target}"), target.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
-        return True
-
     def move(self, name: str, to: str) -> bool:
         with self._reached("move", name):
             found = self.bucket.look(self._key(name))

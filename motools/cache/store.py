@@ -100,9 +100,6 @@ class Store(Protocol):
     def path(self, name: str) -> Path | None:
         """The local file behind a name, where there is one that can be read in place."""
 
-    def download(self, name: str, target: Path) -> bool:
-        """Copy the bytes under a name to a local file; False: not there."""
-
     def move(self, name: str, to: str) -> bool:
         """Rename; False when there is nothing under ``name``. Safe to repeat."""
 
@@ -247,14 +244,6 @@ class LocalStore:
 
     def path(self, name: str) -> Path | None:
         return self.root / name
-
-    def download(self, name: str, target: Path) -> bool:
-        with unavailable(f"cannot copy {self.root / name} to {target}"):
-            try:
-                copy_file(self.root / name, target)
-            except FileNotFoundError:
-                return False
-        return True
 
     def move(self, name: str, to: str) -> bool:
         source, target = self.root / name, self.root / to

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from motools.cache.cache import Cache
-from motools.cache.layout import TMP
-from motools.cache.store import unavailable
 from motools.digest import Digest, hash_chunks
 from motools.errors import CorruptBlobError
 from motools.remotes.layout import LARGE, PACK
@@ -61,9 +58,10 @@ def fetch(
     wanted = set(places)
     while frames := [places[digest].pop(0) for digest in wanted if places[digest]]:
         failing: dict[str, str] = {}
+        spans = list(_spans(frames))
+        fetching = _Fetching(cache, remote, progress, remote.connections // len(spans) or 1)
         with remote.pool() as pool:
-            tasks = (lambda span: _fetch_span(cache, remote, span, progress), _spans(frames))
-            for problems in pool.map(*tasks):
+            for problems in pool.map(fetching.span, spans):
                 failing.update(problems)
         for frame in frames:
             failed.pop(frame.digest, None)
@@ -178,42 +176,54 @@ def _span(frames: list[Frame]) -> _Span:
     return _Span(frames[0].name, frames[0].offset, last.offset + last.stored, tuple(frames))
 
 
-def _fetch_span(cache: Cache, remote: Remote, span: _Span, progress: Progress) -> dict[str, str]:
-    first = span.frames[0]
-    if first.size >= LARGE and first.codec == RAW and len(span.frames) == 1:
-        return _fetch_large(cache, remote, first, progress)
-    data = remote.store.read_range(span.name, span.start, span.end - span.start)
-    problems = {}
-    for frame in span.frames:
-        if data is None:
-            problems[frame.digest] = _gone(remote, frame)
-            continue
-        start = frame.offset - span.start
+@dataclass(frozen=True)
+class _Fetching:
+    """One round of fetching.
+
+    Attributes:
+        cache: where blobs go.
+        remote: where they are.
+        progress: is told of bytes that arrived.
+        each: how many connections each large blob may have.
+    """
+
+    cache: Cache
+    remote: Remote
+    progress: Progress
+    each: int
+
+    def span(self, span: _Span) -> dict[str, str]:
+        """Have the blobs in a span here; returns digest to why it did not come."""
+        first = span.frames[0]
+        if first.size >= LARGE and first.codec == RAW and len(span.frames) == 1:
+            return self._large(first)
+        data = self.remote.store.read_range(span.name, span.start, span.end - span.start)
+        problems = {}
+        for frame in span.frames:
+            if data is None:
+                problems[frame.digest] = _gone(self.remote, frame)
+                continue
+            start = frame.offset - span.start
+            try:
+                blob = opened(frame, data[start : start + frame.stored])
+                self.cache.blobs.receive(Digest(frame.digest, frame.size), blob)
+            except CorruptBlobError as problem:
+                problems[frame.digest] = f"{problem} ({self.remote.url})"
+            self.progress.advance(frame.size)
+        return problems
+
+    def _large(self, frame: Frame) -> dict[str, str]:
+        wanted = Digest(frame.digest, frame.size)
         try:
-            blob = opened(frame, data[start : start + frame.stored])
-            cache.blobs.receive(Digest(frame.digest, frame.size), blob)
-        except CorruptBlobError as problem:
-            problems[frame.digest] = f"{problem} ({remote.url})"
-        progress.advance(frame.size)
-    return problems
-
-
-def _fetch_large(cache: Cache, remote: Remote, frame: Frame, progress: Progress) -> dict[str, str]:
-    temporary = cache.root / TMP / uuid.uuid4().hex
-    try:
-        if not remote.store.download(frame.name, temporary):
-            return {frame.digest: _gone(remote, frame)}
-        cache.blobs.receive_file(Digest(frame.digest, frame.size), temporary)
-    except CorruptBlobError:
-        return {
-            frame.digest: f"blob {frame.digest[:12]} is damaged in the remote, at {frame.name} "
-            f"({remote.url})"
-        }
-    finally:
-        with unavailable(f"cannot delete {temporary}"):
-            temporary.unlink(missing_ok=True)
-    progress.advance(frame.size)
-    return {}
+            there = self.cache.blobs.receive_from(
+                self.remote.store, frame.name, wanted, ahead=self.each, seen=self.progress.advance
+            )
+        except CorruptBlobError:
+            return {
+                frame.digest: f"blob {frame.digest[:12]} is damaged in the remote, at "
+                f"{frame.name} ({self.remote.url})"
+            }
+        return {} if there else {frame.digest: _gone(self.remote, frame)}
 
 
 def _gone(remote: Remote, frame: Frame) -> str:
