@@ -15,13 +15,14 @@ from motools.cache.claim import ACTION
 from motools.cache.layout import JOBS, OBJECTS, TEXTS, TMP, blob_name, key_in, text_name
 from motools.cache.lease import JobLock
 from motools.cache.running import locked
-from motools.cache.store import unavailable
+from motools.cache.store import Unfinished, unavailable
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
 
 STAGING: Final = "staging"
 SCRATCH: Final = "scratch"
+UPLOAD: Final = "upload"
 TEXT: Final = "text"
 
 _DAY: Final = 86_400.0
@@ -36,21 +37,25 @@ class Leftover:
     Attributes:
         what: ``staging``: something that was being written below ``tmp/``;
             ``scratch``: the job directory of a run that ended without a result;
+            ``upload``: one to a store in a bucket that nobody has completed;
             ``text``: what explains a digest that nothing names any more.
-        name: its path in the cache.
+        name: its path in the cache, or in the store.
         size: bytes.
+        id: tells uploads of one name from each other.
     """
 
     what: str
     name: str
     size: int
+    id: str = ""
 
 
 def find(cache: Cache) -> tuple[Leftover, ...]:
-    """All files, job directories and texts that were left behind."""
+    """All files, job directories, uploads and texts that were left behind."""
     now = time.time()
     with unavailable(f"cannot list {cache.root}"):
-        return (*_staging(cache.root, now), *_scratch(cache, now), *_texts(cache, now))
+        local = (*_staging(cache.root, now), *_scratch(cache, now))
+    return (*local, *_uploads(cache, now), *_texts(cache, now))
 
 
 def unused_blobs(cache: Cache, needed: Collection[str]) -> dict[str, int]:
@@ -86,7 +91,7 @@ def remove(cache: Cache, found: Sequence[Leftover]) -> int:
     def gone(each: Leftover) -> bool:
         if each.what == TEXT:
             return each.name in texts and cache.store.remove(each.name)
-        return _REMOVE[each.what](cache.root / each.name, now)
+        return _REMOVE[each.what](cache, each, now)
 
     return sum(each.size for each in found if gone(each))
 
@@ -163,7 +168,15 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _ACTIONS: Final = "SELECT key, action FROM entries WHERE key > ? ORDER BY key LIMIT 5000"
 
 
-def _remove_staging(path: Path, now: float) -> bool:
+def _uploads(cache: Cache, now: float) -> Iterator[Leftover]:
+    if cache.store.far:  # else what is unfinished is staging
+        for each in cache.store.unfinished():
+            if now - each.started > cache.settings.trash_days * _DAY:
+                yield Leftover(UPLOAD, each.name, each.size, each.id)
+
+
+def _remove_staging(cache: Cache, found: Leftover, now: float) -> bool:
+    path = cache.root / found.name
     try:
         if now - path.stat().st_mtime <= _STALE[STAGING]:
             return False
@@ -173,7 +186,8 @@ def _remove_staging(path: Path, now: float) -> bool:
     return True
 
 
-def _remove_scratch(directory: Path, now: float) -> bool:
+def _remove_scratch(cache: Cache, found: Leftover, now: float) -> bool:
+    directory = cache.root / found.name
     if not directory.exists() or now - _last_change(directory)[0] <= _STALE[SCRATCH]:
         return False
     lock = JobLock.try_take(directory)
@@ -183,7 +197,16 @@ def _remove_scratch(directory: Path, now: float) -> bool:
     return True
 
 
-_REMOVE: Final = {STAGING: _remove_staging, SCRATCH: _remove_scratch}
+def _remove_upload(cache: Cache, found: Leftover, now: float) -> bool:  # noqa: ARG001
+    # Whoever goes on with it after so long finds it gone, and begins anew.
+    return cache.store.abandon(Unfinished(found.name, found.id, 0.0, found.size))
+
+
+_REMOVE: Final = {
+    STAGING: _remove_staging,
+    SCRATCH: _remove_scratch,
+    UPLOAD: _remove_upload,
+}
 
 
 def _last_change(path: Path) -> tuple[float, int]:

@@ -145,8 +145,9 @@ def prune(
     """Delete what no entry in a remote needs, beside others who push and pull.
 
     What is found now is doomed, and deleted by the first prune after the
-    grace period. Entries go only if keys or filters say which: they are
-    removed for everybody, and who has them pushes them again only by name.
+    grace period. Uploads that were begun that long ago and never finished go
+    at once. Entries go only if keys or filters say which: they are removed for
+    everybody, and who has them pushes them again only by name.
     """
     from motools.remotes import open_remote, plan_prune
     from motools.remotes import prune as carry_out
@@ -156,7 +157,6 @@ def prune(
     remove = _to_remove(cache, remote, which) if which.narrowed else []
     plan = plan_prune(remote, grace=grace * 3600, remove=remove)
     output.emit(_rows(plan), _PLAN, style)
-    freed = output.size(plan.bytes_freed)
     if remove:
         cost = output.money(sum(entry.cost or 0.0 for entry in remove))
         output.say(
@@ -164,7 +164,7 @@ def prune(
             f"cost {cost} {cache.settings.currency}, as far as it is known"
         )
     if dry_run:
-        output.say(f"{remote.name}: {freed} could be freed")
+        output.say(f"{remote.name}: {output.size(plan.bytes_freed)} could be freed")
         return
     if remove:
         get_consent(f"Remove them from {remote.name}?", yes=yes)
@@ -173,7 +173,7 @@ def prune(
     output.say(
         f"{remote.name}: {removed}{output.count(deleted, 'object')} deleted; "
         f"{output.count(len(plan.dead) + len(plan.sparse), 'object')} "
-        f"({freed}) go with the first prune after {grace:g} h"
+        f"({output.size(plan.bytes_doomed)}) go with the first prune after {grace:g} h"
     )
 
 
@@ -189,6 +189,7 @@ def _rows(plan: PrunePlan) -> list[Row]:
     return [
         *({"will": "be removed", "object": e.key, "bytes": e.size} for e in plan.removed),
         *({"will": "go now", "object": name, "bytes": None} for name in plan.due if name),
+        *({"will": "go now", "object": u.name, "bytes": u.size} for u in plan.unfinished),
         *({"will": "be doomed", "object": n, "bytes": size} for n, size in plan.dead.items()),
         *({"will": "be rewritten", "object": n, "bytes": b} for n, b in plan.sparse.items()),
         *({"will": "be rewritten", "object": name, "bytes": None} for name in plan.segments),

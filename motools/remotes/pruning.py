@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from motools.cache.entry import Entry
+from motools.cache.store import Unfinished
 from motools.errors import CorruptBlobError
 from motools.remotes import marks
 from motools.remotes.doomed import Doomed, sentence
@@ -45,6 +46,7 @@ class PrunePlan:
         sparse: packs of which little is needed, which goes into new ones, with their sizes.
         segments: those of the index that would be written anew.
         due: objects that an earlier prune doomed long enough ago.
+        unfinished: what somebody began to send that long ago, and never finished.
         kept: where all that is needed is.
         removed: entries that would be removed, newest generation of each key.
     """
@@ -53,13 +55,19 @@ class PrunePlan:
     sparse: dict[str, int]
     segments: tuple[str, ...]
     due: tuple[str, ...]
+    unfinished: tuple[Unfinished, ...]
     kept: tuple[Frame, ...]
     removed: tuple[Entry, ...] = ()
 
     @property
-    def bytes_freed(self) -> int:
-        """Bytes in objects that would go, of which some come back in new packs."""
+    def bytes_doomed(self) -> int:
+        """Bytes in objects that go after the grace period; some come back in new packs."""
         return sum(self.dead.values()) + sum(self.sparse.values())
+
+    @property
+    def bytes_freed(self) -> int:
+        """The same, with what was never finished, which goes now."""
+        return self.bytes_doomed + sum(each.size for each in self.unfinished)
 
 
 def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) -> PrunePlan:
@@ -88,12 +96,19 @@ def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) 
     named = {frame.name for frame in remote.index.every_frame()}
     again = remove or sparse or named - used.keys() or len(segments) > _MANY_SEGMENTS
     due = tuple(name for _, name in _due(remote, grace))
-    again_all = tuple(segments) if again else ()
-    return PrunePlan(dead, sparse, again_all, due, tuple(kept), tuple(remove))
+    return PrunePlan(
+        dead,
+        sparse,
+        tuple(segments) if again else (),
+        due,
+        tuple(each for each in remote.store.unfinished() if each.started + grace <= time.time()),
+        tuple(kept),
+        tuple(remove),
+    )
 
 
 def prune(remote: Remote, planned: PrunePlan, *, grace: float = GRACE) -> int:
-    """Carry a plan out: delete what is due, and doom what is dead.
+    """Carry a plan out: delete what is due or was never finished, and doom what is dead.
 
     Returns:
         How many objects were deleted.
@@ -103,6 +118,7 @@ def prune(remote: Remote, planned: PrunePlan, *, grace: float = GRACE) -> int:
         CacheUnavailableError: the remote cannot be reached or refuses; run it again.
     """
     deleted = _delete_due(remote, grace)
+    deleted += sum(remote.store.abandon(each) for each in planned.unfinished)
     superseded = _write_anew(remote, planned) if planned.segments else ()
     names = [*planned.dead, *(planned.sparse if superseded else ()), *superseded]
     if names:
