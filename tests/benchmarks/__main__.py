@@ -13,6 +13,7 @@ from tests.benchmarks import (
     flows,
     hits,
     large,
+    serving,
     starting,
     sweeps,
     training,
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "train": training.one_minute,
     "train_gpu": large.one_billion,
     "evaluate": evaluating.one_evaluation,
+    "serve": serving.serving,
 }
 
 
