@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 BUSY_SECONDS: Final = 60.0
 """How long the write lock is waited for."""
 
+_MANY: Final = 100
+"""Rows from which it pays to write a statement out for the driver."""
+
 FACTS: Final = "SELECT name, value FROM meta"
 
 
@@ -51,7 +54,9 @@ class Transaction:
         """Run one statement for each of some rows."""
         from sqlalchemy import text
 
-        if not rows:
+        if len(rows) < _MANY:
+            if rows:
+                self.connection.execute(text(sql), list(rows))
             return
         # Of thousands of rows, SQLAlchemy's way to the driver is most of the time.
         statement: Any = text(sql).compile(dialect=self.connection.dialect)
