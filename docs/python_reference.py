@@ -50,6 +50,7 @@ AREAS: Final = {
         *("training.provider.Capabilities", "training.provider.Account"),
         *("training.provider.Order", "training.provider.JobStatus", "training.provider.JobEvent"),
         *("training.provider.JobResult", "training.provider.Life", "training.provider.Endpoint"),
+        *("training.provider.Describes", "training.provider.JobDescription"),
         *("jobs.Stamp", "jobs.SentJob"),
     ),
 }

@@ -72,8 +72,8 @@ class RunContext:
         self.labels.update(labels)
 
     def keep_action(self) -> None:
-        """Keep what the key was made of, which otherwise only an entry does."""
-        text = {"action": self.action.canonical.decode()}
+        """Keep what the key was made of, and its labels, which otherwise only an entry does."""
+        text = {"action": self.action.canonical.decode(), "labels": self.labels}
         self.cache.texts.keep({self.key: text})
 
     @contextmanager

@@ -122,8 +122,11 @@ class Documents:
             self._store.remove(marks_name(key))
 
     def write_journal(self, key: str, rows: Iterable[Iterable[Any]]) -> None:
-        """Make a key's journal durable, ahead of its rows."""
+        """Make a key's journal durable, ahead of its rows; without rows, it has none."""
         attempts = [dict(zip(_JOB_NAMES, row, strict=True)) for row in rows]
+        if not attempts:
+            self._store.remove(journal_name(key))
+            return
         document = {"format": JOURNAL_FORMAT, "key": key, "attempts": attempts}
         self._store.publish_bytes(journal_name(key), _dump(document))
 

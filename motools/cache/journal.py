@@ -182,6 +182,21 @@ class Journal:
         row = self._attempt(key, attempt)
         self._change(row, state=SUBMITTED, job_id=job_id, note="adopted by hand")
 
+    def add(self, key: str, provider: str, job_id: str) -> int:
+        """A person says that a job is for a key that no attempt at it was for; its number."""
+        attempt, note = _next_attempt(self.attempts(key)), "adopted by hand"
+        row = self._row(key, attempt, SUBMITTED, provider, job_id=job_id, note=note)
+        self._write(row)
+        return attempt
+
+    def close(self, key: str, attempt: int, state: str, note: str) -> None:
+        """A person ended a job: ``cancelled``, or ``failed`` before it could be.
+
+        Raises:
+            KeyNotFoundError: there is no such attempt.
+        """
+        self._change(self._attempt(key, attempt), state=state, note=note)
+
     def attempts(self, key: str) -> list[dict[str, Any]]:
         """Every attempt of a key, in order."""
         rows = self._database.read(_ATTEMPTS.replace(":key", "?"), (key,))
@@ -277,20 +292,25 @@ class Journal:
         note: str = "",
         lease: Lease | None = None,
     ) -> None:
+        row = self._row(key, attempt, state, sender.provider, job_id=job_id, note=note)
+        self._write(row, lease)
+
+    def _row(
+        self, key: str, attempt: int, state: str, provider: str, *, job_id: str | None, note: str
+    ) -> dict[str, Any]:
         now = self._now()
-        row = {
+        return {
             "key": key,
             "attempt": attempt,
             "state": state,
             "job_id": job_id,
-            "provider": sender.provider,
+            "provider": provider,
             "sender": holder_name(),
             "domain": self._domain,
             "intended_at": now,
             "updated_at": now,
             "note": note,
         }
-        self._write(row, lease)
 
     def _change(
         self, row: dict[str, Any], lease: Lease | None = None, **changes: Any

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from motools.cache import leftovers, trash
+from motools.cache import attempts, leftovers, trash
+from motools.cache.attempts import Attempt
 from motools.cache.commit import mark_behind
 from motools.cache.database import Transaction
 from motools.cache.entry import Entry
@@ -53,6 +54,7 @@ class RemovalPlan:
             is then passed over.
         leftovers: what nobody needs any more, to be deleted for good.
         gone: key to why what an entry stands for is gone already; nothing keeps that.
+        attempts: paid work that came to nothing, to be struck off the journal.
     """
 
     entries: tuple[Entry, ...]
@@ -61,11 +63,13 @@ class RemovalPlan:
     release: bool = False
     leftovers: tuple[Leftover, ...] = field(default=())
     gone: Mapping[str, str] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def bytes_freed(self) -> int:
-        """Bytes in the blobs that go, and in leftovers."""
-        return sum(self.blobs.values()) + sum(each.size for each in self.leftovers)
+        """Bytes in the blobs that go, in leftovers and in attempts."""
+        rest = sum(e.size for e in self.leftovers) + sum(e.size for e in self.attempts)
+        return sum(self.blobs.values()) + rest
 
     @property
     def seconds_to_remake(self) -> float:
@@ -85,12 +89,14 @@ class Removed:
     Attributes:
         entries: keys that went into the trash.
         blobs: how many blobs went along.
-        bytes_freed: bytes in them.
+        bytes_freed: bytes in them, and in all else that was deleted.
+        attempts: how many were struck off the journal.
     """
 
     entries: int
     blobs: int
     bytes_freed: int
+    attempts: int = 0
 
 
 def plan(
@@ -129,9 +135,11 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
         going = trash.put_blobs(transaction, plan.blobs, now)
     cache.documents.flush()
     trash.move_in(cache, going)
-    freed = leftovers.remove(cache, plan.leftovers)
+    struck = attempts.remove(cache, plan.attempts)
+    freed = leftovers.remove(cache, plan.leftovers) + sum(each.size for each in struck)
     purge(cache)
-    return Removed(count, len(going), freed + sum(plan.blobs[digest] for digest in going))
+    freed += sum(plan.blobs[digest] for digest in going)
+    return Removed(count, len(going), freed, len(struck))
 
 
 def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from motools.cache import layout
@@ -32,6 +33,35 @@ def runner(cache: Cache, key: str) -> str | None:
     here = domain == lock_domain(cache.root / layout.JOBS)
     running = locked(cache, key) if here else bool(alive)
     return str(holder) if running else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A key that is being run.
+
+    Attributes:
+        key: which.
+        holder: user, host and process.
+        since: seconds since 1970.
+    """
+
+    key: str
+    holder: str
+    since: float
+
+
+def runs(cache: Cache) -> list[Run]:
+    """What is being run, here and on other machines, the newest first."""
+    rows = cache.database.read(
+        f"SELECT key, holder, acquired_at, domain, expires_at > {cache.database.clock} "
+        "FROM leases WHERE holder IS NOT NULL ORDER BY acquired_at DESC"
+    )
+    here = lock_domain(cache.root / layout.JOBS)
+    return [
+        Run(key, holder, since)
+        for key, holder, since, domain, alive in rows
+        if _DIGEST.fullmatch(key) and (locked(cache, key) if domain == here else alive)
+    ]
 
 
 def locked(cache: Cache, key: str) -> bool:

@@ -9,8 +9,10 @@ import typer
 from motools.cli import (
     cache,
     checkout,
+    jobs,
     output,
     serve,
+    settling,
     sweep,
     sweep_differences,
     sweep_results,
@@ -52,6 +54,8 @@ app.add_typer(cache.app, name="cache")
 sweep_results.add_to(sweep.app)
 sweep_differences.add_to(sweep.app)
 app.add_typer(sweep.app, name="sweep")
+settling.add_to(jobs.app)
+app.add_typer(jobs.app, name="jobs")
 app.command(cls=LightCommand)(view.view)
 app.command(cls=LightCommand)(serve.serve)
 

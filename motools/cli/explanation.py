@@ -71,7 +71,7 @@ def explain(
     if sweep is not None:
         from motools.sweeps.finding import steps_of
 
-        cell = _cell(cache, sweep, what)
+        cell = cell_of(cache, sweep, what)
         accounts = [(each, _account(cache, each, other)) for each in steps_of(cell, step)]
         _emit_cell(cell, accounts, style)
         return
@@ -86,7 +86,8 @@ def explain(
         _print(found, material=key2 is None)
 
 
-def _cell(cache: Cache, file: Path, name: str) -> PlannedCell:
+def cell_of(cache: Cache, file: Path, name: str) -> PlannedCell:
+    """The cell of a sweep that is meant: by its number or its values."""
     from motools.sweeps import document
     from motools.sweeps.finding import one_cell
     from motools.sweeps.planner import make_plan

@@ -210,7 +210,9 @@ _DIGEST_LENGTH: Final = 64
 _ERASE: Final = "\r\x1b[2K"
 _METER_EVERY: Final = 0.2
 _UNITS: Final = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
-_TIMES: Final = frozenset({"created_at", "expires_at", "trashed_at", "updated_at"})
+_TIMES: Final = frozenset(
+    {"created_at", "expires_at", "intended_at", "since", "trashed_at", "updated_at"}
+)
 
 
 def _text(value: Any) -> str:

@@ -154,6 +154,28 @@ class Life:
 
 
 @dataclass(frozen=True)
+class JobDescription:
+    """What a job was told to do, as far as its provider says.
+
+    Attributes:
+        base_model: by the name that :meth:`Backend.identify` takes.
+        config: values by the names that :meth:`Backend.resolve` gives them; what the provider
+            does not say is left out. Where the provider chose, this may be what it chose.
+        dataset: digest of the rows that it learns from, or a file that has them; None: not
+            known.
+        validation: the same of rows that it is only measured on; None: there are none, or
+            they are not known.
+        key: of its stamp; None: motools did not submit it.
+    """
+
+    base_model: str
+    config: Mapping[str, Any]
+    dataset: str | Path | None
+    validation: str | Path | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """Where models of a provider answer, in OpenAI's protocol.
 
@@ -257,4 +279,21 @@ class Provider(Backend, Protocol):
 
         Raises:
             BackendError: they cannot be asked.
+        """
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A provider that can say what a job was told; without it, none can be adopted by hand."""
+
+    def describe(self, job_id: str, place: Path) -> JobDescription:
+        """What a job was told to do.
+
+        Args:
+            job_id: any of the account, whoever submitted it.
+            place: an empty directory, for files that have rows.
+
+        Raises:
+            BackendError: there is no such job in this account.
+            BackendUnavailableError: it cannot be known.
         """

@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import RemoteRef
@@ -20,7 +21,7 @@ from motools.training.names import is_dated
 from motools.training.openai import recipe
 from motools.training.openai.account import Service, find_out, same_account
 from motools.training.openai.asking import asking, client_of, submitting
-from motools.training.openai.files import preferences, uploaded
+from motools.training.openai.files import downloaded, preferences, uploaded
 from motools.training.openai.options import Options
 from motools.training.openai.status import is_usable, status_of
 from motools.training.protocol import BaseModel
@@ -28,6 +29,7 @@ from motools.training.provider import (
     Account,
     Capabilities,
     Endpoint,
+    JobDescription,
     JobResult,
     JobStatus,
     Life,
@@ -203,6 +205,23 @@ class OpenAIBackend:
                 "submitted_at": job.created_at,
                 "training_file": job.training_file,
             },
+        )
+
+    def describe(self, job_id: str, place: Path) -> JobDescription:
+        """What a job was told; of one at a motools server only what its stamp vouches for."""
+        job = self._job(job_id)
+        config = {"seed": job.seed} if self._service.is_motools else recipe.described(job)
+        prefers = not self._service.is_motools and config["method"] == "dpo"
+
+        def rows(file_id: str) -> str | Path | None:
+            return downloaded(self._client, self._host, file_id, place, prefers=prefers)
+
+        return JobDescription(
+            base_model=job.model,
+            config=config,
+            dataset=rows(job.training_file),
+            validation=None if job.validation_file is None else rows(job.validation_file),
+            key=(job.metadata or {}).get(_KEY),
         )
 
     # Models

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
-from motools.errors import BackendError
+from motools.errors import BackendError, BackendUnavailableError
 from motools.training.openai.asking import asking
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 _PURPOSE: Final = "fine-tune"
+_NAME: Final = re.compile(r"motools-([0-9a-f]{64})(?:-\w+)?\.jsonl")
 _UPLOAD_TIMEOUT: Final = 300.0
 """Seconds without any progress."""
 
@@ -78,3 +80,67 @@ def preferences(rows: IO[bytes], target: IO[bytes]) -> None:
             "non_preferred_output": row["rejected"],
         }
         target.write(json.dumps(sent, ensure_ascii=False).encode() + b"\n")
+
+
+def _as_given(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of :func:`preferences` as motools takes it; other fields show as they are."""
+    rest = dict(sent)
+    given = dict(rest.pop("input"))
+    row = {
+        "prompt": given.pop("messages"),
+        "chosen": rest.pop("preferred_output"),
+        "rejected": rest.pop("non_preferred_output"),
+    }
+    return row | given | rest
+
+
+def downloaded(
+    client: OpenAI, host: str, file_id: str, place: Path, *, prefers: bool
+) -> str | Path | None:
+    """The rows of a file at an API: a file that has them, or their digest by its name.
+
+    Args:
+        client: of the API.
+        host: of the API, for errors.
+        file_id: which.
+        place: a directory for it.
+        prefers: whether its rows are preferences, in the API's form.
+
+    Returns:
+        None: the file is gone, or cannot be read and has another's name.
+
+    Raises:
+        BackendUnavailableError: the API cannot be reached.
+    """
+    raw, rows = place / file_id, place / f"{file_id}.jsonl"
+    try:
+        with (
+            asking(host, f"the rows of {file_id}"),
+            client.files.with_streaming_response.content(file_id) as content,
+        ):
+            content.stream_to_file(raw)
+    except BackendUnavailableError:
+        raise
+    except BackendError:  # an API need not hand out training files
+        return _named(client, host, file_id)
+    if not prefers:
+        return raw
+    with raw.open("rb") as source, rows.open("wb") as target:
+        for line in source:
+            try:
+                row = json.dumps(_as_given(json.loads(line)), ensure_ascii=False).encode()
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return None  # no such rows
+            target.write(row + b"\n")
+    return rows
+
+
+def _named(client: OpenAI, host: str, file_id: str) -> str | None:
+    try:
+        with asking(host, file_id):
+            found = _NAME.fullmatch(client.files.retrieve(file_id).filename)
+    except BackendUnavailableError:
+        raise
+    except BackendError:
+        return None
+    return None if found is None else found[1]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from motools.configs import coerce, unknown_name
 from motools.digest import Value
 from motools.errors import BackendError, ConfigError
 from motools.training.config import FineTuneConfig
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob
 
 RECIPE: Final = 1
 """Changes when the same resolved config would mean other requests."""
@@ -70,6 +73,18 @@ def request(resolved: Mapping[str, Any]) -> dict[str, Any]:
         "seed": resolved["seed"],
         "method": {"type": method, method: {"hyperparameters": hyperparameters}},
     }
+
+
+def described(job: FineTuningJob) -> dict[str, Any]:
+    """What a job says of the hyperparameters that were sent; what the API chose, as it chose."""
+    method = "supervised" if job.method is None else job.method.type
+    part = None if job.method is None else getattr(job.method, method, None)
+    said = getattr(part, "hyperparameters", None) or job.hyperparameters
+    names = {"epochs": "n_epochs", "batch_size": "batch_size"}
+    names |= {name: name for name in _OPEN.get(method, ())}
+    found = {name: getattr(said, sent, None) for name, sent in names.items()}
+    known = {name: value for name, value in found.items() if value is not None}
+    return {"method": method, "seed": job.seed, **known}
 
 
 def _coerced(given: Any, hint: Any, name: str) -> Value:
