@@ -1,4 +1,4 @@
-"""A proxy between an S3 client and its server that does to requests what networks do.
+"""A proxy between a client and its server that does to requests what networks do.
 
 ::
 
@@ -30,6 +30,34 @@ class Status:
     """The answer is an error, and the server has seen nothing."""
 
     code: int
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The connection is reset, and the server has seen nothing."""
+
+
+@dataclass(frozen=True)
+class DoneBut:
+    """The server does it all, and the answer is an error all the same."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class CutAnswer:
+    """The server does it all, and the connection is reset half way through the answer."""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """The server does it all, and nothing is answered until the client goes."""
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """The answer, a list in OpenAI's manner, is empty: what is there is not listed yet."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,13 @@ class Hidden:
     name: str
 
 
-Fault = Status | CutShort | LostAnswer | FlippedBit | Hidden
+Fault = (
+    Status | Dropped | DoneBut | CutAnswer | Silence | NotYet | CutShort | LostAnswer | FlippedBit
+    | Hidden
+)  # fmt: skip
+
+_IN_PLACE = DoneBut | NotYet | Hidden
+"""Faults whose answer is another one."""
 
 
 @dataclass
@@ -189,9 +223,11 @@ class Proxy:
             await asyncio.sleep(self.latency)
         if head["expect"]:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if isinstance(fault, Dropped):
+            raise _reset(writer)
         if isinstance(fault, Status):
             await _pass(reader, None, head, none=not _has_body(head))
-            writer.write(_refusal(fault.code, method))
+            writer.write(_refusal(fault.code, method, fault.retry_after))
             await writer.drain()
             return
         server.write(head.bytes(without="expect"))
@@ -205,20 +241,34 @@ class Proxy:
         while " 100 " in answer.first:
             answer = await _read_head(answers)
         none = method == "HEAD" or any(f" {code} " in f"{answer.first} " for code in (204, 304))
-        if isinstance(fault, LostAnswer):
+        await self._answer(fault, answer, reader, writer, answers, none=none)
+
+    async def _answer(
+        self,
+        fault: Fault | None,
+        answer: _Head,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        *,
+        none: bool,
+    ) -> None:
+        if isinstance(fault, LostAnswer | Silence):
             await _pass(answers, None, answer, none=none)
+            if isinstance(fault, Silence):
+                await reader.read(1)  # until it goes
             raise _reset(writer)
-        if isinstance(fault, Hidden):
-            body = _without(await _pass(answers, None, answer, none=none), fault.name)
-            writer.write(answer.bytes(without="transfer-encoding", content_length=str(len(body))))
-            writer.write(body)
+        if isinstance(fault, _IN_PLACE):
+            body = await _pass(answers, None, answer, none=none)
+            writer.write(_instead(fault, answer, body))
         else:
+            cuts = isinstance(fault, CutShort | CutAnswer)
             writer.write(answer.bytes())
             await _pass(
-                answers, writer, answer, none=none,
-                cut=isinstance(fault, CutShort), flip=isinstance(fault, FlippedBit),
-            )  # fmt: skip
-            if isinstance(fault, CutShort):
+                answers, writer, answer, none=none, cut=cuts, flip=isinstance(fault, FlippedBit)
+            )
+            if cuts:
+                await writer.drain()
                 raise _reset(writer)
         await writer.drain()
 
@@ -319,14 +369,26 @@ def _reset(writer: asyncio.StreamWriter) -> _GoneError:
     return _GoneError()
 
 
-def _refusal(status: int, method: str) -> bytes:
+def _instead(fault: _IN_PLACE, answer: _Head, body: bytes) -> bytes:
+    if isinstance(fault, DoneBut):
+        return _refusal(fault.code, "POST")
+    new = _without(body, fault.name) if isinstance(fault, Hidden) else _EMPTY_LIST
+    return answer.bytes(without="transfer-encoding", content_length=str(len(new))) + new
+
+
+_EMPTY_LIST = b'{"object": "list", "data": [], "has_more": false}'
+
+
+def _refusal(status: int, method: str, retry_after: int | None = None) -> bytes:
+    """An error as S3 says it; other clients go by the number."""
     code = {403: "AccessDenied", 401: "InvalidAccessKeyId", 404: "NoSuchKey", 503: "SlowDown"}
     body = b"" if method == "HEAD" else (
         "<?xml version='1.0' encoding='UTF-8'?><Error><Code>"
         f"{code.get(status, 'InternalError')}</Code><Message>as the test wants</Message></Error>"
     ).encode()  # fmt: skip
+    later = "" if retry_after is None else f"Retry-After: {retry_after}\r\n"
     return (
-        f"HTTP/1.1 {status} Refused\r\nContent-Type: application/xml\r\n"
+        f"HTTP/1.1 {status} Refused\r\nContent-Type: application/xml\r\n{later}"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 

@@ -110,10 +110,12 @@ class JobOrder(Body):
 
 
 class Resolving(Body):
-    """A config whose every value is wanted."""
+    """A config whose every value is wanted; with a dataset's digest, the training's key, too."""
 
     model: Name
     config: dict[str, Any] = {}
+    dataset: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    replicate: Annotated[int, Field(ge=0, le=2**31)] = 0
 
 
 class TextPart(Body):

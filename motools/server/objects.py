@@ -159,6 +159,7 @@ class ResolvedObject(BaseModel):
     base_model: str
     config: dict[str, Any]
     backend: BackendObject
+    key: str | None = None
 
 
 class Usage(BaseModel):

@@ -102,6 +102,14 @@ def resolve(cache: Cache, config: FineTuneConfig, identified: BaseModel) -> Reso
     return Train(_NO_ROWS, config).resolve(cache, identified)
 
 
+def key(
+    cache: Cache, dataset: Dataset, config: FineTuneConfig, resolved: Resolved, replicate: int
+) -> str:
+    """The key of a training on a dataset of which the digest is enough."""
+    step = Train(dataset, config, replicate=replicate, resolved=resolved)
+    return step.action(cache).key
+
+
 def fields_of(config: FineTuneConfig) -> dict[str, Any]:
     """A config as JSON, without its base model."""
     return {n: v for n, v in dataclasses.asdict(config).items() if n != "base_model"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from motools.artifacts import Dataset
 from motools.errors import BackendError, ConfigError
 from motools.server import orders
 from motools.server.bodies import Resolving
@@ -28,10 +29,15 @@ def resolve(body: Resolving, service: Served, _: Account) -> ResolvedObject:
     try:
         config = orders.config_of(body.config, base)
         resolved = orders.resolve(service.cache, config, service.models.identify(base))
+        key = None
+        if body.dataset is not None:
+            dataset = Dataset(digest=body.dataset)
+            key = orders.key(service.cache, dataset, config, resolved, body.replicate)
     except (ConfigError, BackendError) as problem:
         raise as_refusal(problem, "config.") from problem
     return ResolvedObject(
         base_model=resolved.base_model,
         config=dict(resolved.config),
         backend=BackendObject.model_validate(dict(resolved.backend)),
+        key=key,
     )

@@ -87,7 +87,7 @@ class OpenAIBackend:
             said = self._extension(self._model(name))
             if not isinstance(said.get("digest"), str):
                 raise BackendError(f"{self._host} does not train {name!r}")
-            return BaseModel(name, said["digest"], {"model": name, "digest": said["digest"]})
+            return BaseModel(name, said["digest"], {"model": name})
         if not is_dated(name):
             raise BackendError(
                 f"{name!r} is a name that can come to mean another model; name a dated snapshot, "
@@ -104,10 +104,7 @@ class OpenAIBackend:
         """The hyperparameters that are sent; of a motools server, what it says it will use."""
         if not self._service.is_motools:
             return recipe.resolve(config)
-        with asking(self._host, "how it would train"):
-            body = {"model": config.base_model, "config": _asked(config)}
-            said: Any = self._client.post("/motools/resolve", body=body, cast_to=object)
-        return {**said["config"], _TRAINER: said["backend"]}
+        return _as_hashed(self._resolved(config))
 
     # Jobs
 
@@ -144,12 +141,14 @@ class OpenAIBackend:
             request["suffix"] = order.suffix
         if not self._service.is_motools:
             return request | recipe.request(order.config)
-        expect = {**order.config}
-        backend = expect.pop(_TRAINER)
+        wanted = {"dataset": order.digest, "replicate": order.replicate}
+        now = self._resolved(order.asked, **wanted)
+        if _as_hashed(now) != dict(order.config):
+            raise BackendError(f"{self._host} would train otherwise than was planned: run it again")
         said = {
             "config": _asked(order.asked),
             "replicate": order.replicate,
-            "expect": {"config": expect, "backend": backend, "base_model": order.base["digest"]},
+            "expect": {"key": now["key"]},
         }
         return request | {"seed": order.asked.seed, "extra_body": {_MOTOOLS: said}}
 
@@ -278,10 +277,21 @@ class OpenAIBackend:
         with asking(self._host, name):
             return self._client.models.retrieve(name)
 
+    def _resolved(self, config: FineTuneConfig, **wanted: Any) -> Mapping[str, Any]:
+        """What a motools server says that a config comes to there."""
+        body = {"model": config.base_model, "config": _asked(config), **wanted}
+        with asking(self._host, "how it would train"):
+            said: Any = self._client.post("/motools/resolve", body=body, cast_to=object)
+        return said  # type: ignore[no-any-return]
+
     @staticmethod
     def _extension(answer: Model | FineTuningJob) -> Mapping[str, Any]:
         said = (answer.model_extra or {}).get(_MOTOOLS)
         return said if isinstance(said, Mapping) else {}
+
+
+def _as_hashed(said: Mapping[str, Any]) -> dict[str, Value]:
+    return {**said["config"], _TRAINER: said["backend"]}
 
 
 def _asked(config: FineTuneConfig) -> dict[str, Value]:
