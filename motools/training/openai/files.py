@@ -51,14 +51,8 @@ def uploaded(
             written(rows, content)
         size = content.seek(0, os.SEEK_END)
         content.seek(0)
-        with asking(host, "looking for the dataset among its files"):
-            there = [
-                file
-                for file in client.files.list(purpose=_PURPOSE)
-                if file.filename == name and file.bytes == size and file.status != "error"
-            ]
-        if there:
-            return min(there, key=lambda file: (file.created_at, file.id)).id
+        if (there := _first(client, host, name, size)) is not None:
+            return there
         # Once: after a lost answer the file may be there, which is looked for first.
         once = client.with_options(max_retries=0)
         with asking(host, f"uploading {size:,} bytes"):
@@ -66,9 +60,25 @@ def uploaded(
             file = once.files.create(
                 file=(name, content), purpose=_PURPOSE, timeout=_UPLOAD_TIMEOUT
             )
-        if file.bytes != size:
-            raise BackendError(f"{host} has {file.bytes:,} of {size:,} bytes as {file.id}")
+    if file.bytes != size:
+        raise BackendError(f"{host} has {file.bytes:,} of {size:,} bytes as {file.id}")
+    first = _first(client, host, name, size)
+    if first in (None, file.id):
         return file.id
+    with asking(host, f"removing {file.id}, which was uploaded by two at once"):
+        client.files.delete(file.id)
+    return first
+
+
+def _first(client: OpenAI, host: str, name: str, size: int) -> str | None:
+    """The earliest of the files with a name and a size."""
+    with asking(host, "looking for the dataset among its files"):
+        there = [
+            (file.created_at, file.id)
+            for file in client.files.list(purpose=_PURPOSE)
+            if file.filename == name and file.bytes == size and file.status != "error"
+        ]
+    return min(there)[1] if there else None
 
 
 def preferences(rows: IO[bytes], target: IO[bytes]) -> None:
