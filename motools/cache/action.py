@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,8 @@ from motools.errors import CanonicalError
 
 SCHEMA: Final = "motools.action/1"
 """Changes only if the same fields should ever mean another key."""
+
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Action:
 def key_of(canonical: bytes | str) -> str:
     """The key of an action stored in canonical form."""
     return blake3(canonical.encode() if isinstance(canonical, str) else canonical).hexdigest()
+
+
+def digests_in(canonical: str) -> list[str]:
+    """Every digest in an action stored in canonical form: what running it may read."""
+    return sorted(set(_DIGEST.findall(canonical)))
 
 
 def material(canonical: bytes | str) -> dict[str, Any]:

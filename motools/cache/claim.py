@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from motools.cache import layout
-from motools.cache.action import Action
+from motools.cache.action import Action, digests_in
 from motools.cache.commit import check_json, commit
 from motools.cache.context import Report, RunContext
 from motools.cache.entry import Entry
@@ -170,7 +170,9 @@ def _try_take(cache: Cache, wanted: Wanted) -> Entry | Claim | None:
 
 
 def _take_locked(cache: Cache, lock: JobLock, wanted: Wanted) -> Entry | Claim | None:
-    lease = cache.leases.try_take(wanted.action.key, wanted.report_loss)
+    lease = cache.leases.try_take(
+        wanted.action.key, wanted.report_loss, reads=digests_in(wanted.action.canonical.decode())
+    )
     if lease is None:
         lock.release(remove=False)
         return None

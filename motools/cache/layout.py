@@ -24,7 +24,7 @@ from typing import Final
 FORMAT: Final = 1
 """Version of the layout above; a cache with a higher one is refused."""
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """Version of the tables in ``cache.db``; older ones are brought up, newer ones refused."""
 
 MARKER: Final = "motools.json"

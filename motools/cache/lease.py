@@ -18,7 +18,7 @@ import platform
 import shutil
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -135,11 +135,18 @@ class Leases:
         self._beating = False
         self._pid = os.getpid()
 
-    def try_take(self, key: str, on_lost: Callable[[str], None]) -> Lease | None:
-        """The lease of a key whose :class:`JobLock` the caller holds, or None.
+    def try_take(
+        self, key: str, on_lost: Callable[[str], None], *, reads: Iterable[str] = ()
+    ) -> Lease | None:
+        """The lease of a key whose :class:`JobLock` the caller holds.
 
-        None means that another lock domain (another host) holds it. ``on_lost``
-        is called from the heartbeat's thread if it is taken over.
+        Args:
+            key: what is to be run.
+            on_lost: is called from the heartbeat's thread if it is taken over.
+            reads: digests of what may be read meanwhile, which nobody is to delete.
+
+        Returns:
+            None: another lock domain (another host) holds it.
         """
         domain, clock = lock_domain(self._jobs), self._database.clock
         with self._database.write() as transaction:
@@ -150,13 +157,15 @@ class Leases:
             )
             taken = transaction.run(
                 "UPDATE leases SET token = token + 1, holder = :holder, domain = :domain, "
-                f"acquired_at = {clock}, expires_at = {clock} + :seconds WHERE key = :key "
+                f"acquired_at = {clock}, expires_at = {clock} + :seconds, reads = :reads "
+                "WHERE key = :key "
                 f"AND (holder IS NULL OR domain = :domain OR expires_at < {clock}) "
                 "RETURNING token",
                 key=key,
                 holder=holder_name(),
                 domain=domain,
                 seconds=self._seconds,
+                reads=" ".join(reads) or None,
             ).scalar()
         if taken is None:
             return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from motools.cache import layout
+from motools.cache.action import digests_in
 from motools.cache.claim import ACTION
 from motools.cache.lease import LOCK, lock_domain
 
@@ -81,22 +81,19 @@ def locked(cache: Cache, key: str) -> bool:
 
 
 def needed_by_runs(cache: Cache) -> frozenset[str]:
-    """The keys that are being run, and every digest in what they run.
+    """The keys that are being run, on this machine or another, and every digest in what they run.
 
-    What another machine runs is known by its key alone.
+    A run whose lease has expired is known on its own machine alone.
     """
-    rows = cache.database.read(
-        f"SELECT key FROM leases WHERE holder IS NOT NULL AND expires_at > {cache.database.clock}"
-    )
-    jobs = cache.root / layout.JOBS
-    keys = {key for (key,) in rows}.union(
-        directory.name for directory in jobs.iterdir() if locked(cache, directory.name)
-    )
-    found = set(keys)
-    for key in keys:
-        with contextlib.suppress(FileNotFoundError):  # it has ended, or runs elsewhere
-            found.update(_DIGEST.findall((jobs / key / ACTION).read_text()))
+    found: set[str] = set()
+    for key, reads in cache.database.read(
+        "SELECT key, reads FROM leases WHERE holder IS NOT NULL "
+        f"AND expires_at > {cache.database.clock}"
+    ):
+        found.update((key, *(reads or "").split()))
+    for directory in (cache.root / layout.JOBS).iterdir():
+        if locked(cache, directory.name):
+            found.add(directory.name)
+            with contextlib.suppress(FileNotFoundError):  # it has ended
+                found.update(digests_in((directory / ACTION).read_text()))
     return frozenset(found)
-
-
-_DIGEST: Final = re.compile("[0-9a-f]{64}")

@@ -127,6 +127,8 @@ class LeaseRow(Row, table=True):
     acquired_at: float
     expires_at: float
     """By the coordinator's clock."""
+    reads: str | None = Field(default=None, sa_column=Column(Text))
+    """The digests in what is run, with spaces between: other hosts leave those bytes alone."""
 
 
 class JobRow(Row, table=True):
@@ -198,7 +200,16 @@ def _add_taken_off(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _add_marks, 2: _add_taken_off}
+def _add_reads(connection: Connection) -> None:
+    """From 3 to 4."""
+    connection.execute(text("ALTER TABLE leases ADD COLUMN reads TEXT"))
+
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
+    1: _add_marks,
+    2: _add_taken_off,
+    3: _add_reads,
+}
 """From a version to the next one: how its tables are brought up."""
 
 

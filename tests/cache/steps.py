@@ -19,7 +19,7 @@ _CALLS: list[tuple[type, str]] = [
         (LocalStore, name)
         for name in ("publish_file", "publish_bytes", "upload", "settle", "move", "remove")
     ),
-    *((S3Store, name) for name in ("publish_bytes", "upload", "move", "remove")),
+    *((S3Store, name) for name in ("publish_bytes", "upload", "settle", "move", "remove")),
     *((FsspecStore, name) for name in ("publish_bytes", "settle", "move", "remove")),
     (JobLock, "release"),
     (Leases, "try_take"),

@@ -522,7 +522,7 @@ def test_9_shared_blobs_stay(cache: Cache) -> None:
     assert cache.look_up([action(2)])[0].files["file"].read_text() == "shared"  # type: ignore[union-attr]
 
 
-@BOTH
+@EVERYWHERE
 def test_9_a_commit_restores_what_it_needs_from_the_trash(cache: Cache) -> None:
     """Whatever moment another process clears, and purges, the same bytes at."""
     cache.get_or_run(action("old"), write("bytes"))
@@ -530,7 +530,7 @@ def test_9_a_commit_restores_what_it_needs_from_the_trash(cache: Cache) -> None:
     with watched(steps.append):
         cache.get_or_run(action("rehearsal"), write("bytes"))
     moments = sum(map(stores, steps))
-    assert moments >= 4
+    assert moments >= 2  # what is in a bucket already is not sent again
     for moment in range(moments):
         wanted, count = action(moment), 0
 
@@ -550,7 +550,9 @@ def test_9_a_commit_restores_what_it_needs_from_the_trash(cache: Cache) -> None:
 def stores(step: str) -> bool:
     """Whether a step is about bytes, which are stored outside any transaction."""
     call = step.split()[1]
-    return call in ("publish_file", "settle") or (call == "publish_bytes" and "objects/" in step)
+    return call in ("publish_file", "upload", "settle") or (
+        call == "publish_bytes" and "objects/" in step
+    )
 
 
 def clear_all(root: Path) -> None:

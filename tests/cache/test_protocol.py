@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, event, settings
@@ -40,6 +41,7 @@ from tests.cache.hosts import movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child
 from tests.postgresql import Server
+from tests.s3 import Bucket
 
 ACTIONS = {name: action(name, kind="model") for name in ("one", "two")}
 LEASE = 60.0
@@ -420,9 +422,23 @@ class ProtocolOnPostgreSQL(Protocol):
     """The same; that its tables are made again and again takes long."""
 
 
+class ProtocolInABucket(Protocol):
+    """The same, with the bytes in a bucket."""
+
+    bucket: ClassVar[Bucket]
+
+    def __init__(self) -> None:
+        os.environ["MOTOOLS_STORE"] = f"{self.bucket.url}/{uuid.uuid4()}"
+        super().__init__()
+
+
 _EXAMPLES = os.environ.get("MOTOOLS_TEST_EXAMPLES")
 
-for machine, examples in ((Protocol, 60), (ProtocolOnPostgreSQL, 20)):
+for machine, examples in (
+    (Protocol, 60),
+    (ProtocolOnPostgreSQL, 20),
+    (ProtocolInABucket, 6),
+):
     machine.TestCase.settings = settings(
         max_examples=int(_EXAMPLES or examples),
         stateful_step_count=30,
@@ -444,3 +460,13 @@ class TestProtocolOnPostgreSQL(ProtocolOnPostgreSQL.TestCase):  # type: ignore[m
     @pytest.fixture(autouse=True)
     def use_postgresql(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MOTOOLS_DATABASE_URL", server.url)
+
+
+class TestProtocolInABucket(ProtocolInABucket.TestCase):  # type: ignore[misc,valid-type]
+    """And where the bytes are in a bucket, too."""
+
+    @pytest.fixture(autouse=True)
+    def use_bucket(self, server: Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MOTOOLS_DATABASE_URL", server.url)
+        monkeypatch.setenv("MOTOOLS_STORE", bucket.url)  # so that it is gone afterwards
+        ProtocolInABucket.bucket = bucket

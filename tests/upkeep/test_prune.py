@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,10 @@ from motools.errors import KeyNotFoundError
 from motools.upkeep import prune
 from motools.upkeep.policy import Budget, Policy
 from tests.cache.conftest import MEMORY, lose_the_database
+from tests.cache.hosts import second_host
 from tests.cache.steps import in_child
+from tests.postgresql import Server
+from tests.s3 import Bucket
 
 KINDS = ("model", "eval", "dataset", "function")
 DAY = 86_400.0
@@ -56,8 +60,10 @@ def content(name: str) -> bytes:
 
 
 @contextmanager
-def fresh() -> Iterator[Cache]:
+def fresh(bucket: Bucket | None = None) -> Iterator[Cache]:
     folder = tempfile.mkdtemp(prefix="prune-", dir=MEMORY)
+    if bucket:
+        os.environ["MOTOOLS_STORE"] = f"{bucket.url}/{uuid.uuid4()}"
     cache = Cache.open(Path(folder) / "cache")
     try:
         yield cache
@@ -109,18 +115,55 @@ policies = st.builds(
 meanwhile = st.sampled_from(["nothing", "commit", "refresh", "pin", "lease", "clear"])
 
 
-@settings(
-    max_examples=int(os.environ.get("MOTOOLS_TEST_EXAMPLES", "150")),
-    phases={Phase.generate},  # to shrink takes minutes
-    suppress_health_check=list(HealthCheck),
-    deadline=None,
-)
-@given(made=entries, policy=policies, event=meanwhile, which=st.integers(0, 6), reads=seldom)
-def test_nothing_needed_goes(  # noqa: C901 - one story with many turns
-    made: list[Made], policy: Policy, event: str, which: int, reads: bool
+def searched(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Any graph of entries, any budget, and anything that happens between plan and run."""
+
+    def searching(test: Callable[..., None]) -> Callable[..., None]:
+        drawn = given(
+            made=entries, policy=policies, event=meanwhile, which=st.integers(0, 6), reads=seldom
+        )
+        return settings(
+            max_examples=int(os.environ.get("MOTOOLS_TEST_EXAMPLES", examples)),
+            phases={Phase.generate},  # to shrink takes minutes
+            suppress_health_check=list(HealthCheck),
+            deadline=None,
+        )(drawn(test))
+
+    return searching
+
+
+@searched(150)
+def test_nothing_needed_goes(**drawn: Any) -> None:
+    nothing_needed_goes(**drawn)
+
+
+@searched(15)
+def test_nothing_needed_goes_where_postgresql_coordinates(
+    server: Server, monkeypatch: pytest.MonkeyPatch, **drawn: Any
+) -> None:
+    monkeypatch.setenv("MOTOOLS_DATABASE_URL", server.url)
+    nothing_needed_goes(**drawn)
+
+
+@searched(5)
+def test_nothing_needed_goes_from_a_bucket(
+    server: Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, **drawn: Any
+) -> None:
+    monkeypatch.setenv("MOTOOLS_DATABASE_URL", server.url)
+    monkeypatch.setenv("MOTOOLS_STORE", bucket.url)  # so that it is gone afterwards
+    nothing_needed_goes(**drawn, bucket=bucket)
+
+
+def nothing_needed_goes(  # noqa: C901 - one story with many turns
+    made: list[Made],
+    policy: Policy,
+    event: str,
+    which: int,
+    reads: bool,
+    bucket: Bucket | None = None,
 ) -> None:
     """Whatever is shared, pinned, paid or run, and whatever happens between plan and run."""
-    with fresh() as cache:
+    with fresh(bucket) as cache:
         now, actions, claims = time.time(), [], []
         for n, each in enumerate(made):
             wanted = action(n, each.kind)
@@ -396,3 +439,20 @@ def test_killed_at_every_step(cache: Cache) -> None:
 def cache_blobs(cache: Cache, key: str) -> set[str]:
     rows = cache.database.read("SELECT digest FROM entry_blobs WHERE key = ?", (key,))
     return {digest for (digest,) in rows}
+
+
+def test_what_another_host_reads_stays(tmp_path: Path) -> None:
+    """Its lease says what it reads; its job directory cannot be seen from here."""
+    here = Cache.open(tmp_path / "a")
+    read, unread = action(1), action(2)
+    for wanted, name in ((read, "1"), (unread, "2")):
+        here.get_or_run(wanted, write(name))
+    there = Cache.open(second_host(tmp_path / "a", tmp_path / "b"))
+    claim = there.claim(action(3, "eval", reads=hash_bytes(content("1")).hex))
+    assert isinstance(claim, Claim)
+    prune_all(here)
+    kept = {entry.key for entry in here.entries() if not entry.released}
+    assert kept == {read.key}
+    claim.abandon()
+    prune_all(here)
+    assert all(entry.released for entry in here.entries())
