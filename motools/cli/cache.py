@@ -14,6 +14,7 @@ from motools.cache.records import GROUPS, EntryRecord
 from motools.cache.removal import RemovalPlan
 from motools.cli import (
     bundle,
+    details,
     exchange,
     explanation,
     lives,
@@ -98,27 +99,7 @@ def list_entries(
         output.say("no entries")
 
 
-@app.command(cls=LightCommand)
-def show(
-    key: Key,
-    *,
-    revalidate: Revalidate = False,
-    cache_dir: CacheDir = None,
-    style: Style = Format.TABLE,
-) -> None:
-    """Show all that is known of an entry.
-
-    Its value, its files, who made it and from what; of a model at a provider,
-    until when it is there.
-    """
-    cache = _open(cache_dir)
-    entry = catalogue.find(cache, key)
-    if revalidate:
-        [entry] = lives.asked_after(cache, [entry])
-    marks, ends = cache.marks.of(entry.key), lives.ends(cache, [entry])
-    output.emit_one(*tables.details(entry, marks, ends.get(entry.key)), style)
-
-
+details.add_to(app)
 explanation.add_to(app)
 exchange.add_to(app)
 bundle.add_to(app)

@@ -10,14 +10,12 @@ from typing import Any, Final, TypeAlias
 from motools.cache import sizes
 from motools.cache.cache import Cache
 from motools.cache.entry import Entry
-from motools.cache.explain import flatten
-from motools.cache.marks import NOTE, PIN, RELEASED, TAG
-from motools.cache.records import RECORDS, EntryRecord
+from motools.cache.marks import NOTE, PIN, TAG
+from motools.cache.records import RECORDS
 from motools.cli import lives
 from motools.cli.output import (
     Column,
     Row,
-    Shows,
     age,
     day,
     duration,
@@ -29,12 +27,6 @@ from motools.cli.output import (
 
 Table: TypeAlias = tuple[list[Row], Sequence[Column]]
 """Rows, and the columns that a table shows of them."""
-
-
-def _leaves(value: Any) -> str:
-    """Every leaf of a JSON value with its path, one a line."""
-    leaves = ((path, json.dumps(leaf, ensure_ascii=False)) for path, leaf in flatten(value))
-    return "\n".join(f"{path}: {text}" if path else text for path, text in leaves)
 
 
 def _config(config: Mapping[str, Any]) -> str:
@@ -124,7 +116,7 @@ def marked_rows(cache: Cache, entries: Sequence[Entry], kind: str | None) -> Tab
     """Entries with what people say of them; the columns for it only where there is something."""
     rows, columns = entry_rows(entries, kind)
     marks = cache.marks.of_many([entry.key for entry in entries])
-    said = [_said(marks.get(entry.key, {})) for entry in entries]
+    said = [said_of(marks.get(entry.key, {})) for entry in entries]
     if kind in _LIVE_ELSEWHERE:
         ends = lives.ends(cache, entries)
         said = [
@@ -135,7 +127,7 @@ def marked_rows(cache: Cache, entries: Sequence[Entry], kind: str | None) -> Tab
     return [{**row, **each} for row, each in zip(rows, said, strict=True)], [*columns, *more]
 
 
-def _said(marks: Mapping[str, str]) -> Row:
+def said_of(marks: Mapping[str, str]) -> Row:
     """What people say of an entry."""
     return {
         "pinned": PIN in marks,
@@ -155,51 +147,6 @@ def ordered(rows: Sequence[Row], field: str, *, reverse: bool) -> list[Row]:
         reverse=number != reverse,
     )
     return [*found, *(row for row in rows if row[field] is None)]
-
-
-def details(
-    entry: Entry, marks: Mapping[str, str], expires_at: float | None = None
-) -> tuple[Row, Shows]:
-    """All that is known of an entry, and how a person reads it.
-
-    Args:
-        entry: which.
-        marks: what people say of it.
-        expires_at: until when its model is there, in seconds since 1970.
-    """
-    said = _said(marks)
-    row = {
-        "key": entry.key,
-        "kind": entry.kind,
-        "name": EntryRecord.of(entry).name,
-        "generation": entry.generation,
-        "state": entry.state,
-        **({"released": marks[RELEASED]} if entry.released and RELEASED in marks else {}),
-        **({"expires_at": expires_at} if expires_at else {}),
-        **{name: value for name, value in said.items() if value},
-        "created_at": entry.created_at,
-        "duration": entry.duration,
-        "cost": entry.cost,
-        "value": entry.value,
-        "files": [
-            {"path": path, "digest": digest, "size": length}
-            for path, digest, length, *_ in entry.file_rows
-        ],
-        "remote": None if entry.remote is None else entry.remote.to_json(),
-        "labels": entry.labels,
-        "provenance": entry.provenance,
-        "action": entry.action,
-    }
-    return row, {
-        "created_at": lambda at: f"{age(at)} ago",
-        "expires_at": day,
-        "pinned": lambda _: "yes",
-        "tags": ", ".join,
-        "duration": duration,
-        "cost": money,
-        "files": lambda files: "\n".join(f"{f['path']} ({size(f['size'])})" for f in files),
-        **dict.fromkeys(("value", "remote", "labels", "provenance", "action"), _leaves),
-    }
 
 
 def statistics_rows(cache: Cache) -> Table:

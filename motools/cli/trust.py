@@ -73,6 +73,11 @@ def reject(
         rejection.withdraw(cache, [each.key for each in chosen])
     elif not dry_run:
         rejection.reject(cache, chosen, str(reason))
+    if cache.settings.trusted_keys and cache.signer is None and not dry_run:
+        output.say(
+            "signing_key is not set: whoever has trusted_keys, as you do, takes this from nobody "
+            "who does not sign it"
+        )
     now = rejection.rejections(cache.database)
     rows = [_row(entry, "", now), *(_row(each, "made from it", now) for each in made)]
     output.emit(rows, _ROWS, style)

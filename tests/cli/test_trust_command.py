@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from motools.cache import Cache
-from motools.cache.trust import check_trusted
+from motools.cache.trust import check_trusted, make_signer
 from motools.settings import Settings
 from tests.filled import WEIGHTS, Filled
 
@@ -81,3 +81,38 @@ def test_keys_are_made_listed_and_sign(
     secret = path.read_text().splitlines()[1]
     files = (file for file in filled.root.rglob("*") if file.is_file())
     assert not [file for file in files if secret.encode() in file.read_bytes()]
+
+
+def test_show_says_who_signed_who_rejected_and_where_the_bytes_are(
+    filled: Filled, run: Run, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = make_signer(tmp_path / "alice.pem"), make_signer(tmp_path / "bob.pem")
+    model, log, value = filled.models[0].key, filled.evals[0].key, filled.function.key
+    for signer in (alice, bob):
+        monkeypatch.setenv("MOTOOLS_SIGNING_KEY", str(tmp_path / f"{signer.name}.pem"))
+        run("sign", model)
+    run("reject", model, "--reason", "wrong rows")
+    assert data("show", model)["signed_by"] == [
+        {"name": "alice", "trusted": None},
+        {"name": "bob", "trusted": None},
+    ]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "motools.toml").write_text(f'[trusted_keys]\nalice = "{alice.public}"\n')
+    shown = data("show", model)
+    assert shown["rejected"] == {"reason": "wrong rows", "by": "bob"}
+    assert [each["trusted"] for each in shown["signed_by"]] == [True, False]
+    assert "alice (trusted), bob (not trusted)" in run("show", model).stdout
+    assert "wrong rows (bob)" in run("show", model).stdout
+    assert (data("show", model)["bytes"], data("show", value)["bytes"]) == (
+        "here",
+        "none: it has no files",
+    )
+    monkeypatch.delenv("MOTOOLS_SIGNING_KEY")
+    assert "signing_key is not set" in run("reject", model, "--withdraw").stderr
+    assert "rejected" not in data("show", model)
+
+    run("prune", "--max-size", "0B", "--spare", "0s", "--yes")
+    assert "undelete" in data("show", log)["bytes"]
+    monkeypatch.setenv("MOTOOLS_TRASH_DAYS", "0")
+    run("prune", "--max-size", "0B", "--spare", "0s", "--yes")
+    assert data("show", log)["bytes"] == "nowhere: they were released"
