@@ -17,7 +17,8 @@ from motools.errors import CanonicalError
 SCHEMA: Final = "motools.action/1"
 """Changes only if the same fields should ever mean another key."""
 
-_DIGEST: Final = re.compile("[0-9a-f]{64}")
+DIGEST: Final = re.compile("[0-9a-f]{64}")
+"""A digest or a key, as it is written."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def key_of(canonical: bytes | str) -> str:
 
 def digests_in(canonical: str) -> list[str]:
     """Every digest in an action stored in canonical form: what running it may read."""
-    return sorted(set(_DIGEST.findall(canonical)))
+    return sorted(set(DIGEST.findall(canonical)))
 
 
 def material(canonical: bytes | str) -> dict[str, Any]:

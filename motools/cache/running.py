@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from motools.cache import layout
-from motools.cache.action import digests_in
+from motools.cache.action import DIGEST, digests_in
 from motools.cache.claim import ACTION
 from motools.cache.lease import LOCK, lock_domain
 
@@ -60,7 +60,7 @@ def runs(cache: Cache) -> list[Run]:
     return [
         Run(key, holder, since)
         for key, holder, since, domain, alive in rows
-        if _DIGEST.fullmatch(key) and (locked(cache, key) if domain == here else alive)
+        if DIGEST.fullmatch(key) and (locked(cache, key) if domain == here else alive)
     ]
 
 
