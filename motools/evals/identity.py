@@ -29,21 +29,13 @@ from motools.worker import run_worker
 _NAMESPACE: Final = "evaluation/2"
 """The number changes when the same task would be given another material, or texts with it."""
 
-_WORKER: Final = "motools.evals.identify"
-
 IMPORTS: Final = (
-    _WORKER,
-    "motools.evals.worker",
+    "motools.evals.identify",
     "motools.evals.loading",
     "motools.evals.material",
-    "motools.evals.provider",
-    "inspect_ai.hooks",
-    # What Inspect imports when an evaluation begins takes as long again.
-    "inspect_ai._util.notebook",
-    "inspect_ai.agent._acp.server",
-    "inspect_ai.model._openai_responses",
+    "inspect_ai._eval.loader",
 )
-"""What identifying and running a task import before they come to the user's code."""
+"""What is imported before a task is."""
 
 NO_ROLES: Final[Mapping[str, str]] = {}
 
@@ -178,7 +170,7 @@ def _load(request: Mapping[str, Value]) -> dict[str, Any]:
     os.close(handle)
     log = Path(name)
     answer: dict[str, Any] = run_worker(
-        _WORKER,
+        IMPORTS[0],
         request,
         log=log,
         on_event=lambda _: None,

@@ -20,6 +20,17 @@ LOG: Final = "log.eval"
 """The name of Inspect's log in the job's directory."""
 
 _WORKER: Final = "motools.evals.worker"
+_IMPORTS: Final = (
+    *IMPORTS,
+    "motools.evals.worker",
+    "motools.evals.provider",
+    "inspect_ai.hooks",
+    # What Inspect imports when an evaluation begins takes as long again.
+    "inspect_ai._util.notebook",
+    "inspect_ai.agent._acp.server",
+    "inspect_ai.model._openai_responses",
+)
+
 _CALLED: Final = ("name", "digest")
 """What of a local model's description is not what it is loaded from."""
 
@@ -117,7 +128,7 @@ def run(job: EvaluationJob) -> EvaluationResult:
             lock_fds=job.lock_fds,
             sockets=sockets,
             env=job.environment,
-            imports=IMPORTS,
+            imports=_IMPORTS,
             error=EvaluationError,
         )
     return EvaluationResult(log=job.directory / LOG, **found)

@@ -61,13 +61,13 @@ def fork(start: Start, imports: tuple[str, ...]) -> Forked | str:
         return f"this is {sys.platform}, where a fork is not safe or cannot be watched"
     setting = _setting(start)
     for _ in range(_ATTEMPTS):
-        server = _current(start, imports, setting)
-        worker = server.fork(start)
+        server = _current(imports[0], start, setting)
+        worker = server.fork(start, imports)
         if worker is not None:
             return worker
         if server.unfit is not None:
             return server.unfit
-        _retire(server, imports)
+        _retire(imports[0], server)
     return "files that are imported keep changing, or what forks is ended"
 
 
@@ -122,7 +122,7 @@ class Server:
         unfit: why nothing can be forked off it; None as far as is known.
     """
 
-    def __init__(self, start: Start, imports: tuple[str, ...], setting: _Setting) -> None:
+    def __init__(self, start: Start, setting: _Setting) -> None:
         self.setting = setting
         self.unfit: str | None = None
         self._answered = False
@@ -130,7 +130,7 @@ class Server:
         self._control, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [*_COMMAND, str(theirs.fileno()), str(IDLE_SECONDS), *imports],
+                [*_COMMAND, str(theirs.fileno()), str(IDLE_SECONDS)],
                 stdin=self._line.reader,
                 stdout=start.output,
                 stderr=subprocess.STDOUT,
@@ -141,11 +141,11 @@ class Server:
             )
         os.close(self._line.reader)
 
-    def fork(self, start: Start) -> Forked | None:
+    def fork(self, start: Start, imports: tuple[str, ...]) -> Forked | None:
         """A worker; None when there can be none, or this server has ended or has to."""
         if self.unfit is not None:
             return None
-        answer, process, channel = self._ask(start)
+        answer, process, channel = self._ask(start, imports)
         if "pid" in answer:
             self._answered = True
             return Forked(answer["pid"], process, channel)
@@ -173,7 +173,9 @@ class Server:
         self._control.close()
         self.process.returncode = 0  # it is no child of this process
 
-    def _ask(self, start: Start) -> tuple[dict[str, Any], int, socket.socket]:
+    def _ask(
+        self, start: Start, imports: tuple[str, ...]
+    ) -> tuple[dict[str, Any], int, socket.socket]:
         """What an order is answered, nothing if by nobody; the worker's descriptor; the channel."""
         channel, theirs = socket.socketpair()
         answer, passed = b"", list[int]()
@@ -187,7 +189,7 @@ class Server:
                 with contextlib.suppress(ConnectionError):
                     with theirs:
                         socket.send_fds(self._control, [b"o"], [theirs.fileno()])
-                    _send(channel, start)
+                    _send(channel, start, imports)
                     answer, passed, _, _ = socket.recv_fds(channel, _ANSWER, 1)
                 check()
         except BaseException:
@@ -198,10 +200,11 @@ class Server:
         return json.loads(answer or b"{}"), passed[0] if passed else -1, channel
 
 
-def _send(channel: socket.socket, start: Start) -> None:
+def _send(channel: socket.socket, start: Start, imports: tuple[str, ...]) -> None:
     descriptors = {0: start.stdin, 1: start.output, 2: start.output}
     descriptors.update((each, each) for each in start.inherited)
     order = {
+        "imports": imports,
         "module": start.module,
         "environment": dict(start.environment),
         "directory": str(start.directory),
@@ -231,27 +234,27 @@ def _paths_are_relative(start: Start) -> bool:
     return bool(paths) and not all(map(os.path.isabs, paths.split(os.pathsep)))
 
 
-def _current(start: Start, imports: tuple[str, ...], setting: _Setting) -> Server:
-    """The server of this process for these imports, started if there is none."""
+def _current(name: str, start: Start, setting: _Setting) -> Server:
+    """The server of this process that has imported this module, started if there is none."""
     with _lock:
-        server = _servers.get(imports)
+        server = _servers.get(name)
         if server is not None and server.setting != setting:
-            _drop(imports)
+            _drop(name)
             server = None
         if server is None:
-            server = _servers[imports] = Server(start, imports, setting)
+            server = _servers[name] = Server(start, setting)
         return server
 
 
-def _retire(server: Server, imports: tuple[str, ...]) -> None:
+def _retire(name: str, server: Server) -> None:
     with _lock:
-        if _servers.get(imports) is server:
-            _drop(imports)
+        if _servers.get(name) is server:
+            _drop(name)
 
 
-def _drop(imports: tuple[str, ...]) -> None:
+def _drop(name: str) -> None:
     _retired[:] = [server for server in _retired if server.process.poll() is None]
-    server = _servers.pop(imports)
+    server = _servers.pop(name)
     server.retire()
     _retired.append(server)
 
@@ -274,7 +277,9 @@ def _end() -> None:
 _COMMAND: Final = (sys.executable, "-u", "-P", "-m", "motools.worker.forking")
 _LIMITS: Final = sorted(name for name in dir(resource) if name.startswith("RLIMIT_"))
 _lock = threading.Lock()
-_servers: Final[dict[tuple[str, ...], Server]] = {}
+_servers: Final[dict[str, Server]] = {}
+"""By the first module that each imports."""
+
 _retired: Final[list[Server]] = []
 """Servers that take no more orders, and end after their last worker."""
 

@@ -1,7 +1,8 @@
 """The process that forks workers: ``python -m motools.worker.forking``.
 
-It imports, and then does nothing but fork: no thread runs in it and no descriptor
-is open besides its own, or it refuses. The kernel kills it when its holder is gone.
+It imports what an order names, and does nothing else but fork: no thread runs in it and
+no descriptor is open besides its own, or it refuses. The kernel kills it when its
+holder is gone.
 
 ::
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import importlib
 import json
 import os
@@ -42,9 +42,9 @@ _MOST: Final = 250
 class Forking:
     """Takes orders over a control socket until its other end is closed, or nobody had any."""
 
-    def __init__(self, control: int, imported: Imported, idle_seconds: float) -> None:
+    def __init__(self, control: int, idle_seconds: float) -> None:
         self._control = socket.socket(fileno=control)
-        self._imported = imported
+        self._imported = Imported()
         self._idle_seconds = idle_seconds
         self._workers: dict[int, tuple[int, int]] = {}  # descriptor of a process -> pid, channel
         self._open = True
@@ -74,16 +74,21 @@ class Forking:
             return
         with socket.socket(fileno=descriptors[0]) as channel:
             order, received = _order(channel)
-            if order is None:
-                pass  # who asked has given up
-            elif (path := self._imported.changed()) is not None:
-                _say(channel, changed=path)
-            elif why := _unfit(self._control.fileno(), channel, received, self._workers):
-                _say(channel, unfit=why)
-            else:
-                self._fork(order, received, channel)
+            if order is not None:  # or else, who asked has given up
+                self._carry_out(order, received, channel)
         for descriptor in received:
             os.close(descriptor)
+
+    def _carry_out(
+        self, order: dict[str, Any], received: list[int], channel: socket.socket
+    ) -> None:
+        self._imported.add(order["imports"])
+        if (path := self._imported.changed()) is not None:
+            _say(channel, changed=path)
+        elif why := _unfit(self._control.fileno(), channel, received, self._workers):
+            _say(channel, unfit=why)
+        else:
+            self._fork(order, received, channel)
 
     def _fork(self, order: dict[str, Any], received: list[int], channel: socket.socket) -> None:
         pid = os.fork()
@@ -199,15 +204,7 @@ def _die_with_holder() -> None:
         os._exit(1)
 
 
-def main(control: int, idle_seconds: float, imports: list[str]) -> None:
-    """Import, and fork on request."""
-    _die_with_holder()
-    imported = Imported(imports)
-    gc.collect()
-    gc.freeze()  # a collection in a worker would otherwise copy the memory of all of this
-    Forking(control, imported, idle_seconds).run()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])
+    _die_with_holder()
+    Forking(int(sys.argv[1]), float(sys.argv[2])).run()
+    os._exit(0)

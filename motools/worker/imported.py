@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -20,20 +21,28 @@ _SUFFIXES: Final = (*all_suffixes(), ".pth", ".dist-info", ".egg-info")
 
 
 class Imported:
-    """Imports modules; those that are not there are passed over.
+    """What this process has imported since it began."""
 
-    Args:
-        names: of modules.
-    """
-
-    def __init__(self, names: list[str]) -> None:
-        began = time.time_ns() - _GRANULARITY_NS
+    def __init__(self) -> None:
         self._found = {path: _importable(path) for path in sys.path}
+        self._files: dict[str, _Signature] = {}
+        self._meanwhile: list[str] = []
+        self._names: set[str] = set()
+
+    def add(self, names: list[str]) -> None:
+        """Import modules, those that are not imported yet; what is not there is passed over."""
+        if self._names.issuperset(names):
+            return
+        began = time.time_ns() - _GRANULARITY_NS
         for name in names:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-        self._files = {path: _signature(path) for path in _files()}
-        self._meanwhile = [path for path, at in self._files.items() if at and max(at[1:3]) > began]
+        self._names.update(names)
+        new = {path: _signature(path) for path in _files() if path not in self._files}
+        self._meanwhile += [path for path, at in new.items() if at and max(at[1:3]) > began]
+        self._files |= new
+        gc.collect()
+        gc.freeze()  # a collection in a worker would otherwise copy the memory of all of this
 
     def changed(self) -> str | None:
         """A path that is not as it was when the imports began; None if all are."""

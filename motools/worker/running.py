@@ -47,7 +47,8 @@ def run_worker(
         directory: the worker's working directory; the holder's by default.
         imports: modules that take long to import, and do nothing but define things. The
             worker is forked off a process that has imported those which there are, where
-            that gives what a fresh interpreter would. Without any it is a fresh one.
+            that gives what a fresh interpreter would; one process serves all whose first
+            module is the same. Without any it is a fresh interpreter.
         error: what to raise when the worker fails.
 
     Raises:

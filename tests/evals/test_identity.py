@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +161,7 @@ def test_nothing_changed_starts_no_process(
 ) -> None:
     first = project.identify()
     monkeypatch.setattr("motools.evals.identity.run_worker", None)
-    started = time.perf_counter()
     assert project.identify(temperature=0.0, epochs=1) == first
-    assert time.perf_counter() - started < 0.01  # 0.1 ms on a quiet machine
 
 
 def test_any_change_of_a_dependency_loads_again(

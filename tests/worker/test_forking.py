@@ -212,4 +212,14 @@ def test_a_relative_path_means_the_working_directory(
         (tmp_path / name / "heavy.py").write_text(f"import os\npid, name = os.getpid(), {name!r}\n")
     for name in ("one", "two"):
         value = workplace.run("value = heavy.name, heavy.pid", directory=tmp_path / name)
-        assert value == [name, fork_server._servers["heavy",].process.pid]
+        assert value == [name, fork_server._servers["heavy"].process.pid]
+
+
+def test_a_server_imports_what_else_is_asked_for(workplace: Workplace) -> None:
+    workplace.write("light", "import os\npid = os.getpid()\n")
+    code = "import sys; value = [heavy.pid, 'light' in sys.modules and sys.modules['light'].pid]"
+    server = workplace.run(code)[0]
+    assert workplace.run(code) == [server, False]
+    imports = ("heavy", "nothing_of_this_name", "light")
+    assert workplace.run(code, imports=imports) == [server, server]
+    assert workplace.run(code) == [server, server]
