@@ -157,5 +157,5 @@ def _connected(job: EvaluationJob) -> Iterator[tuple[dict[str, Any], tuple[int, 
         return
     from motools.training.local import host
 
-    with host.connection() as end:
+    with host.connection(*local.values()) as end:
         yield {**models, "connection": end.fileno()}, (end.fileno(),)

@@ -151,10 +151,10 @@ class _Held:
         with self._lock:
             if self._connection is not None:
                 return
-            end = self._stack.enter_context(host.connection())
-            connection = Connection(os.dup(end.fileno()))
-            self._stack.callback(connection.close)
             with loadable(model, cache) as spec:
+                end = self._stack.enter_context(host.connection(spec))
+                connection = Connection(os.dup(end.fileno()))
+                self._stack.callback(connection.close)
                 connection.load({**spec, "digest": digest})()
             self._connection = connection
 

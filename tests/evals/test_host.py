@@ -99,6 +99,20 @@ def test_memory_comes_back_when_nobody_needs_the_model() -> None:
     assert release_memory() == 0
 
 
+def test_a_model_that_is_quantised_has_a_host_that_can_load_it() -> None:
+    """The host that was there serves those whom it has, and is not asked by others again."""
+    with connected() as connection:
+        connection.load(SPEC)()
+        plain = pid()
+        with host.connection({**SPEC, "quantization": {"kind": "8bit", "dtype": "float32"}}):
+            able = pid()
+        with connected():
+            assert pid() == able != plain
+        assert answer(connection).output_tokens == 3
+    assert release_memory() > 10**6
+    assert gone(plain) and gone(able)
+
+
 def test_an_idle_host_ends_and_the_next_evaluation_starts_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

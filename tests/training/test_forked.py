@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from motools.training.local.backend import ENVIRONMENT, IMPORTS
+from motools.training.local.backend import IMPORTS
+from motools.training.local.models import OFFLINE
 from motools.worker import fork_server, run_worker
 
 
@@ -17,7 +18,7 @@ def probe(place: Path, imports: tuple[str, ...], visible: str, device: str) -> d
         {"device": device},
         log=place / "log",
         on_event=lambda _: None,
-        env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": visible},
+        env={**OFFLINE, "CUDA_VISIBLE_DEVICES": visible},
         directory=place,
         imports=imports,
     )

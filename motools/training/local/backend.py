@@ -10,8 +10,7 @@ from motools.digest import Value
 from motools.errors import DatasetError, TrainingError
 from motools.memo import Memo
 from motools.training.config import FineTuneConfig
-from motools.training.local import base, devices, host, hub, memory, ranks, recipe
-from motools.training.local.models import OFFLINE
+from motools.training.local import base, devices, host, hub, memory, models, ranks, recipe
 from motools.training.protocol import BaseModel, TrainingJob, TrainingResult
 from motools.training.rows import check_rows
 from motools.worker import run_worker
@@ -19,24 +18,9 @@ from motools.worker import run_worker
 LOG: Final = "train.log"
 """Name of the worker's log under the scratch directory."""
 
-ENVIRONMENT: Final[Mapping[str, str]] = {
-    **OFFLINE,
-    # No file is there, and none can be made: no training finds what another has left.
-    "HF_HOME": "/proc/nowhere",
-    # Whatever a library asks for: no pickle is run, not even of a checkpoint.
-    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
-    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
-    # A thread would run in what workers are forked off.
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-}
-"""What every training is started with, besides its devices."""
-
 IMPORTS: Final = (
-    "motools.training.local.without_bitsandbytes",
+    *models.IMPORTS,
     ranks.MODULE,
-    "safetensors.torch",
-    "transformers.models.auto.modeling_auto",
-    "peft",
     "trl.trainer.sft_trainer",
     "trl.trainer.dpo_trainer",
 )
@@ -115,7 +99,7 @@ class LocalBackend:
             log=job.scratch / LOG,
             on_event=forward,
             lock_fds=tuple(locks),
-            env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": place.visible},
+            env={**models.OFFLINE, "CUDA_VISIBLE_DEVICES": place.visible},
             imports=() if job.config.get("quantization") else IMPORTS,
             error=TrainingError,
         )

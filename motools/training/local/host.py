@@ -6,6 +6,8 @@ are in one child process of the process that starts evaluations; each evaluation
 gets one end of a socket whose other end is handed to the host. The host starts
 when it is first needed, dies with this process, and ends when it was idle for
 a while or at :func:`release`, so that the memory comes back.
+
+One that is to load quantised models imports bitsandbytes, so it is never forked.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from motools.errors import WorkerError
-from motools.training.local.models import OFFLINE
+from motools.training.local.models import IMPORTS, OFFLINE
 from motools.worker import run_worker
 
 IDLE_SECONDS: Final = 60.0
@@ -38,12 +40,16 @@ _PARTING_SECONDS: Final = 10.0
 class Host:
     """A host that was started.
 
+    Args:
+        quantised: whether it can load models that are quantised.
+
     Attributes:
         log: what it prints; removed when it ends as it should.
         pid: of its process; None until it has answered once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quantised: bool) -> None:
+        self.quantised = quantised
         self.pid: int | None = None
         handle, name = tempfile.mkstemp(prefix="motools-host-", suffix=".log")
         os.close(handle)
@@ -111,6 +117,7 @@ class Host:
                     on_event=lambda _: None,
                     sockets=(theirs.fileno(),),
                     env=OFFLINE,
+                    imports=() if self.quantised else IMPORTS,
                 )
             except WorkerError as problem:
                 self._ended = problem
@@ -118,16 +125,19 @@ class Host:
 
 
 @contextmanager
-def connection() -> Iterator[socket.socket]:
+def connection(*specs: Mapping[str, Any]) -> Iterator[socket.socket]:
     """One end of a connection to this process's host, which is started if there is none.
 
     What is said over it, see :mod:`motools.training.local.hosted`. At the end of the
     block the models that were asked for over it are no longer in use.
 
+    Args:
+        specs: of models that will be asked for; any that is quantised has to be here.
+
     Raises:
         WorkerError: the host cannot be started.
     """
-    with _connect() as end:
+    with _connect(quantised=any(spec.get("quantization") for spec in specs)) as end:
         try:
             yield end
         finally:
@@ -138,15 +148,15 @@ def connection() -> Iterator[socket.socket]:
                     pass
 
 
-def _connect() -> socket.socket:
+def _connect(*, quantised: bool) -> socket.socket:
     with _lock:
         for _ in range(2):  # a host that was idle may leave at this moment
-            if not _hosts:
-                _hosts.append(Host())
+            if not _hosts or (quantised and not _hosts[0].quantised):
+                _hosts.insert(0, Host(quantised=quantised))
             end = _hosts[0].connect()
             if end is not None:
                 return end
-            gone = _hosts.pop()
+            gone = _hosts.pop(0)
         raise gone.failure()
 
 
@@ -157,11 +167,12 @@ def release() -> int:
         Bytes of the models that were dropped.
     """
     with _lock:
-        if not _hosts:
-            return 0
-        size, ended = _hosts[0].release()
-        if ended:
-            _hosts.clear()
+        size = 0
+        for host in tuple(_hosts):
+            dropped, ended = host.release()
+            size += dropped
+            if ended:
+                _hosts.remove(host)
         return size
 
 
@@ -181,7 +192,7 @@ def _tidy() -> None:
 
 _lock = threading.Lock()
 _hosts: Final[list[Host]] = []
-"""The host of this process, if there is one."""
+"""The host of this process, if there is one; behind it, what was the host before."""
 
 os.register_at_fork(after_in_child=_forget)
 atexit.register(_tidy)

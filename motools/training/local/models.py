@@ -29,8 +29,23 @@ OFFLINE: Final[Mapping[str, str]] = {
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    # No file is there, and none can be made: nobody finds what another has left.
+    "HF_HOME": "/proc/nowhere",
+    # Whatever a library asks for: no pickle is run, not even of a checkpoint.
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
+    # A thread would run in what workers are forked off.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 """Environment of a process that loads models: no network, and the same bits each time."""
+
+IMPORTS: Final = (
+    "motools.training.local.without_bitsandbytes",
+    "safetensors.torch",
+    "transformers.models.auto.modeling_auto",
+    "peft",
+)
+"""What such a process imports, unless a model is quantised."""
 
 
 @dataclass(frozen=True, slots=True)
