@@ -40,8 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What the clients of ``tests/faults/test_paid_once.py`` came to, counted at the server."""
-    passed = terminalreporter.stats.get("passed", [])
-    said = [pair for report in passed for pair in report.user_properties]
+    ended = [each for each in terminalreporter.stats.get("", []) if each.when == "teardown"]
+    said = [pair for report in ended for pair in report.user_properties]
     counts: Counter[str] = Counter()
     for name, number in said:
         if name.startswith("paid "):
