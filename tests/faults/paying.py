@@ -11,7 +11,9 @@ import itertools
 import os
 import secrets
 import signal
+import subprocess
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,6 +39,9 @@ VISIBILITY = 0.4
 
 LEASE = 2.0
 TOKENS = {f"case-{number}": secrets.token_hex(16) for number in range(1000)}
+
+CALLS = ("connect", "fdatasync", "fsync", "pwrite64", "recvfrom", "rename", "sendto")
+"""System calls that change the database, the store, or what the server knows."""
 
 DONE, UNSETTLED, FAILED = 0, 3, 4
 """How a client ended: with the model; with a stop that names the key; with another error."""
@@ -121,6 +126,24 @@ class Case:
     def run(self, **how: Any) -> int:
         """Pay in a child, to its end; returns how that was."""
         return end_of(self.start(**how))
+
+    def traced(self, *options: str) -> int:
+        """Pay in a child under strace, to its end; returns how that was."""
+        reader, writer = os.pipe()
+
+        def when_traced() -> None:
+            os.close(writer)
+            os.read(reader, 1)
+            self.pay()
+
+        pid = start(when_traced)
+        os.close(reader)
+        command = ["strace", "-f", "-qq", "-e", f"trace={','.join(CALLS)}", *options]
+        with subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.DEVNULL):
+            while "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
+                time.sleep(0.01)
+            os.close(writer)
+            return end_of(pid)
 
     def second_host(self) -> None:
         second_host(self.root, self.root.with_name(f"{self.root.name}-2"))

@@ -7,8 +7,12 @@ system call instead of some: ``MOTOOLS_TEST_EVERY=1 pytest tests/faults/test_pai
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +95,22 @@ def test_killed_at_every_step(cases: Cases) -> None:
         died += case.run(at=at) == -signal.SIGKILL
         case.settle(cases.counts)
     assert died == len(some(len(steps)))
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_killed_at_every_system_call(cases: Cases, tmp_path: Path) -> None:
+    """That touches the database, the store or the socket, in any of its threads."""
+    case, log = cases.new(), tmp_path / "calls"
+    assert case.traced("-o", str(log)) == DONE
+    case.settle(cases.counts)
+    calls = Counter(re.findall(r"^(\d+) +(\w+)\(", log.read_text(), re.MULTILINE))
+    most = {name: max(n for (_, at), n in calls.items() if at == name) for _, name in calls}
+    points = [(name, n) for name in sorted(most) for n in range(1, most[name] + 1)]
+    for name, number in points[:: 2 * EVERY]:
+        case = cases.new()
+        ended = case.traced("-o", "/dev/null", "-e", f"inject={name}:signal=KILL:when={number}")
+        assert ended in (-signal.SIGKILL, DONE)  # another thread may do it this time
+        case.settle(cases.counts)
 
 
 def test_stopped_at_every_step_while_others_ask(cases: Cases) -> None:
