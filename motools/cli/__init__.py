@@ -6,8 +6,9 @@ when it is first needed, and ``--version`` does not need it.
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from motools.version import __version__
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+_COMPLETING: Final = "_MOTOOLS_COMPLETE"
+"""Set by a shell that asks for what may come next."""
+
 
 def main() -> None:
     """Run the command line with the arguments of this process."""
@@ -25,7 +29,10 @@ def main() -> None:
         sys.stdout.write(f"{__version__}\n")
         return
     from motools.cli.application import app
+    from motools.cli.light import keep_named
 
+    if _COMPLETING not in os.environ:
+        keep_named(app, sys.argv[1:])
     app(prog_name="motools")
 
 

@@ -1,5 +1,8 @@
 """Commands that start quickly.
 
+Of some forty commands only the one that is named is made: to make them all takes
+longer than a listing.
+
 From 0.29 on Typer has pydantic check every value, even one that was not given,
 and importing pydantic takes longer than all else that a listing does. Values
 whose meaning is plain are therefore taken here as they are; all others, and
@@ -9,11 +12,16 @@ every error, are left to Typer.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from typer import Typer
+    from typer.models import CommandInfo
 
 _NOT_PLAIN: Final = object()
 _COUNT: Final = re.compile("[1-9][0-9]{0,8}")
@@ -49,6 +57,28 @@ class LightGroup(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """Every parameter, the ones for help and completion included."""
         return _lightened(super().get_params(ctx))
+
+
+def keep_named(app: Typer, words: Sequence[str]) -> None:
+    """Have an application know no more than the command that some words begin with.
+
+    Where they name none it keeps all that it has, for help and for suggestions.
+    """
+    if not words:
+        return
+    word = words[0]
+    groups = [group for group in app.registered_groups if group.name == word]
+    commands = [each for each in app.registered_commands if _name(each) == word]
+    if groups or commands:
+        app.registered_groups, app.registered_commands = groups, commands
+    for group in groups:
+        if group.typer_instance is not None:
+            keep_named(group.typer_instance, words[1:])
+
+
+def _name(command: CommandInfo) -> str:
+    called = getattr(command.callback, "__name__", "")
+    return command.name or called.lower().replace("_", "-")
 
 
 def _lightened(parameters: list[Any]) -> list[Any]:

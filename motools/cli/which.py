@@ -199,12 +199,17 @@ def keys_of(cache: Cache, sweep: Path) -> frozenset[str]:
     return frozenset(step.key for step in steps if step.key is not None)
 
 
+@functools.cache
+def _hints(of: Any) -> dict[str, Any]:
+    return get_type_hints(of, include_extras=True)
+
+
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes the fields of its parameter that is a dataclass one by one.
 
     So a set of options is declared once, and handed on as one value.
     """
-    hints = get_type_hints(command, include_extras=True)
+    hints = _hints(command)
     signature = inspect.signature(command)
     taken: dict[str, list[str]] = {}
     parameters: list[inspect.Parameter] = []
@@ -213,7 +218,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
         if not is_dataclass(kind):
             parameters.append(parameter.replace(annotation=kind))
             continue
-        inner = get_type_hints(kind, include_extras=True)
+        inner = _hints(kind)
         taken[parameter.name] = [field.name for field in fields(kind)]
         parameters += (
             parameter.replace(name=each.name, default=each.default, annotation=inner[each.name])

@@ -8,6 +8,7 @@ their segment never came.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -78,10 +79,10 @@ def push(
     """
     cache.documents.flush()
     status = compare(cache, remote, selection)
-    doomed = Doomed.of(remote.store)
+    doomed = Doomed.of(remote.store) if status.ahead else Doomed()
     pushed = _Push(cache, remote, status, doomed, selection=selection, progress=progress).run()
     # A prune that began meanwhile may have doomed what this push relied on.
-    while newly := Doomed.of(remote.store).names - doomed.names:
+    while status.ahead and (newly := Doomed.of(remote.store).names - doomed.names):
         doomed = Doomed(doomed.names | newly)
         remote.refresh()
         again = _Push(cache, remote, status, doomed, selection=selection, progress=progress)
@@ -204,10 +205,11 @@ class _Push:
     def _up(self) -> dict[str, int]:
         """Objects that are there, whether or not a segment names them, with their sizes."""
         names = self._remote.store.names
-        every = {name: size for folder in (PACKS, BLOBS) for name, size in names(folder)}
+        with self._remote.pool() as pool:
+            found = pool.map(lambda folder: list(names(folder)), (PACKS, BLOBS))
         return {
             name: size
-            for name, size in every.items()
+            for name, size in itertools.chain.from_iterable(found)
             if name not in self._doomed.names and name not in self._damaged
         }
 

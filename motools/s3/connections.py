@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from motools.errors import MotoolsError
 from motools.s3.signing import Request
@@ -123,8 +122,7 @@ class Connections:
 
     def _opened(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection
-        proxy = None if proxy_bypass(self.host) else getproxies().get(self._scheme)
-        through = urlsplit(proxy) if proxy else None
+        through = _proxy(self._scheme, self.host)
         host = through.netloc.rpartition("@")[2] if through else self.host
         if self._secure:
             connection = http.client.HTTPSConnection(host, timeout=_CONNECT, context=self._tls)
@@ -196,6 +194,16 @@ def _refused(answer: Answer, reason: str) -> S3Error:
 def _element(text: str, name: str) -> str:
     found = re.search(rf"<{name}>([^<]*)</{name}>", text)
     return found[1] if found else ""
+
+
+def _proxy(scheme: str, host: str) -> SplitResult | None:
+    """What stands between here and a server, where variables say that something does."""
+    if not any(name.lower() == f"{scheme}_proxy" for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+    return urlsplit(proxy) if proxy else None
 
 
 def _proxy_headers(proxy: SplitResult) -> dict[str, str]:

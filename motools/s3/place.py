@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from configparser import Error as ConfigParserError
-from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -93,29 +91,35 @@ def _of_profile(facts: Mapping[str, str]) -> Credentials | None:
 
 def _profile(name: str) -> dict[str, str] | None:
     """What AWS's two files say of a profile; None: more than can be told here."""
-    sections = [name] if name == "default" else [f"profile {name}"]
+    section = name if name == "default" else f"profile {name}"
     config = _file("AWS_CONFIG_FILE", "config")
     secrets = _file("AWS_SHARED_CREDENTIALS_FILE", "credentials")
     if config is None or secrets is None:
         return None
-    found: dict[str, str] = {}
-    for parsed, wanted in ((config, sections), (secrets, [name])):
-        for section in wanted:
-            if parsed.has_section(section):
-                found.update(parsed.items(section))
-    return found
+    return {**config.get(section, {}), **secrets.get(name, {})}
 
 
-def _file(variable: str, name: str) -> RawConfigParser | None:
-    parsed = RawConfigParser(default_section="\0")
+def _file(variable: str, name: str) -> dict[str, dict[str, str]] | None:
+    """Its sections; None: it cannot be read, and AWS's library says why."""
     path = Path(os.environ.get(variable) or Path("~/.aws", name)).expanduser()
     try:
-        parsed.read_string(path.read_text())
+        text = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, UnicodeDecodeError, ConfigParserError):
-        return None  # AWS's library says what is wrong with it
-    return parsed
+        return {}
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _sections(text) if text else {}
+
+
+def _sections(text: str) -> dict[str, dict[str, str]] | None:
+    from configparser import Error, RawConfigParser
+
+    parsed = RawConfigParser(default_section="\0")
+    try:
+        parsed.read_string(text)
+    except Error:
+        return None
+    return {section: dict(parsed.items(section)) for section in parsed.sections()}
 
 
 def _variable(*names: str) -> str:

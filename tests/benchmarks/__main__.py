@@ -13,6 +13,7 @@ from tests.benchmarks import (
     flows,
     hits,
     large,
+    remotes,
     serving,
     starting,
     sweeps,
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "sweep": sweeps.all_hits,
     "sweep_misses": sweeps.all_misses,
     "upkeep": upkeep.upkeep,
+    "remotes": remotes.exchange,
     "train": training.one_minute,
     "train_gpu": large.one_billion,
     "evaluate": evaluating.one_evaluation,
@@ -41,6 +43,7 @@ BENCHMARKS = {
 
 def main() -> int:
     """Run those named on the command line, or all."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who has installed motools has it compiled
     names = sys.argv[1:] or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         print(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ LARGE = int(os.environ.get("MOTOOLS_BENCH_LARGE", str(1 << 30)))
 
 LATENCIES = (0.0, 0.02)
 """Seconds that each request takes longer."""
+
+_PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 FIRST, AGAIN, STATUS, PULL = "first push", "push, nothing new", "status", "first pull"
 
@@ -46,21 +49,39 @@ class Place:
         done = subprocess.run(
             list(map(str, command)),
             cwd=self.here / cwd,
-            env={**os.environ, **self.bucket.environment(), **env},
+            env={**os.environ, "PATH": _PATH, **self.bucket.environment(), **env},
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
-    def seconds(self, *command: object, env: Mapping[str, str] = {}, cwd: str = "") -> float:
-        """How long a command takes."""
-        started = time.perf_counter()
+    def cost(self, *command: object, env: Mapping[str, str] = {}, cwd: str = "") -> Cost:
+        """What a command takes."""
+        started, used = time.perf_counter(), _cpu_of_children()
         self.run(*command, env=env, cwd=cwd)
-        return time.perf_counter() - started
+        return Cost(time.perf_counter() - started, _cpu_of_children() - used)
 
 
-def motools(place: Place) -> dict[str, float]:
+@dataclass(frozen=True)
+class Cost:
+    """What a command took.
+
+    Attributes:
+        seconds: on the clock.
+        cpu: seconds of the processor, which tell more where it is shared with the server.
+    """
+
+    seconds: float
+    cpu: float
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def motools(place: Place) -> dict[str, Cost]:
     """A cache with one entry, and another that has none."""
     mine, other = place.here / "mine", place.here / "other"
 
@@ -76,14 +97,14 @@ def motools(place: Place) -> dict[str, float]:
         url = f"{place.bucket.url}/motools"
         place.run(*command, "remote", "add", "shared", url, "--cache-dir", root)
     return {
-        FIRST: place.seconds(*command, "push", "--cache-dir", mine),
-        AGAIN: place.seconds(*command, "push", "--cache-dir", mine),
-        STATUS: place.seconds(*command, "status", "--cache-dir", mine),
-        PULL: place.seconds(*command, "pull", "--cache-dir", other),
+        FIRST: place.cost(*command, "push", "--cache-dir", mine),
+        AGAIN: place.cost(*command, "push", "--cache-dir", mine),
+        STATUS: place.cost(*command, "status", "--cache-dir", mine),
+        PULL: place.cost(*command, "pull", "--cache-dir", other),
     }
 
 
-def dvc(place: Place) -> dict[str, float]:
+def dvc(place: Place) -> dict[str, Cost]:
     """A project that tracks the directory; its cache is gone before the pull."""
     config = place.here / "aws"
     config.touch()  # it does not take /dev/null for one
@@ -102,30 +123,30 @@ def dvc(place: Place) -> dict[str, float]:
     ):
         place.run("dvc", *command, env=env)
     found = {
-        FIRST: place.seconds("dvc", "push", "-q", env=env),
-        AGAIN: place.seconds("dvc", "push", "-q", env=env),
-        STATUS: place.seconds("dvc", "status", "-q", "-c", env=env),
+        FIRST: place.cost("dvc", "push", "-q", env=env),
+        AGAIN: place.cost("dvc", "push", "-q", env=env),
+        STATUS: place.cost("dvc", "status", "-q", "-c", env=env),
     }
     for folder in (".dvc/cache", "data", "site"):
         shutil.rmtree(place.here / folder, ignore_errors=True)
-    return {**found, PULL: place.seconds("dvc", "pull", "-q", env=env)}
+    return {**found, PULL: place.cost("dvc", "pull", "-q", env=env)}
 
 
-def restic(place: Place) -> dict[str, float]:
+def restic(place: Place) -> dict[str, Cost]:
     """A repository with one snapshot of the directory."""
     url = f"s3:{place.bucket.endpoint}/{place.bucket.name}/restic"
     cache = place.here / "cache"
     env = {"RESTIC_PASSWORD": "none", "RESTIC_REPOSITORY": url, "RESTIC_CACHE_DIR": str(cache)}
     place.run("restic", "init", env=env)
     backup = ("restic", "backup", "-q", place.data)
-    found = {FIRST: place.seconds(*backup, env=env), AGAIN: place.seconds(*backup, env=env)}
+    found = {FIRST: place.cost(*backup, env=env), AGAIN: place.cost(*backup, env=env)}
     shutil.rmtree(cache)
     restored = place.here / "restored"
-    pull = place.seconds("restic", "restore", "-q", "latest", "--target", restored, env=env)
+    pull = place.cost("restic", "restore", "-q", "latest", "--target", restored, env=env)
     return {**found, PULL: pull}
 
 
-TOOLS: Mapping[str, Callable[[Place], dict[str, float]]] = {
+TOOLS: Mapping[str, Callable[[Place], dict[str, Cost]]] = {
     "motools": motools,
     "dvc": dvc,
     "restic": restic,
@@ -150,12 +171,12 @@ def exchange() -> list[Figure]:
 
 def _round(what: str, data: Path, server: s3.Server, proxy: faulty.Proxy) -> Iterator[Figure]:
     for who, tool in TOOLS.items():
-        if who != "motools" and shutil.which(who) is None:
+        if who != "motools" and shutil.which(who, path=_PATH) is None:
             print(f"{who} is not installed, and not measured", file=sys.stderr)
             continue
         with _empty(data, server, proxy) as place:
-            for step, seconds in tool(place).items():
-                yield Figure(f"{step}: {what}", who, seconds)
+            for step, cost in tool(place).items():
+                yield Figure(f"{step}: {what}", who, cost.seconds, f"{cost.cpu:.2f} s of CPU")
 
 
 @contextmanager
