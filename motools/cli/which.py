@@ -218,7 +218,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
         if not is_dataclass(kind):
             parameters.append(parameter.replace(annotation=kind))
             continue
-        inner = _hints(kind)
+        inner = _hints(kind)  # type: ignore[arg-type] # a class can be hashed
         taken[parameter.name] = [field.name for field in fields(kind)]
         parameters += (
             parameter.replace(name=each.name, default=each.default, annotation=inner[each.name])

@@ -206,10 +206,11 @@ class _Push:
         """Objects that are there, whether or not a segment names them, with their sizes."""
         names = self._remote.store.names
         with self._remote.pool() as pool:
-            found = pool.map(lambda folder: list(names(folder)), (PACKS, BLOBS))
+            listed = pool.map(lambda folder: list(names(folder)), (PACKS, BLOBS))
+            every = list(itertools.chain.from_iterable(listed))
         return {
             name: size
-            for name, size in itertools.chain.from_iterable(found)
+            for name, size in every
             if name not in self._doomed.names and name not in self._damaged
         }
 

@@ -163,3 +163,22 @@ def on_a_terminal(cache: Path, answer: str, *arguments: str) -> tuple[str, int]:
     _, status = os.waitpid(process, 0)
     os.close(descriptor)
     return seen.decode(), os.waitstatus_to_exitcode(status)
+
+
+def test_only_the_command_that_is_named_is_made(filled: Filled) -> None:
+    """And without one, or with one that is not there, all of them are known."""
+    assert "Did you mean 'list'?" in motools("cache", "lits").stderr
+    assert "push" in motools("cache", "--help").stdout
+    program = (
+        "import sys, motools.cli; sys.argv[1:] = ['cache', 'remote', 'list', '--cache-dir', {!r}]\n"
+        "try: motools.cli.main()\n"
+        "except SystemExit: pass\n"
+        "from motools.cli import app; [cache] = app.registered_groups\n"
+        "[remote] = cache.typer_instance.registered_groups\n"
+        "[command] = remote.typer_instance.registered_commands\n"
+        "assert not cache.typer_instance.registered_commands, 'made for nothing'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program.format(str(filled.root))], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
