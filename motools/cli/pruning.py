@@ -12,11 +12,11 @@ from motools.cache.records import EntryRecord
 from motools.cli import output
 from motools.cli.consent import get_consent
 from motools.cli.light import LightCommand
-from motools.cli.options import CacheDir, Style
+from motools.cli.options import CacheDir, DryRun, Style, Yes
 from motools.cli.output import Column, Format, Row
+from motools.cli.which import Which, expanded
 
 if TYPE_CHECKING:
-    from motools.upkeep.policy import Policy
     from motools.upkeep.prune import Pruning
 
 _COLUMNS: Final = (
@@ -36,7 +36,9 @@ def add_to(app: typer.Typer) -> None:
     app.command(cls=LightCommand)(prune)
 
 
+@expanded
 def prune(
+    which: Which,
     *,
     max_size: Annotated[
         str | None,
@@ -54,36 +56,43 @@ def prune(
         bool, typer.Option("--paid", help="Also the files of what cost money.")
     ] = False,
     spare: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--spare", metavar="AGE", help="Leave alone what was made or used more recently."
+            "--spare",
+            metavar="AGE",
+            help="Leave alone what was made or used more recently; by default 1h, or 0s of keys "
+            "that are named.",
         ),
-    ] = "1h",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and stop.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
     """Release files that are over the budget, and delete what nobody needs.
 
     Records stay: scores, costs and digests are kept, and evaluations remain hits.
-    Without --max-size or --max-age the settings' budget counts. What was used
-    least recently goes first, models before logs; what is pinned stays, and
-    without --paid what cost money. Files are in the trash for the settings'
+    Without --max-size or --max-age the settings' budget counts; of entries that
+    keys or filters name, all files go. What was used least recently goes first,
+    models before logs; what is pinned stays, and what cost money unless --paid
+    is given or its key is. Files are in the trash for the settings'
     trash_days; until then `motools cache undelete` brings them back.
     """
     from motools.upkeep import prune as upkeep
     from motools.upkeep.policy import Policy
 
     cache = Cache.open(cache_dir, create=False)
+    among = {entry.key for entry in which.entries(cache)} if which.narrowed else None
     policy = Policy.given(
-        cache.settings.budget, max_size=max_size, max_age=max_age, paid=paid, spare=spare
+        cache.settings.budget if among is None else {"max_size": "0B"},
+        max_size=max_size,
+        max_age=max_age,
+        paid=paid or bool(which.keys),
+        spare=spare or ("0s" if which.keys else "1h"),
     )
-    pruning = upkeep.plan(cache, policy)
+    pruning = upkeep.plan(cache, policy, among=among)
     output.emit(list(_rows(pruning)), _COLUMNS, style)
-    output.say(_described(cache, pruning, policy))
+    output.say(_described(cache, pruning, None if among else policy.overall.max_size))
     if dry_run or pruning.empty:
         return
     get_consent("Prune this?", yes=yes)
@@ -118,8 +127,8 @@ def _row(what: str, name: str, size: int) -> dict[str, object]:
     return {"what": what, "name": name, "size": size, **details}
 
 
-def _described(cache: Cache, pruning: Pruning, policy: Policy) -> str:
-    """What a prune would do, in a sentence."""
+def _described(cache: Cache, pruning: Pruning, limit: int | None) -> str:
+    """What a prune would do, in a sentence; and why more than a limit stays, if there is one."""
     plan = pruning.removal
     parts = [
         f"releases {_files_of(len(plan.entries))}, and {output.count(len(plan.blobs), 'blob')} "
@@ -132,7 +141,6 @@ def _described(cache: Cache, pruning: Pruning, policy: Policy) -> str:
     if pruning.expired:
         size = output.size(sum(pruning.expired.values()))
         parts.append(f"{size} of the trash go for good")
-    limit = policy.overall.max_size
     if limit is not None and pruning.left > limit:
         parts.append(
             f"{output.size(pruning.left)} stay, more than {output.size(limit)}: they are pinned, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from motools.cache import leftovers, logs, removal, trash
@@ -64,16 +65,30 @@ class Pruned:
         return f"{self.entries} entries released, {self.blobs} blobs of {self.bytes:,} bytes"
 
 
-def plan(cache: Cache, policy: Policy, *, now: float | None = None) -> Pruning:
+def plan(
+    cache: Cache,
+    policy: Policy,
+    *,
+    among: Collection[str] | None = None,
+    now: float | None = None,
+) -> Pruning:
     """What a prune would do. Nothing is changed.
 
     Pinned entries, those that runs under way need and, unless the policy names
     them, those that cost money are left alone.
+
+    Args:
+        cache: which.
+        policy: what may be there.
+        among: keys of the only entries that may be released; None: any.
+        now: seconds since 1970; None: as the clock says.
     """
     needed = needed_by_runs(cache)
     held = holdings(cache)  # which counts what was used until now
     now = time.time() if now is None else now
     protected = cache.marks.keys(PIN) | _needed(held, needed) | _models(cache, needed)
+    if among is not None:
+        protected |= {entry.key for entry in held.entries if entry.key not in among}
     keys = to_release(held, policy, protected=protected, now=now)
     planned = removal.plan(cache, cache.index.newest(keys), release=True)
     unused = leftovers.unused_blobs(cache, needed.union(held.sizes))

@@ -122,3 +122,19 @@ def test_the_budget_of_the_settings_counts(
     (tmp_path / "motools.toml").write_text('[budget.eval]\nmax_size = "1kB"\n')
     rows = data("prune", "--spare", "0s", "--dry-run")
     assert {row["kind"] for row in rows} == {"eval"}
+
+
+def test_what_is_named_goes_and_nothing_else(filled: Filled, run: Run, data: Data) -> None:
+    free, paid = filled.models
+    run("tag", "old", free.key, paid.key, filled.evals[0].key)
+    rows = data("prune", "--tag", "old", "--spare", "0s", "--dry-run")
+    assert {r["name"] for r in rows if r["what"] == "release"} == {free.key, filled.evals[0].key}
+    rows = data("prune", paid.key, "--dry-run")
+    assert [r["name"] for r in rows if r["what"] == "release"] == [paid.key]
+    run("pin", paid.key)
+    assert data("prune", paid.key, "--dry-run") == []
+    run("unpin", paid.key)
+    assert "more than" not in run("prune", paid.key, "--yes").stderr
+    released = [e.key for e in Cache.open(filled.root).entries() if e.released]
+    assert released == [paid.key]
+    assert run("prune", "--tag", "nobody's", "--dry-run").exit_code == 3
