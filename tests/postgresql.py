@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
-import shutil
 import signal
 import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.somebody import as_somebody, give, reachable
+from tests.servers import as_somebody, await_answer, reachable, served, spawn
 
 BOTH = pytest.mark.parametrize("coordinator", ["sqlite", "postgresql"], indirect=True)
 """For what must hold whichever database coordinates."""
 
 _START = 30.0
-_DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
 
 
 class Server:
@@ -49,19 +43,14 @@ class Server:
         options += ["max_connections=200", "shared_buffers=32MB"]
         if not self._durable:
             options += ["fsync=off", "full_page_writes=off"]
-        command = [*_DIE_WITH_PARENT, self._programs / "postgres", "-D", self.place / "data"]
+        command = [str(self._programs / "postgres"), "-D", str(self.place / "data")]
         for option in options:
             command += ["-c", option]
-        with (self.place / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **as_somebody())
-        deadline = time.monotonic() + _START
-        while True:
-            try:
-                return psycopg.connect(self.url).close()
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise RuntimeError((self.place / "log").read_text()) from None
-            time.sleep(0.02)
+        self._process = spawn(command, self.place / "log", end="QUIT")
+        await_answer(lambda: psycopg.connect(self.url).close(), self._ended, _START)
+
+    def _ended(self) -> str:
+        return "" if self._process.poll() is None else (self.place / "log").read_text()
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)  # with no regard to who is connected
@@ -86,21 +75,11 @@ class Server:
         assert done.returncode == 0, done.stderr
 
 
-@contextlib.contextmanager
-def running(parent: str | None = None, *, durable: bool = False) -> Iterator[Server]:
+def running(
+    parent: str | None = None, *, durable: bool = False
+) -> contextlib.AbstractContextManager[Server]:
     """A server below a directory; by default in memory, where there is such a thing."""
-    if parent is None and os.access("/dev/shm", os.W_OK):
-        parent = "/dev/shm"
-    place = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
-    try:
-        give(place)
-        server = Server(place, durable=durable)
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    return served(lambda place: Server(place, durable=durable), "pg-", parent)
 
 
 def _installed() -> Path:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
-import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,7 @@ import fsspec
 import pytest
 
 from tests import ceph
-from tests.somebody import as_somebody, give, reachable
+from tests.servers import as_somebody, await_answer, give, reachable, served, spawn
 
 EVERYWHERE = pytest.mark.parametrize(
     "coordinator", ["sqlite", "postgresql", "postgresql-s3"], indirect=True
@@ -29,7 +25,6 @@ EVERYWHERE = pytest.mark.parametrize(
 
 _KEY, _SECRET = "motools", "not-a-secret"
 _START = 60.0
-_DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 _CONF = """
 [global]
@@ -177,13 +172,13 @@ class Server:
         self._run("ceph-mon", "--mkfs", "-i", "a", "--monmap", maps / "monmap",
                   "--osdmap", maps / "osdmap")  # fmt: skip
         self._spawn("ceph-mon", "-i", "a", "-f")
-        _wait_for(monitor, self._ended)
+        self._await(monitor)
         self._run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", uuid.uuid4())
         self._spawn("ceph-osd", "-i", "0", "-f")
         self._run("radosgw-admin", "user", "create", "--uid=motools", "--display-name=motools",
                   f"--access-key={_KEY}", f"--secret={_SECRET}")  # fmt: skip
         self._spawn("radosgw", "-f", "-n", "client.admin")
-        _wait_for(web, self._ended)
+        self._await(web)
 
     def bucket(self) -> Bucket:
         """A new, empty bucket."""
@@ -197,11 +192,8 @@ class Server:
             process.wait(_START)
 
     def _spawn(self, program: str, *arguments: object) -> None:
-        command = [*_DIE_WITH_PARENT, *self._command(program, *arguments)]
-        with (self.place / "out").open("ab") as log:
-            self._processes.append(
-                subprocess.Popen(command, stdout=log, stderr=log, **self._circumstances())
-            )
+        command = self._command(program, *arguments)
+        self._processes.append(spawn(command, self.place / "out", **self._circumstances()))
 
     def _run(self, program: str, *arguments: object) -> None:
         done = subprocess.run(
@@ -210,6 +202,7 @@ class Server:
             text=True,
             timeout=_START,
             **self._circumstances(),
+            **as_somebody(),
         )
         assert done.returncode == 0, f"{program}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
@@ -219,11 +212,13 @@ class Server:
         return [where, "-c", str(self._conf), *map(str, arguments)]
 
     def _circumstances(self) -> dict[str, Any]:
-        return {
-            "env": {**os.environ, **ceph.libraries(self._root)},
-            "cwd": self.place,
-            **as_somebody(),
-        }
+        return {"env": {**os.environ, **ceph.libraries(self._root)}, "cwd": self.place}
+
+    def _await(self, port: int) -> None:
+        def ask() -> None:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+
+        await_answer(ask, self._ended, _START)
 
     def _ended(self) -> str:
         """What the programs said, if one of them is no more."""
@@ -233,33 +228,12 @@ class Server:
         return "\n".join(log.read_text(errors="replace")[-2000:] for log in logs)
 
 
-@contextlib.contextmanager
-def running(*, room: int = 1 << 30) -> Iterator[Server]:
+def running(*, room: int = 1 << 30) -> contextlib.AbstractContextManager[Server]:
     """A server. It ends with the thread that starts it."""
-    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    place = Path(tempfile.mkdtemp(prefix="s3-", dir=parent))
-    try:
-        give(place)
-        server = Server(place, room=room)
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    return served(lambda place: Server(place, room=room), "s3-")
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int, ended: Any) -> None:
-    deadline = time.monotonic() + _START
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        if (said := ended()) or time.monotonic() > deadline:
-            raise RuntimeError(f"no answer on port {port}: {said}")
-        time.sleep(0.02)
