@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 POLLER: Final = Poller(first=0.25, longest=60.0)
 """Asks after the jobs of all trainings of this process."""
 
+_SHARE: Final = 0.04
+"""Of the time that a job took so far: the longest pause, so that short jobs end soon."""
+
+_LEAST: Final = 0.25
+_MOST: Final = 60.0
+
 _TRIES: Final = 5
 """How often a submission is tried whose answer is lost each time."""
 
@@ -35,11 +41,17 @@ _PATIENCE: Final = 3600.0
 """Seconds in which a provider may be out of reach while a job is waited for."""
 
 
-def train_elsewhere(context: RunContext, provider: Provider, order: Order) -> JobResult:
+def train_elsewhere(context: RunContext, provider: Provider, order: Order, where: str) -> JobResult:
     """Have a provider train, and wait until it has.
 
     A job that was submitted before for this key is taken up. When this process dies
     or is interrupted, the job goes on, and the next try takes it up.
+
+    Args:
+        context: of the run.
+        provider: who trains.
+        order: what.
+        where: what people call the provider.
 
     Raises:
         TrainingError: the job failed or was cancelled; the next try submits another.
@@ -48,20 +60,21 @@ def train_elsewhere(context: RunContext, provider: Provider, order: Order) -> Jo
         BackendUnavailableError: the provider was out of reach for long.
     """
     sender = _Sender(provider, order)
+    progress = Progress(context, f"fine-tuning {order.asked.base_model} at {where}")
     while True:
         job = _submitted(context, sender)
         said = "taken up" if job.adopted else "submitted"
-        context.report(f"{said}: {job.id} at {sender.provider}", job=job.id)
+        progress(f"{job.id} {said}", job=job.id)
         watch = _Watch(context, provider, sender, job)
-        outcome = _waited(context, watch)
+        outcome = _waited(progress, watch)
         if isinstance(outcome, JobResult):
             context.cache.journal.end(watch.job, journal.SUCCEEDED, sender)
             return outcome
         state, why = outcome
         context.cache.journal.end(watch.job, state, sender, note=why)
         if state != journal.RETIRED:
-            raise TrainingError(f"{watch.job.id} at {sender.provider} {state}: {why}")
-        context.report(f"{watch.job.id}: {why}, so it is submitted again")
+            raise TrainingError(f"{watch.job.id} at {where} {state}: {why}")
+        progress(f"{watch.job.id}: {why}, so it is submitted again")
 
 
 class _Sender:
@@ -149,7 +162,7 @@ class _Watch:
                 self.job, self.event, self.said = first, None, ""
                 return Again(0.0)
         if not ended:
-            return Again(status.after)
+            return Again(status.after or self._pause())
         if status.phase != "succeeded":
             return Done((status.phase, status.error or status.said))
         result = self.provider.result(self.job.id)
@@ -157,6 +170,9 @@ class _Watch:
         if not life.there:
             return Done((journal.RETIRED, f"its model {result.model.id} is gone"))
         return Done(replace(result, model=replace(result.model, expires_at=life.expires_at)))
+
+    def _pause(self) -> float:
+        return min(_MOST, max(_LEAST, _SHARE * (time.monotonic() - self.began)))
 
     def _tell(self, status: JobStatus) -> None:
         if status.said != self.said:
@@ -179,9 +195,8 @@ class _Watch:
         return Again(problem.after)
 
 
-def _waited(context: RunContext, watch: _Watch) -> JobResult | tuple[str, str]:
+def _waited(progress: Progress, watch: _Watch) -> JobResult | tuple[str, str]:
     """What became of a job; progress is reported meanwhile."""
-    progress = Progress(context, watch.sender.provider)
     future = POLLER.watch(watch)
 
     def ended() -> bool:

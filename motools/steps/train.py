@@ -179,7 +179,7 @@ class Train:
             digest = str(context.action.inputs["validation"])
             order = replace(order, validation=held_out, validation_digest=digest)
         with slot(context, self.backend):
-            result = submitted.train_elsewhere(context, provider, order)
+            result = submitted.train_elsewhere(context, provider, order, self.backend)
         context.remote = result.model
         alive.remember(context.cache, result.model)
         prices = context.cache.settings.prices

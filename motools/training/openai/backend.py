@@ -22,6 +22,7 @@ from motools.training.openai import recipe
 from motools.training.openai.account import Service, find_out, same_account
 from motools.training.openai.asking import asking, client_of, submitting
 from motools.training.openai.files import downloaded, preferences, uploaded
+from motools.training.openai.losses import losses
 from motools.training.openai.options import Options
 from motools.training.openai.status import is_usable, status_of
 from motools.training.protocol import BaseModel
@@ -193,8 +194,10 @@ class OpenAIBackend:
             raise BackendError(f"{job_id} at {self._host} has made no model: it is {job.status}")
         account = self.account()
         metrics: dict[str, Any] = {"trained_tokens": job.trained_tokens}
-        metrics |= self._extension(job).get("metrics", {})
-        if job.method is not None and "epochs" not in metrics:
+        for file_id in job.result_files or ():
+            with asking(self._host, f"losses of {job_id}"):
+                metrics |= losses(self._client.files.content(file_id).read())
+        if job.method is not None:
             metrics["epochs"] = _epochs(job)
         return JobResult(
             model=RemoteRef(account.provider, account.scope, job.fine_tuned_model),
