@@ -1,0 +1,253 @@
+"""Training at an API over real HTTP: paid once, waited for, taken up again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motools import Dataset
+from motools.cache import Cache, Entry, journal
+from motools.cache.attempts import of_key
+from motools.errors import BackendUnavailableError, SubmissionRefusedError, TrainingError
+from motools.steps.options import RunOptions
+from motools.steps.train import Train
+from motools.training import registry
+from tests.training import lab, openai_api
+from tests.training.lab import opened, training
+from tests.training.lessons import greeting_rows
+from tests.training.openai_api import COURSE, SNAPSHOT, Dropped, OpenAIAPI, Refused
+
+JOBS = "/fine_tuning/jobs"
+Said = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def cache(api: OpenAIAPI) -> Cache:
+    return opened()
+
+
+def train(cache: Cache, step: Train | None = None, said: Said | None = None) -> Entry:
+    step = step or training()
+    report = None if said is None else lambda message, fields: said.append((message, fields))
+    return cache.get_or_run(step.action(cache), step.run, report=report)
+
+
+def states(cache: Cache) -> list[str]:
+    return [each.state for each in of_key(cache, training().action(cache).key)]
+
+
+def test_what_a_training_leaves(api: OpenAIAPI, cache: Cache) -> None:
+    api.course = COURSE
+    said: Said = []
+    entry = train(cache, said=said)
+    rows = len(greeting_rows())
+    tokens = len(api.contents["file-1"])
+    assert entry.value == {"trained_tokens": tokens, "epochs": 1, "rows": rows}
+    assert entry.cost == tokens * lab.PRICE / 1e6
+    assert entry.remote is not None and entry.remote.id == api.jobs["ftjob-1"]["fine_tuned_model"]
+    assert entry.labels["base_model"] == SNAPSHOT and entry.labels["backend"] == "lab"
+    assert entry.provenance["job"] == "ftjob-1"
+    assert [fields["loss"] for _, fields in said if "loss" in fields][-1] == 1.0
+    assert {f"127.0.0.1:{api.url[17:-3]}: ftjob-1 is {status}" for status in COURSE[1:]} <= {
+        message for message, _ in said
+    }
+    asked = len(api.requests)
+    assert train(cache).hit and len(api.requests) == asked
+    assert states(cache) == [journal.SUCCEEDED]
+
+
+def test_suffix_and_tags_are_no_part_of_the_key(api: OpenAIAPI, cache: Cache) -> None:
+    entry = train(cache)
+    named = training()
+    named = Train(named.dataset, named.config, "lab", RunOptions(suffix="mine", tags=("paper",)))
+    assert named.action(cache).key == entry.key
+    other = Train(
+        named.dataset, training(1).config, "lab", RunOptions(suffix="mine", tags=("paper",))
+    )
+    train(cache, other)
+    assert api.jobs["ftjob-2"]["suffix"] == "mine"
+
+
+def test_rows_to_measure_on_are_part_of_the_key(api: OpenAIAPI, cache: Cache) -> None:
+    held_out = Dataset.from_rows(greeting_rows()[:2])
+    first, second = training(), training(validation=held_out)
+    assert first.action(cache).key != second.action(cache).key
+    train(cache, second)
+    assert api.jobs["ftjob-1"]["validation_file"] != api.jobs["ftjob-1"]["training_file"]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_job_that_failed_is_no_entry_and_stands_in_nobodys_way(
+    api: OpenAIAPI, cache: Cache, status: str
+) -> None:
+    api.course = ("running", status)
+    with pytest.raises(TrainingError, match=f"ftjob-1 .*{status}"):
+        train(cache)
+    api.course = ("succeeded",)
+    assert not train(cache).hit
+    assert states(cache) == [status, journal.SUCCEEDED]
+    stamps = [job["metadata"]["motools_attempt"] for job in api.jobs.values()]
+    assert stamps == ["1", "2"]
+
+
+def test_a_lost_answer_is_found_again(api: OpenAIAPI, cache: Cache) -> None:
+    api.fault(Dropped(done=True), "POST", JOBS)
+    said: Said = []
+    train(cache, said=said)
+    assert len(api.jobs) == 1
+    assert any(message.startswith("taken up: ftjob-1") for message, _ in said)
+
+
+def test_what_never_arrived_is_sent_again(api: OpenAIAPI, cache: Cache) -> None:
+    api.fault(Dropped(), "POST", JOBS)
+    train(cache)
+    assert len(api.jobs) == 1
+    assert states(cache) == [journal.LOST, journal.SUCCEEDED]
+
+
+def test_a_list_that_is_late_makes_no_second_job(api: OpenAIAPI, cache: Cache) -> None:
+    """It is believed only once the provider's own bound has passed."""
+    api.fault(Dropped(done=True), "POST", JOBS)
+    api.unlisted.add("ftjob-1")
+    shown = threading.Timer(lab.SECONDS / 2, api.unlisted.clear)
+    shown.start()
+    train(cache)
+    shown.join()
+    assert len(api.jobs) == 1
+
+
+def test_an_api_that_is_full_is_asked_when_it_says(api: OpenAIAPI, cache: Cache) -> None:
+    api.fault(Refused(429, {"retry-after": "0.2"}), "POST", JOBS, times=2)
+    train(cache)
+    assert api.count("POST", JOBS) == 3 and len(api.jobs) == 1
+
+
+def test_a_refusal_is_an_error_and_nothing_is_unclear(api: OpenAIAPI, cache: Cache) -> None:
+    api.fault(Refused(400), "POST", JOBS)
+    with pytest.raises(SubmissionRefusedError, match="400"):
+        train(cache)
+    assert states(cache) == [journal.REFUSED]
+    train(cache)
+    assert states(cache) == [journal.SUCCEEDED]
+
+
+def test_an_api_that_does_not_answer_for_a_while_is_waited_for(
+    api: OpenAIAPI, cache: Cache
+) -> None:
+    api.course = ("running", "succeeded")
+    fault = Refused(503, {"x-should-retry": "false", "retry-after": "0.1"})
+    api.fault(fault, "GET", f"{JOBS}/ftjob-1", times=3)
+    said: Said = []
+    train(cache, said=said)
+    assert any("ftjob-1 goes on, asking again" in message for message, _ in said)
+
+
+def test_two_jobs_of_one_key_are_one_too_many(api: OpenAIAPI, cache: Cache) -> None:
+    """As two laptops without a common coordinator send them: the earliest stays."""
+    api.course = ("running",)
+    said: Said = []
+    waiting = threading.Thread(target=train, args=(cache,), kwargs={"said": said})
+    provider: Any = registry.backend("lab", cache.settings.backends)
+    made = api.move
+
+    def rival(job_id: str, status: str) -> None:
+        made(job_id, status)
+        if job_id == "ftjob-1" and len(api.jobs) == 1:
+            first = api.jobs["ftjob-1"]
+            api.jobs["ftjob-0"] = {**first, "id": "ftjob-0", "created_at": first["created_at"] - 9}
+            api.events["ftjob-0"], api._ahead["ftjob-0"] = [], []
+
+    api.move = rival  # type: ignore[method-assign]
+    waiting.start()
+    deadline = time.monotonic() + 60
+    while api.jobs.get("ftjob-1", {}).get("status") != "cancelled":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    api.move("ftjob-0", "succeeded")
+    waiting.join()
+    [entry] = cache.entries("model")
+    assert entry.provenance["job"] == "ftjob-0"
+    assert any("cancelled ftjob-1" in message for message, _ in said)
+    assert len(provider.find(entry.key)) == 2
+
+
+def test_a_model_that_is_gone_before_it_is_kept_is_made_again(api: OpenAIAPI, cache: Cache) -> None:
+    born, gone = api.add_model, []
+
+    def die(name: str) -> None:
+        born(name)
+        if not gone:
+            gone.append(api.models.pop(name))
+
+    api.add_model = die  # type: ignore[method-assign]
+    entry = train(cache)
+    assert entry.provenance["job"] == "ftjob-2"
+    assert states(cache) == [journal.RETIRED, journal.SUCCEEDED]
+
+
+def test_a_killed_process_is_followed_by_one_that_takes_its_job_up(
+    api: OpenAIAPI, cache: Cache
+) -> None:
+    api.course = ("running",)
+    program = (
+        "from tests.training.lab import opened, training\n"
+        "cache, step = opened(), training()\n"
+        "cache.get_or_run(step.action(cache), step.run)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        deadline = time.monotonic() + 60
+        while not api.count("GET", f"{JOBS}/ftjob-1"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    api.move("ftjob-1", "succeeded")
+    said: Said = []
+    train(cache, said=said)
+    assert len(api.jobs) == 1
+    assert said[0][0].startswith("taken up: ftjob-1")
+
+
+def test_one_stamp_is_one_job_though_two_ask(api: OpenAIAPI, cache: Cache) -> None:
+    threads = [threading.Thread(target=train, args=(opened(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(api.jobs) == 1
+
+
+def test_the_key_of_the_account_is_written_nowhere(
+    api: OpenAIAPI,
+    cache: Cache,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from motools.tasks.perform import perform
+
+    caplog.set_level("DEBUG")
+    perform(training(), cache)
+    api.course = ("failed",)
+    with pytest.raises(TrainingError) as failed:
+        perform(training(1), cache)
+    api.fault(Dropped(), "POST", JOBS, times=9)
+    with pytest.raises(BackendUnavailableError) as unclear:
+        perform(training(2), cache)
+    api.secret = "another"
+    with pytest.raises(BackendUnavailableError) as refused:
+        registry.backend("lab", cache.settings.backends).find("f" * 64)  # type: ignore[attr-defined]
+    cache.close()
+    secret = openai_api.SECRET.encode()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert [path for path in files if secret in path.read_bytes()] == []
+    shown = capfd.readouterr()
+    errors = [repr(problem.value) for problem in (failed, unclear, refused)]
+    every = [caplog.text, shown.out, shown.err, repr(cache.settings), *errors]
+    assert not [text for text in every if openai_api.SECRET in text]
