@@ -1,8 +1,9 @@
 """The guides' code runs, top to bottom, and prints what they say it prints.
 
-Of a page, ``python`` blocks whose first line is ``# name.py`` are files; the others are one
-program. ``sh`` blocks run after it. A ``text`` block is the output of the block before it, or a
-part of it; ``…`` stands for anything. ``json`` and ``toml`` blocks are values; ``sql`` is not run.
+Of a page, blocks whose first line is ``# name.py`` or ``# motools.toml`` are files; the other
+``python`` blocks are one program. ``sh`` blocks run after it. A ``text`` block is the output of
+the block before it, or a part of it; ``…`` stands for anything. ``json`` and ``toml`` blocks are
+values; ``sql`` is not run.
 """
 
 from __future__ import annotations
@@ -20,13 +21,24 @@ from typing import TypeAlias
 
 import pytest
 
+from tests.training import openai_api
+from tests.training.openai_api import OpenAIAPI
+
 DATABASE = "postgresql://motools@db.example.org/motools"
 BUCKET = "s3://motools-example/team"
+API = "https://llm.example.org/v1"
 """Instead of which the pages' programs are given real ones."""
 
 Run: TypeAlias = Callable[[list[str]], str]
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
 MARK = "--- end of block {} ---"
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIAPI]:
+    monkeypatch.setenv("LAB_API_KEY", openai_api.SECRET)
+    with openai_api.running() as api:
+        yield api
 
 
 @pytest.mark.slow
@@ -39,6 +51,8 @@ def test_code_does_what_the_page_says(
         content = content.replace(DATABASE, request.getfixturevalue("server").url)
     if BUCKET in content:
         content = content.replace(BUCKET, f"{request.getfixturevalue('bucket').url}/team")
+    if API in content:
+        content = content.replace(API, request.getfixturevalue("api").url)
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", content, re.DOTALL | re.MULTILINE)
     assert {language for language, _ in blocks} <= {"python", "sh", "text", "json", "toml", "sql"}
     run = partial(run_in, tmp_path, PREFECT_API_URL=prefect_api)
@@ -58,11 +72,9 @@ def run_python(blocks: list[tuple[str, str]], place: Path, run: Run) -> dict[int
     """What each block of the page's program printed."""
     program = ""
     for number, (language, code) in enumerate(blocks):
-        if language != "python":
-            continue
-        if named := re.match(r"# (\w+\.py)\n", code):
+        if named := re.match(r"# (\w+\.(?:py|toml))\n", code):
             (place / named[1]).write_text(code)
-        else:
+        elif language == "python":
             program += f"{code}\nprint({MARK.format(number)!r}, flush=True)\n"
     (place / "program.py").write_text(program)
     output = run([sys.executable, "program.py"])
