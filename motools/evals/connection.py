@@ -28,6 +28,7 @@ class Connection:
         self._socket = socket.socket(fileno=descriptor)
         self._numbers = itertools.count()
         self._asked: dict[int, Future[dict[str, Any]]] = {}
+        self._told: dict[int, Callable[[str], None]] = {}
         self._open = True
         self._lock = threading.Lock()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -55,6 +56,7 @@ class Connection:
         max_tokens: int,
         sampling: Sampling | None,
         stop: Sequence[str],
+        told: Callable[[str], None] | None = None,
     ) -> Completion:
         """What a model answers; a stop text stays in it.
 
@@ -64,6 +66,7 @@ class Connection:
             max_tokens: most tokens in the answer.
             sampling: how tokens are drawn; None for greedy.
             stop: texts that end the answer.
+            told: is told the answer as it grows, in another thread. Must not block.
 
         Raises:
             EvaluationError: it cannot be answered, or the host has ended.
@@ -74,8 +77,9 @@ class Connection:
             "max_tokens": max_tokens,
             "sampling": sampling and dataclasses.asdict(sampling),
             "stop": list(stop),
+            "told": told is not None,
         }
-        return Completion(**self._ask(question)()["answer"])
+        return Completion(**self._ask(question, told)()["answer"])
 
     def close(self) -> None:
         """End the connection: the models that were loaded over it are no longer needed."""
@@ -84,7 +88,9 @@ class Connection:
         self._reader.join()
         self._socket.close()
 
-    def _ask(self, question: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    def _ask(
+        self, question: Mapping[str, Any], told: Callable[[str], None] | None = None
+    ) -> Callable[[], dict[str, Any]]:
         """Ask, and return what waits for the answer."""
         future: Future[dict[str, Any]] = Future()
         with self._lock:
@@ -92,6 +98,8 @@ class Connection:
             if not self._open:
                 raise _gone()
             self._asked[number] = future
+            if told is not None:
+                self._told[number] = told
             try:
                 self._socket.sendall(json.dumps({"id": number, **question}).encode() + b"\n")
             except ConnectionError:
@@ -109,8 +117,7 @@ class Connection:
         try:
             with self._socket.makefile("rb") as lines:
                 for line in lines:
-                    answer = json.loads(line)
-                    self._asked.pop(answer["id"]).set_result(answer)
+                    self._take(json.loads(line))
         except ConnectionError:
             pass  # as at the end of the lines: the host is gone
         with self._lock:
@@ -118,6 +125,14 @@ class Connection:
             left = list(self._asked.values())
         for future in left:
             future.set_exception(_gone())
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        number = answer["id"]
+        if "text" in answer:
+            self._told[number](answer["text"])
+            return
+        self._told.pop(number, None)
+        self._asked.pop(number).set_result(answer)
 
 
 def _gone() -> EvaluationError:

@@ -74,13 +74,20 @@ class Answers:
         self._open: dict[str, _Held] = {}
         self._lock = threading.Lock()
 
-    def ask(self, model: Model, digest: str, question: Question) -> Completion:
+    def ask(
+        self,
+        model: Model,
+        digest: str,
+        question: Question,
+        told: Callable[[str], None] | None = None,
+    ) -> Completion:
         """What a model answers.
 
         Args:
             model: which.
             digest: that stands for it.
             question: what it is asked.
+            told: is told the answer as it grows, in another thread. Must not block.
 
         Raises:
             EvaluationError: it cannot be answered.
@@ -89,7 +96,7 @@ class Answers:
         held = self._hold(digest)
         try:
             held.load(model, digest, self._cache)
-            answer = held.ask(digest, question)
+            answer = held.ask(digest, question, told)
         except BaseException:
             # Perhaps the process that holds it is gone: whoever asks next gets another one.
             self._forget(digest, held)
@@ -158,7 +165,9 @@ class _Held:
                 connection.load({**spec, "digest": digest})()
             self._connection = connection
 
-    def ask(self, digest: str, question: Question) -> Completion:
+    def ask(
+        self, digest: str, question: Question, told: Callable[[str], None] | None
+    ) -> Completion:
         """What it answers."""
         assert self._connection is not None
         return self._connection.answer(
@@ -167,6 +176,7 @@ class _Held:
             max_tokens=question.max_tokens,
             sampling=question.sampling,
             stop=question.stop,
+            told=told,
         )
 
     def leave_after(self, seconds: float, leave: Callable[[], None]) -> None:
@@ -187,7 +197,19 @@ class _Held:
             self._stack.close()
 
 
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """Of an answer that is not whole yet, what a stop text cannot take away any more."""
+    whole = _cut(text, stop)
+    begun = max(
+        (n for word in stop for n in range(1, len(word)) if whole.endswith(word[:n])), default=0
+    )
+    return whole[: len(whole) - begun]
+
+
 def _without_stop(answer: Completion, stop: Sequence[str]) -> Completion:
     """The answer as OpenAI has it; an evaluation on this machine leaves the stop text in."""
-    met = [at for word in stop if (at := answer.text.find(word)) >= 0]
-    return dataclasses.replace(answer, text=answer.text[: min(met)]) if met else answer
+    return dataclasses.replace(answer, text=_cut(answer.text, stop))
+
+
+def _cut(text: str, stop: Sequence[str]) -> str:
+    return text[: min((at for word in stop if (at := text.find(word)) >= 0), default=len(text))]

@@ -16,6 +16,7 @@ from motools.server.jobs import Jobs
 from motools.server.models import Base, Models
 from motools.server.queue import Queue
 from motools.server.seat import Seat
+from motools.server.streaming import Askers
 from motools.server.work import Work
 
 _log: Final = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Service:
             work = Work(cache, self.files, self.jobs, self.models, options.save_seconds)
             self.queue = Queue(work, options.jobs)
             self.answers = Answers(cache)
+            self.askers = Askers()
         except BaseException:
             self._seat.release()
             raise

@@ -262,23 +262,48 @@ def test_chat_stops_before_a_stop_text(client: openai.OpenAI) -> None:
     assert (cut.message.content, cut.finish_reason) == (whole[: whole.index(stop)], "stop")
 
 
-def test_chat_is_streamed(client: openai.OpenAI, trained: FineTuningJob) -> None:
+def test_chat_is_streamed(client: openai.OpenAI) -> None:
+    started = time.monotonic()
+    chunks, arrived = [], []
     with client.chat.completions.create(
         model="tiny",
         messages=ASKED,
-        max_tokens=12,
+        max_tokens=200,
         stream=True,
         stream_options={"include_usage": True},
     ) as stream:
-        chunks = list(stream)
+        for chunk in stream:
+            chunks.append(chunk)
+            arrived.append(time.monotonic() - started)
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-    whole = client.chat.completions.create(model="tiny", messages=ASKED, max_tokens=12)
+    whole = client.chat.completions.create(model="tiny", messages=ASKED, max_tokens=200)
     assert text == whole.choices[0].message.content
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-2].choices[0].finish_reason == "length"
     assert (chunks[-1].choices, chunks[-1].usage) == ([], whole.usage)
-    assert len(chunks) > 4
     assert len({chunk.id for chunk in chunks}) == 1
+    assert len(chunks) > 5
+    assert arrived[2] < arrived[-1], "what is there is sent before the rest is"
+
+
+def test_a_stream_ends_before_a_stop_text(client: openai.OpenAI) -> None:
+    def asked(**settings: Any) -> Any:
+        return client.chat.completions.create(
+            model="tiny", messages=ASKED, max_tokens=60, **settings
+        )
+
+    whole = asked().choices[0].message.content
+    stop = [whole[30:36], whole[50:54]]
+    chunks = list(asked(stream=True, stop=stop))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == asked(stop=stop).choices[0].message.content
+    assert not any(word in text for word in stop)
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_a_stream_that_cannot_begin_is_an_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="none", messages=ASKED, stream=True)
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from motools.evals.config import MAX_TOKENS
 from motools.server.answers import Question
 from motools.server.bodies import Completion, Message
 from motools.server.errors import RequestError
-from motools.server.pages import now
 from motools.server.routes.common import Account, Served, errors
+from motools.server.service import Service
+from motools.server.streaming import Ask, Reply, begun
 
 router = APIRouter(tags=["chat"])
 
@@ -58,7 +58,7 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     response_class=JSONResponse,
     summary="Ask a model.",
 )
-def complete(body: Completion, service: Served, account: Account) -> Response:
+async def complete(body: Completion, service: Served, account: Account) -> Response:
     """The answer that an evaluation on this machine would get.
 
     Without ``temperature`` the likeliest token is taken each time.
@@ -71,72 +71,20 @@ def complete(body: Completion, service: Served, account: Account) -> Response:
             code="unsupported_parameter",
         )
     question = _question(body)
-    found = service.models.find(account, body.model)
+    ask = await run_in_threadpool(_asking, service, account, body.model, question)
+    options = body.stream_options
+    reply = Reply(body.model, with_usage=bool(options and options.include_usage))
+    if not body.stream:
+        return JSONResponse(reply.whole(await service.askers.answer(ask)))
+    parts = await begun(service.askers.stream(ask, question.stop))
+    return StreamingResponse(reply.lines(parts), media_type="text/event-stream")
+
+
+def _asking(service: Service, account: str, name: str, question: Question) -> Ask:
+    found = service.models.find(account, name)
     model = service.models.loadable(found)
     digest = model.digest or service.models.digest(found)
-    answer = service.answers.ask(model, digest, question)
-    return _Answered(body, answer).response()
-
-
-class _Answered:
-    """An answer as OpenAI has it, in one piece or as a stream."""
-
-    def __init__(self, body: Completion, answer: Any) -> None:
-        self._body = body
-        self._text: str = answer.text
-        self._reason = "stop" if answer.stop_reason == "stop" else "length"
-        self._usage = {
-            "prompt_tokens": answer.input_tokens,
-            "completion_tokens": answer.output_tokens,
-            "total_tokens": answer.input_tokens + answer.output_tokens,
-        }
-        self._facts = {
-            "id": f"chatcmpl-{secrets.token_hex(12)}",
-            "created": now(),
-            "model": body.model,
-        }
-
-    def response(self) -> Response:
-        if self._body.stream:
-            return StreamingResponse(self._lines(), media_type="text/event-stream")
-        message = {"role": "assistant", "content": self._text, "refusal": None}
-        choice = {
-            "index": 0,
-            "message": message,
-            "finish_reason": self._reason,
-            "logprobs": None,
-        }
-        return JSONResponse(
-            {
-                **self._facts,
-                "object": "chat.completion",
-                "choices": [choice],
-                "usage": self._usage,
-            }
-        )
-
-    def _lines(self) -> Iterator[str]:
-        for chunk in self._chunks():
-            yield f"data: {json.dumps(chunk)}\n\n"
-        yield "data: [DONE]\n\n"
-
-    def _chunks(self) -> Iterator[dict[str, Any]]:
-        yield self._chunk({"role": "assistant", "content": ""})
-        for word in _words(self._text):
-            yield self._chunk({"content": word})
-        yield self._chunk({}, self._reason)
-        options = self._body.stream_options
-        if options is not None and options.include_usage:
-            yield {**self._chunk({}), "choices": [], "usage": self._usage}
-
-    def _chunk(self, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
-        return {**self._facts, "object": "chat.completion.chunk", "choices": [choice]}
-
-
-def _words(text: str) -> Iterator[str]:
-    for _, letters in itertools.groupby(text, str.isspace):
-        yield "".join(letters)
+    return partial(service.answers.ask, model, digest, question)
 
 
 def _question(body: Completion) -> Question:

@@ -16,6 +16,7 @@ from motools.training.local import models
 from motools.training.local.models import Completion
 from motools.training.local.pool import POOL, Kept
 from motools.training.local.sampling import Sampling
+from motools.training.local.watching import Told
 
 GATHER_SECONDS: Final = 0.02
 """How long a batch that is not full waits for others to join it."""
@@ -35,6 +36,7 @@ class Request:
         stop: texts that end the answer; they stay in it.
         done: receives the answer, or why there is none. Must not block.
         asker: whose it is.
+        told: is told the answer as it grows; None: nobody is.
     """
 
     model: Kept
@@ -44,6 +46,7 @@ class Request:
     stop: tuple[str, ...]
     done: Done
     asker: object = None
+    told: Told | None = None
 
     def joins(self, other: Request) -> bool:
         """Whether both can be in one batch."""
@@ -117,6 +120,7 @@ class Batches:
                 sampling=[one.sampling for one in batch],
                 stop=first.stop,
                 keep_stop=True,
+                told=[one.told for one in batch],
             )
         except Exception as problem:  # noqa: BLE001  (told to all who asked)
             if isinstance(problem, torch.OutOfMemoryError) and len(batch) > 1:

@@ -5,7 +5,9 @@ Over a connection go JSON lines. An evaluation says ``{"id": 1, "load": spec}``
 ``{"id": 1}`` once the model is there; it stays there at least as long as the
 connection. Then it asks ``{"id": 2, "model": digest, "conversation": …,
 "max_tokens": …, "sampling": …, "stop": …}`` and is answered
-``{"id": 2, "answer": …}``. What cannot be done is answered with an ``error``.
+``{"id": 2, "answer": …}``; with ``"told": true`` before that, now and then, with
+``{"id": 2, "text": …}``, the answer so far. What cannot be done is answered with an
+``error``.
 """
 
 from __future__ import annotations
@@ -97,6 +99,9 @@ class _Connection:
             else:
                 self._answer(message["id"], answer=dataclasses.asdict(outcome))
 
+        def told(text: str) -> None:
+            self._answer(message["id"], text=text)
+
         return Request(
             model=self._models[message["model"]],
             conversation=message["conversation"],
@@ -104,6 +109,7 @@ class _Connection:
             sampling=Sampling(**sampling) if sampling else None,
             stop=tuple(message["stop"]),
             done=done,
+            told=told if message.get("told") else None,
             asker=self,
         )
 

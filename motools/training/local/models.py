@@ -16,6 +16,7 @@ from motools.errors import BackendError
 from motools.training.local import base, quantization, tiny
 from motools.training.local.adapter import put_on
 from motools.training.local.sampling import Draw, Sampling
+from motools.training.local.watching import Told, Watch
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +137,7 @@ def generate(
     sampling: Sequence[Sampling | None] | None = None,
     stop: Sequence[str] = (),
     keep_stop: bool = False,
+    told: Sequence[Told | None] | None = None,
 ) -> list[Completion]:
     """Answer conversations, all in one batch.
 
@@ -149,6 +151,7 @@ def generate(
         stop: texts that end an answer.
         keep_stop: whether the token that completed a stop text stays in the
             answer, as transformers leaves it, or the answer is cut before the text.
+        told: for each conversation, who is told the answer as it grows, stop text and all.
 
     Returns:
         One completion for each conversation, in order.
@@ -161,12 +164,18 @@ def generate(
     width = inputs["input_ids"].shape[1]
     settings = _settings(model, tokenizer, max_tokens)
     settings.stop_strings = list(stop) or None
-    draw = Draw(sampling or [None] * len(conversations), width, max_tokens)
+    ends, nobody = _ends(settings), [None] * len(conversations)
+    watch = Watch(
+        told or nobody, width, lambda tokens: _text(tokenizer, _answer(tokenizer, tokens, ends))
+    )
+    draw = Draw(sampling or nobody, width, max_tokens)
     with torch.inference_mode():
         output = model.generate(
-            **inputs, generation_config=settings, tokenizer=tokenizer, logits_processor=[draw]
+            **inputs,
+            generation_config=settings,
+            tokenizer=tokenizer,
+            logits_processor=[watch, draw],
         )
-    ends = _ends(settings)
     return [
         _completion(
             tokenizer, int(mask.sum()), row[width:].tolist(), ends, stop, keep_stop=keep_stop
@@ -259,16 +268,28 @@ def _completion(
     *,
     keep_stop: bool,
 ) -> Completion:
-    end = next((at for at, token in enumerate(tokens) if token in ends), None)
-    ended = end is not None
-    if end is not None:
-        tokens = tokens[: end + 1]
-    # An answer cut by a stop text is filled up to the width of its batch.
-    while not ended and tokens and tokens[-1] == tokenizer.pad_token_id:
-        tokens.pop()
-    text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    tokens = _answer(tokenizer, tokens, ends)
+    ended = bool(tokens) and tokens[-1] in ends
+    text = _text(tokenizer, tokens)
     met = [at for word in stop if (at := text.find(word)) >= 0]
     if met and not keep_stop:
         text = text[: min(met)]
     reason = "stop" if ended or met else "max_tokens"
     return Completion(text, reason, input_tokens, len(tokens))
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: set[int]) -> list[int]:
+    """An answer's own tokens, up to its end."""
+    end = next((at for at, token in enumerate(tokens) if token in ends), None)
+    if end is not None:
+        return tokens[: end + 1]
+    # An answer cut by a stop text is filled up to the width of its batch.
+    while tokens and tokens[-1] == tokenizer.pad_token_id:
+        tokens.pop()
+    return tokens
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
+    return str(
+        tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )
