@@ -52,7 +52,7 @@ def serve(
     ] = 1000,
     max_upload: Annotated[
         int, typer.Option(min=1, metavar="MB", help="Size of the largest file, in megabytes.")
-    ] = 1024,
+    ] = 2048,
     save_seconds: Annotated[
         float,
         typer.Option(

@@ -13,12 +13,15 @@ from motools.errors import (
     DatasetError,
     LeaseTimeoutError,
     MotoolsError,
+    WorkerError,
 )
 
 INVALID: Final = "invalid_request_error"
 SERVER: Final = "server_error"
 
 _FIELD: Final = re.compile(r"\b(FineTuneConfig|LoraConfig)\.([a-z_]+(?:\.[a-z_]+)*)")
+_TEMPLATE: Final = re.compile(r"(Template|TemplateSyntax|TemplateRuntime|Undefined)Error\b")
+"""What a model's chat template says of a conversation that it does not take."""
 _AT: Final = {"FineTuneConfig": "", "LoraConfig": "lora."}
 
 
@@ -79,6 +82,10 @@ def as_refusal(problem: MotoolsError, prefix: str = "") -> RequestError:
     """
     if isinstance(problem, RequestError):
         return problem
+    if isinstance(problem, WorkerError):
+        if _TEMPLATE.match(str(problem)):
+            return RequestError(str(problem), param="messages", code="invalid_value")
+        return RequestError(str(problem), status=503, kind=SERVER, code="model_unavailable")
     if isinstance(problem, ConfigError | BackendError | DatasetError):
         field = _FIELD.search(str(problem))
         param = None if field is None else f"{prefix}{_AT[field[1]]}{field[2]}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -31,6 +32,7 @@ _log: Final = logging.getLogger(__name__)
 _VALIDATORS: Final = 2
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
+_PARTING_SECONDS: Final = 30.0
 
 
 class Queue:
@@ -75,10 +77,11 @@ class Queue:
         threading.Thread(target=self.stop, name="motools-stop", daemon=True).start()
 
     def join(self) -> None:
-        """Wait until everything has ended."""
+        """Wait until everything has ended, but not for a large file that is being read."""
+        until = time.monotonic() + _PARTING_SECONDS
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join()
+                thread.join(max(0.0, until - time.monotonic()))
 
     def wake(self) -> None:
         """There may be something to do."""

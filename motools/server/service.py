@@ -41,7 +41,7 @@ class Options:
     bases: Sequence[Base] = (Base("tiny", "tiny"),)
     jobs: int = 1
     queue: int = 1000
-    max_upload: int = 512 * 10**6
+    max_upload: int = 2048 * 10**6
     save_seconds: float = 60.0
 
 

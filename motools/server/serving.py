@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from motools.cache import Cache
 from motools.errors import SettingsError
 from motools.server.app import make
 from motools.server.service import Options, Service
+
+_log: Final = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
 _PARTING_SECONDS: Final = 5
@@ -56,8 +59,9 @@ def serve(cache: Cache, options: Options, address: Address, ready: Callable[[str
         server: _Server | None = None
 
         def lost() -> None:
+            _log.error("another server has taken the cache over: this one ends")
             if server is not None:
-                server.should_exit = True
+                server.handle_exit(signal.SIGTERM, None)
 
         service = Service(cache, options, lost)
         try:
@@ -71,6 +75,7 @@ def serve(cache: Cache, options: Options, address: Address, ready: Callable[[str
                 ssl_certfile=address.certificate,
                 ssl_keyfile=address.private_key,
             )
+            _load(config)
             server = _Server(config, service, lambda: ready(_url(address, listener)))
             service.queue.start()
             asyncio.run(server.serve([listener]))
@@ -103,6 +108,15 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         self._service.queue.end_soon()
+
+
+def _load(config: uvicorn.Config) -> None:
+    try:
+        config.load()
+    except OSError as problem:
+        raise SettingsError(
+            f"--certificate {config.ssl_certfile}, --private-key {config.ssl_keyfile}: {problem}"
+        ) from problem
 
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -41,7 +42,8 @@ class Askers:
         said: asyncio.Queue[str | None] = asyncio.Queue()
 
         def told(text: str | None) -> None:
-            loop.call_soon_threadsafe(said.put_nowait, text)
+            with contextlib.suppress(RuntimeError):  # the server has ended: nobody listens
+                loop.call_soon_threadsafe(said.put_nowait, text)
 
         def work() -> Completion:
             try:

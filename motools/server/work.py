@@ -20,9 +20,13 @@ from motools.server.files import RESULTS, File, Files
 from motools.server.jobs import Event, Job, Jobs
 from motools.server.models import Models, named
 from motools.steps.train import Train
+from motools.steps.upload import Upload
 from motools.training.rows import check_rows
 
 _log: Final = logging.getLogger(__name__)
+
+_EVENTS: Final = 200
+"""About how many steps of a training have an event."""
 
 _METRICS: Final = {"step": "step", "loss": "train_loss", "learning_rate": "learning_rate"}
 """Fields of a training's reports, and OpenAI's names of them."""
@@ -47,14 +51,15 @@ class Work:
     save_seconds: float
 
     def look_up(self, job: Job) -> Entry | None:
-        """What the cache has for a job.
+        """What the cache has for a job; None also where the files were released: it is for use.
 
         Raises:
             DatasetError: its file is not one of rows.
             RequestError: the client planned another training than this comes to.
         """
         with self._rows(job) as step:
-            return self.cache.look_up([step.action(self.cache)])[0]
+            entry = self.cache.look_up([step.action(self.cache)])[0]
+        return None if entry is None or entry.released else entry
 
     def validate(self, job: Job) -> str:
         """Read every row of a job's file, and return the key of its training.
@@ -78,20 +83,20 @@ class Work:
             DatasetError: a row cannot be trained on.
             StoppedError: the job was paused or cancelled, or the server ends.
         """
-
-        def report(message: str, fields: Mapping[str, Any]) -> None:
-            try:
-                self.jobs.tell(job.id, _event(message, fields))
-            except CacheUnavailableError as problem:  # a training outlives what is said of it
-                _log.warning("%s: %s is not recorded: %s", job.id, message, problem)
-
         with self._rows(job) as step:
-            return self.cache.get_or_run(
-                step.action(self.cache),
-                step.run,
-                report=report,
+            self._made(Upload(step.dataset))
+            return self._made(
+                step,
+                report=_Reporter(self.jobs, job),
                 provenance={"server": {"job": job.id, "account": job.account}},
             )
+
+    def _made(self, step: Train | Upload, **told: Any) -> Entry:
+        """What a step comes to, made again where its files were released: they are needed."""
+        action = step.action(self.cache)
+        kept = self.cache.look_up([action])[0]
+        refresh = kept is not None and kept.released
+        return self.cache.get_or_run(action, step.run, refresh=refresh, **told)
 
     def succeed(self, job: Job, entry: Entry, *, hit: bool) -> None:
         """Record that a job has succeeded.
@@ -149,6 +154,26 @@ class Work:
         losses = "".join(f"{step},{loss!r}\n" for step, loss in entry.value.get("loss_curve", []))
         data = f"step,train_loss\n{losses}".encode()
         return self.files.make(job.account, "step_metrics.csv", RESULTS, data)
+
+
+class _Reporter:
+    """Records what a training reports as events of its job, not every step of a long one."""
+
+    def __init__(self, records: Jobs, job: Job) -> None:
+        self._records = records
+        self._job = job
+        self._said = 0
+
+    def __call__(self, message: str, fields: Mapping[str, Any]) -> None:
+        if "loss" in fields:
+            step, steps = fields["step"], fields["steps"]
+            if step != steps and step - self._said < steps / _EVENTS:
+                return
+            self._said = step
+        try:
+            self._records.tell(self._job.id, _event(message, fields))
+        except CacheUnavailableError as problem:  # a training outlives what is said of it
+            _log.warning("%s: %s is not recorded: %s", self._job.id, message, problem)
 
 
 def check_expected(expected: str, key: str) -> None:

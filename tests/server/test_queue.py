@@ -13,8 +13,10 @@ import openai
 import pytest
 
 from motools import Dataset, FineTuneConfig
-from motools.cache import Action, Cache, Claim
+from motools.cache import Action, Cache, CacheUtils, Claim
 from motools.steps.train import Train
+from motools.upkeep import prune
+from motools.upkeep.policy import Budget, Policy
 from tests.server.running import PATIENCE, Running, order, rows, running, upload, wait
 
 LONG = {"epochs": 500, "batch_size": 4, "learning_rate": 1e-4}
@@ -147,6 +149,27 @@ def test_what_a_client_planned_is_what_is_trained(client: openai.OpenAI) -> None
     job = wait(client, expecting(action.key).id)
     assert job.status == "succeeded"
     assert job.motools["key"] == action.key  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("how", ["released", "cleared"])
+def test_a_model_that_is_gone_is_made_again(site: Running, client: openai.OpenAI, how: str) -> None:
+    file = upload(client).id
+    job = wait(client, order(client, file, seed=0).id)
+    name = str(job.fine_tuned_model)
+    assert client.models.retrieve(name).id == name
+    key = job.motools["key"]  # type: ignore[attr-defined]
+    if how == "cleared":
+        assert CacheUtils(site.root).clear_models([key]) == 1
+    else:
+        cache = Cache.open(site.root)
+        policy = Policy(Budget(max_size=0), spare=0)
+        prune.execute(cache, prune.plan(cache, policy, now=time.time() + 60))
+        assert cache.entry(key).released
+    with pytest.raises(openai.NotFoundError, match="the same job makes it again"):
+        client.models.retrieve(name)
+    again = wait(client, order(client, file, seed=0).id)
+    assert again.motools["hit"] is False  # type: ignore[attr-defined]
+    assert client.models.retrieve(name).id == name
 
 
 def test_the_server_says_who_it_is(site: Running, client: openai.OpenAI) -> None:

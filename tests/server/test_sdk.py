@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import psutil
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
@@ -203,6 +204,11 @@ def test_a_deleted_model_is_gone_and_its_job_finds_it_again(
     assert again.motools["hit"]  # type: ignore[attr-defined]
 
 
+def _asked(client: openai.OpenAI, model: str) -> str:
+    answer = client.chat.completions.create(model=model, messages=ASKED, max_tokens=8)
+    return str(answer.choices[0].message.content)
+
+
 def test_checkpoints_are_models(client: openai.OpenAI, trained: FineTuningJob) -> None:
     config = {"epochs": 2, "batch_size": 8, "keep_checkpoints": "epoch"}
     job = client.fine_tuning.jobs.create(
@@ -304,6 +310,23 @@ def test_a_stream_ends_before_a_stop_text(client: openai.OpenAI) -> None:
 def test_a_stream_that_cannot_begin_is_an_error(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="none", messages=ASKED, stream=True)
+
+
+def test_a_model_is_loaded_again_when_what_held_it_died(
+    site: Running, client: openai.OpenAI
+) -> None:
+    before = _asked(client, "tiny")
+    children = psutil.Process(site.process.pid).children(recursive=True)
+    for child in children:
+        child.kill()
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert _asked(client, "tiny") == before
+            break
+        except openai.InternalServerError as problem:
+            assert problem.status_code == 503  # it was asked while it died
+            assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize(
