@@ -1,75 +1,27 @@
-"""A remote's index as known here: its segments, read into tables.
-
-The tables are a copy that may be deleted at any time; what was read once is not
-fetched again, since segments never change.
-"""
+"""A remote's index as known here: its segments, read into tables, and what they say."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
-from zstandard import ZstdCompressor, ZstdDecompressor
+from zstandard import ZstdDecompressor
 
 from motools.cache.store import Store
 from motools.errors import CacheUnavailableError
 from motools.remotes import segments
 from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
-from motools.remotes.segments import Listed, Marked, Part, Removed, Said, Supersedes
+from motools.remotes.segments import Listed, Said
+from motools.remotes.tables import OF_SEGMENTS, connected, forget, insert
 
-_VERSION: Final = 4
-_TABLES: Final = """
-CREATE TABLE segments (
-    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, made_at REAL NOT NULL, bytes INTEGER NOT NULL
-);
-CREATE TABLE supersedes (segment INTEGER NOT NULL, name TEXT NOT NULL);
-CREATE TABLE frames (
-    digest TEXT NOT NULL, segment INTEGER NOT NULL, size INTEGER NOT NULL, name TEXT NOT NULL,
-    offset INTEGER NOT NULL, stored INTEGER NOT NULL, codec TEXT NOT NULL,
-    PRIMARY KEY (digest, segment, name)
-) WITHOUT ROWID;
-CREATE TABLE entries (
-    key TEXT NOT NULL, generation INTEGER NOT NULL, checksum TEXT NOT NULL, state TEXT NOT NULL,
-    segment INTEGER NOT NULL,
-    PRIMARY KEY (key, generation, checksum, segment)
-) WITHOUT ROWID;
-CREATE TABLE documents (
-    key TEXT NOT NULL, segment INTEGER NOT NULL, position INTEGER NOT NULL,
-    generations TEXT NOT NULL, blobs TEXT NOT NULL, document BLOB NOT NULL,
-    PRIMARY KEY (key, segment, position)
-);
-CREATE TABLE marks (
-    key TEXT NOT NULL, name TEXT NOT NULL, value TEXT, made_at REAL NOT NULL,
-    segment INTEGER NOT NULL
-);
-CREATE INDEX marks_by_key ON marks (key);
-CREATE TABLE removed (
-    key TEXT NOT NULL, generation INTEGER NOT NULL, checksum TEXT NOT NULL,
-    segment INTEGER NOT NULL
-);
-CREATE TABLE damaged (digest TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (digest, name));
-"""
-_INTO: Final = {
-    "frames": "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)",
-    "supersedes": "INSERT INTO supersedes VALUES (?, ?)",
-    "removed": "INSERT INTO removed VALUES (?, ?, ?, ?)",
-    "marks": "INSERT INTO marks VALUES (?, ?, ?, ?, ?)",
-    "entries": "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)",
-    "documents": "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
-}
-_TOGETHER: Final = 20_000
-_OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks", "removed")
 _BATCH: Final = 500
 _ATTEMPTS: Final = 3
-_BUSY_SECONDS: Final = 60.0
 
 
 class Index:
@@ -117,7 +69,7 @@ class Index:
         if gone:
             with self._connected() as connection:
                 for name in gone:
-                    _forget(connection, name)
+                    forget(connection, name)
         self._drop_superseded()
         return True
 
@@ -132,7 +84,7 @@ class Index:
             if taken is None:
                 return  # another process was quicker
             (segment,) = taken
-            _insert(connection, segment, contents)
+            insert(connection, segment, contents)
 
     def _drop_superseded(self) -> None:
         with self._connected() as connection:
@@ -140,7 +92,7 @@ class Index:
                 "SELECT id FROM segments WHERE name IN (SELECT name FROM supersedes)"
             ).fetchall()
             for (segment,) in old:
-                for table in _OF_SEGMENTS:
+                for table in OF_SEGMENTS:
                     connection.execute(f"DELETE FROM {table} WHERE segment = ?", (segment,))
 
     def generations(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, int, str, str]]:
@@ -298,84 +250,8 @@ class Index:
         with self._connected() as connection:
             return connection.execute(sql, parameters).fetchall()
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A transaction on a connection of its own: none crosses a fork."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-            with contextlib.closing(connection):
-                connection.execute("PRAGMA synchronous = OFF")  # it can be read again
-                if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
-                    _make_tables(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-        except (sqlite3.Error, OSError) as problem:
-            raise CacheUnavailableError(
-                f"cannot use {self._path}: {problem}; it is a copy of the remote's index: delete "
-                "it, and it is read again"
-            ) from problem
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN EXCLUSIVE")
-    if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
-        for (table,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table'"
-        ).fetchall():
-            connection.execute(f"DROP TABLE {table}")
-        for statement in _TABLES.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-    connection.execute("COMMIT")
-
-
-def _insert(connection: sqlite3.Connection, segment: int, contents: Iterable[Part]) -> None:
-    """Many rows together and in the order of their keys: one by one takes twice as long."""
-    compress = ZstdCompressor(level=1).compress
-    rows: dict[str, list[tuple[Any, ...]]] = {statement: [] for statement in _INTO.values()}
-    numbered = enumerate(contents)
-    while some := list(islice(numbered, _TOGETHER)):
-        for position, part in some:
-            for table, row in _rows_of(part, segment, position, compress):
-                rows[_INTO[table]].append(row)
-        for statement, found in rows.items():
-            # Of rows with one key, those that come first stay first.
-            connection.executemany(statement, sorted(found, key=itemgetter(0)))
-            found.clear()
-
-
-def _rows_of(
-    part: Part, segment: int, position: int, compress: Callable[[bytes], bytes]
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """What a part of a segment comes to: tables, and a row of each."""
-    if isinstance(part, Frame):
-        place = part.name, part.offset, part.stored, part.codec
-        yield "frames", (part.digest, segment, part.size, *place)
-    elif isinstance(part, Supersedes):
-        for name in part.names:
-            yield "supersedes", (segment, name)
-    elif isinstance(part, Removed):
-        for gone in part.generations:
-            yield "removed", (part.key, *gone, segment)
-    elif isinstance(part, Marked):
-        for row in part.rows:
-            yield "marks", (part.key, *row, segment)
-    else:
-        for generation in part.generations:
-            yield "entries", (part.key, *generation, segment)
-        generations, blobs = json.dumps(part.generations), " ".join(part.blobs)
-        said = generations, blobs, compress(part.document)
-        yield "documents", (part.key, segment, position, *said)
-
-
-def _forget(connection: sqlite3.Connection, name: str) -> None:
-    found = connection.execute("SELECT id FROM segments WHERE name = ?", (name,)).fetchone()
-    for table in (*_OF_SEGMENTS, "supersedes"):
-        connection.execute(f"DELETE FROM {table} WHERE segment = ?", found or (None,))
-    connection.execute("DELETE FROM segments WHERE name = ?", (name,))
+    def _connected(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        return connected(self._path)
 
 
 def in_parts(values: Iterable[str], size: int = _BATCH) -> Iterator[list[str]]:
