@@ -28,7 +28,7 @@ def named(cache: Cache, index: Index, names: Iterable[str]) -> frozenset[str]:
         KeyNotFoundError: a name is nobody's.
         AmbiguousKeyError: a name is several entries'.
     """
-    return frozenset(_named(cache, index, name.lower()) for name in names)
+    return frozenset(_named(cache, index, name) for name in names)
 
 
 def here(cache: Cache, selection: Selection, keys: Iterable[str]) -> tuple[str, ...]:
@@ -81,12 +81,14 @@ def _newest(cache: Cache, index: Index, keys: Iterable[str]) -> tuple[dict[str, 
 def _named(cache: Cache, index: Index, name: str) -> str:
     if not name.strip():
         return catalogue.find(cache, name).key
-    bounds = (name, name + "g")
+    beginning = name.lower()
+    bounds = (beginning, beginning + "g")
     rows = cache.database.read(
         "SELECT DISTINCT key FROM entries WHERE key >= ? AND key < ? LIMIT 9", bounds
     )
     # In between, by the database's rules for sorting text, there may be others.
-    found = {key for (key,) in rows if key.startswith(name)} | set(index.beginning(name))
+    found = {key for (key,) in rows if key.startswith(beginning)}
+    found.update(index.beginning(beginning))
     if len(found) > 1:
         some = ", ".join(sorted(key[:16] for key in found)[:5])
         raise AmbiguousKeyError(f"several keys start with {name!r} ({some}, …): give more of it")

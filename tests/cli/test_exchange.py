@@ -51,6 +51,10 @@ def test_a_remote_carries_a_cache_over(filled: Filled, run: Run, data: Data, oth
     assert data("status")[0]["ahead"] == 8
     pushed = data("push", filled.models[0].key[:12])
     assert pushed["entries"] == [filled.models[0].key]
+    dataset = filled.datasets[0]
+    shown = run("push", dataset.labels["dataset_hash"][:12], "--dry-run")
+    assert shown.stdout.count(dataset.key[:12]) == 1
+    assert "1 entry pushed" in shown.stderr
     planned = run("push", "--dry-run")
     assert len(planned.stdout.splitlines()) == 8
     assert "7 entries pushed" in planned.stderr
