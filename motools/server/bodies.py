@@ -141,6 +141,8 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
+Tokens: TypeAlias = Annotated[int, Field(ge=1, le=2**17)]
+"""Of an answer. What is drawn with takes memory for each that there may be."""
 Stop: TypeAlias = Annotated[Text, Field(min_length=1)]
 
 
@@ -151,8 +153,8 @@ class Completion(BaseModel):
 
     model: Name
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
