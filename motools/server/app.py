@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -61,12 +62,33 @@ async def _motools_error(_: Request, problem: Exception) -> Response:
 async def _invalid(_: Request, problem: Exception) -> Response:
     assert isinstance(problem, RequestValidationError)
     first = problem.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    param = ".".join(path) or None
+    param = _field(first["loc"], problem.body) or None
     unknown = first["type"] == "extra_forbidden"
     message = f"unknown field {param!r}" if unknown else f"{param or 'body'}: {first['msg']}"
     code = "unknown_parameter" if unknown else "invalid_value"
     return _answer(RequestError(message, param=param, code=code))
+
+
+def _field(place: Sequence[int | str], body: Any) -> str:
+    """The field of a request that an error is about.
+
+    Args:
+        place: where Pydantic has met it; with names of types, where there are several.
+        body: that was sent.
+    """
+    where, *parts = place
+    if where != "body":
+        return str(parts[0])
+    path, value = list[str](), body
+    for part in parts:
+        if isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        elif isinstance(value, dict) and (part in value or part == place[-1]):
+            value = value.get(part)
+        else:
+            break
+        path.append(str(part))
+    return ".".join(path)
 
 
 async def _http_error(_: Request, problem: Exception) -> Response:

@@ -17,6 +17,8 @@ from motools.cache import Cache
 from motools.steps.train import Train
 from tests.server.running import Running, lines, order, rows, running, upload, wait
 
+SUPERVISED: dict[str, Any] = {"type": "supervised"}
+EPOCHS = "method.supervised.hyperparameters.n_epochs"
 SAME = {"epochs": 1, "batch_size": 4}
 """What orders say anyway."""
 ASKED: list[Any] = [{"role": "user", "content": "Is 3 a number?"}]
@@ -376,6 +378,8 @@ def test_chat_takes_what_changes_nothing(client: openai.OpenAI) -> None:
     [
         ({"suffix": "a:b"}, "suffix"),
         ({"seed": -1}, "seed"),
+        ({"metadata": {"a": 5}}, "metadata.a"),
+        ({"method": SUPERVISED | {"supervised": {"hyperparameters": {"n_epochs": 0}}}}, EPOCHS),
         ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
         ({"validation_file": "file-x"}, "validation_file"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, "integrations"),
@@ -401,8 +405,7 @@ def test_an_order_is_refused_by_its_field(
     file = upload(client).id
     with pytest.raises(openai.BadRequestError) as refused:
         order(client, file, **changes)
-    assert refused.value.param is not None
-    assert refused.value.param.startswith(param)
+    assert refused.value.param == param
 
 
 def test_an_order_is_refused_where_something_is_not_there(client: openai.OpenAI) -> None:
