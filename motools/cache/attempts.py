@@ -119,7 +119,9 @@ def remove(cache: Cache, attempts: Iterable[Attempt]) -> list[Attempt]:
         given = set(some)
         with cache.database.write() as transaction:
             rows: Any = transaction.run(f"{_ALL} WHERE key = :key ORDER BY attempt", key=key).all()
-            there = [Attempt(*row) for row in rows]
+            # The document may be ahead of the tables: what only it knows stays in it.
+            every = [Attempt(*row) for row in (*rows, *cache.documents.read_journal(key))]
+            there = list({each.attempt: each for each in every}.values())
             going = [each for each in there if each in given and each.state in CLEANABLE]
             staying = [each for each in there if each not in going]
             # The document first: it would put back what only the tables have lost.

@@ -120,7 +120,7 @@ class Journal:
             LeaseLostError: somebody else took the key over; nothing was submitted.
         """
         key = lease.key
-        rows = [self._without_sender(row, lease) for row in self._recovered(key)]
+        rows = [self._without_sender(row, lease) for row in self.recover(key)]
         asked_at = self._now()
         spent = {*spent, *_in_state(rows, RETIRED)}
         for row in reversed(rows):
@@ -184,7 +184,7 @@ class Journal:
 
     def add(self, key: str, provider: str, job_id: str) -> int:
         """A person says that a job is for a key that no attempt at it was for; its number."""
-        attempt, note = _next_attempt(self.attempts(key)), "adopted by hand"
+        attempt, note = _next_attempt(self.recover(key)), "adopted by hand"
         row = self._row(key, attempt, SUBMITTED, provider, job_id=job_id, note=note)
         self._write(row)
         return attempt
@@ -203,12 +203,12 @@ class Journal:
         return [dict(zip(_NAMES, row, strict=True)) for row in rows]
 
     def _attempt(self, key: str, attempt: int) -> dict[str, Any]:
-        for row in self.attempts(key):
+        for row in self.recover(key):
             if row["attempt"] == attempt:
                 return row
         raise KeyNotFoundError(f"{key[:12]} has no attempt {attempt} in the journal")
 
-    def _recovered(self, key: str) -> list[dict[str, Any]]:
+    def recover(self, key: str) -> list[dict[str, Any]]:
         """The attempts, after taking over what only the document has: it is written first."""
         recorded = {row["attempt"]: row for row in self.attempts(key)}
         for values in self._documents.read_journal(key):

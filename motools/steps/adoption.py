@@ -41,6 +41,7 @@ def adopt(cache: Cache, work: Work, job_id: str, attempt: int | None = None) -> 
     _, provider = provider_at(cache, work)
     require_same(cache, work, job_id, provider)
     with holding(cache, work.key):
+        cache.journal.recover(work.key)
         there = journalled.of_key(cache, work.key)
         chosen = _unclear(work, job_id, there, attempt)
         if chosen is None:

@@ -16,7 +16,7 @@ from motools.artifacts import RemoteRef
 from motools.cache import removal
 from motools.cache.marks import RELEASED
 from motools.digest import SHORT
-from motools.errors import BackendUnavailableError, ReleasedError
+from motools.errors import BackendError, BackendUnavailableError, ReleasedError
 from motools.steps.providers import provider_of
 from motools.training.provider import Life, Provider
 
@@ -185,6 +185,8 @@ def _asked(cache: Cache, entries: Sequence[Entry]) -> dict[str, Life | BackendUn
             return provider.alive(model)
         except BackendUnavailableError as problem:
             return problem
+        except BackendError as problem:  # no answer to the question either
+            return BackendUnavailableError(str(problem))
 
     with ThreadPoolExecutor(min(_AT_ONCE, len(entries))) as pool:
         return dict(zip((e.key for e in entries), pool.map(ask, entries), strict=True))

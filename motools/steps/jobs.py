@@ -151,12 +151,14 @@ def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
         BackendError: it is known what became of it, or the provider has it.
         LeaseTimeoutError: somebody is at it.
     """
-    if attempt.state not in (journal.INTENT, journal.UNCLEAR):
-        raise BackendError(
-            f"attempt {attempt.attempt} for {attempt.key[:SHORT]} is {attempt.state}: there is "
-            "nothing to forget. Nothing was changed"
-        )
     with holding(cache, attempt.key):
+        states = {row["attempt"]: row["state"] for row in cache.journal.recover(attempt.key)}
+        state = states.get(attempt.attempt)
+        if state not in (journal.INTENT, journal.UNCLEAR):
+            raise BackendError(
+                f"attempt {attempt.attempt} for {attempt.key[:SHORT]} is {state}: there is nothing "
+                "to forget. Nothing was changed"
+            )
         for job_id in arrived(cache, work):
             raise BackendError(
                 f"{attempt.provider} has {job_id} for {attempt.key[:SHORT]}: run it again, and it "

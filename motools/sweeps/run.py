@@ -153,7 +153,7 @@ class _Run:
             self._end(work, Outcome.SKIPPED, planned.reason)
         elif planned.state is State.HIT and planned.entry is not None and not self._draw_hits:
             self._hits.append(planned.entry)
-            self._end(work, Outcome.HIT, "", entry=planned.entry)
+            self._end(work, Outcome.HIT, planned.reason, entry=planned.entry)
         elif training is not None and planned is not training:
             self._when_trained(work)
         else:

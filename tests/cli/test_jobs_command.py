@@ -8,6 +8,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,23 @@ def test_nothing_is_forgotten_while_somebody_is_at_it(api: OpenAIAPI, cache: Cac
     run("forget", key, "--yes")
 
 
+def test_what_only_the_document_knows_is_not_lost(api: OpenAIAPI, cache: Cache) -> None:
+    """It is written first, so a process that dies then leaves it ahead of the tables."""
+    api.course = ("failed",)
+    with pytest.raises(TrainingError):
+        train(cache)
+    api.course = ("running",)
+    key = unsettled(api, cache, arrived=True)
+    failed, unclear = map(astuple, of_key(cache, key))
+    known = astuple(replace(of_key(cache, key)[1], state=journal.SUBMITTED, job_id="ftjob-2"))
+    cache.documents.write_journal(key, [failed, known])
+    assert "struck off 1 of 1" in run("clean", "--before", "0s", "--yes").stderr
+    assert cache.documents.read_journal(key) == [known]
+    assert [astuple(each) for each in of_key(cache, key)] == [unclear]
+    assert "is submitted: there is nothing to forget" in run("forget", key, "--yes", code=1).stderr
+    assert [each.job_id for each in of_key(cache, key)] == ["ftjob-2"]
+
+
 # Cancelling
 
 
@@ -350,8 +368,6 @@ def test_what_is_in_flight_stays(api: OpenAIAPI, cache: Cache) -> None:
 
 
 def test_what_was_tried_again_meanwhile_stays(api: OpenAIAPI, cache: Cache) -> None:
-    from dataclasses import replace
-
     from motools.cache import attempts, removal
     from motools.cache.removal import RemovalPlan
 

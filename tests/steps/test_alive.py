@@ -131,7 +131,7 @@ def test_the_reason_survives_the_database(api: OpenAIAPI) -> None:
     assert "at the provider" in alive.why_released(opened(), found)
 
 
-@pytest.mark.parametrize("status", [401, 403, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 410, 500, 503])
 def test_an_answer_that_does_not_tell_is_an_error(api: OpenAIAPI, status: int) -> None:
     cache = opened(**ALWAYS)
     entry = trained(cache)

@@ -54,9 +54,8 @@ def test_what_a_training_leaves(api: OpenAIAPI, cache: Cache) -> None:
     assert entry.labels["base_model"] == SNAPSHOT and entry.labels["backend"] == "lab"
     assert entry.provenance["job"] == "ftjob-1"
     assert [fields["loss"] for _, fields in said if "loss" in fields][-1] == 1.0
-    assert {f"127.0.0.1:{api.url[17:-3]}: ftjob-1 is {status}" for status in COURSE[1:]} <= {
-        message for message, _ in said
-    }
+    for status in COURSE[1:]:
+        assert any(message.endswith(f"ftjob-1 is {status}") for message, _ in said)
     asked = len(api.requests)
     assert train(cache).hit and len(api.requests) == asked
     assert states(cache) == [journal.SUCCEEDED]
@@ -101,7 +100,7 @@ def test_a_lost_answer_is_found_again(api: OpenAIAPI, cache: Cache) -> None:
     said: Said = []
     train(cache, said=said)
     assert len(api.jobs) == 1
-    assert any(message.startswith("taken up: ftjob-1") for message, _ in said)
+    assert any(message.endswith("ftjob-1 taken up") for message, _ in said)
 
 
 def test_what_never_arrived_is_sent_again(api: OpenAIAPI, cache: Cache) -> None:
@@ -210,7 +209,7 @@ def test_a_killed_process_is_followed_by_one_that_takes_its_job_up(
     said: Said = []
     train(cache, said=said)
     assert len(api.jobs) == 1
-    assert said[0][0].startswith("taken up: ftjob-1")
+    assert said[0][0].endswith("ftjob-1 taken up")
 
 
 def test_one_stamp_is_one_job_though_two_ask(api: OpenAIAPI, cache: Cache) -> None:
