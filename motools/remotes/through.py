@@ -62,6 +62,8 @@ class Through:
                 rows += found.rows
                 if not found.rows and found.refused:
                     raise found.refused[0]
+                for problem in found.refused:
+                    _log.warning("%s; an earlier result is taken", problem)
             came = {row[0] for row in rows}
             if rows:
                 with self._cache.database.write() as transaction:
