@@ -80,15 +80,15 @@ def test_smallest_example(tmp_path: Path, prefect_api: str) -> None:
 
 
 @pytest.mark.slow
-def test_demo_trains_once(tmp_path: Path) -> None:
-    """As on a new machine: on the server that Prefect starts for it."""
-    run = partial(run_in, tmp_path, PREFECT_HOME=str(tmp_path / ".prefect"))
-    said = run(ROOT / "examples" / "demo.py")
+def test_demo_trains_once(tmp_path: Path, prefect_api: str) -> None:
+    """First as on a new machine: on the server that Prefect starts for it."""
+    said = run_in(tmp_path, ROOT / "examples" / "demo.py", PREFECT_HOME=str(tmp_path / ".prefect"))
     assert "trained 4, evaluated 6" in said
     assert "trained 0, evaluated 0" in said
     assert "10 cached, 0 ran" in said
     assert re.search(r"Hello  lr 0.003 +1\.00", said)
-    loaded = run("-c", AGAIN, PYTHONPATH=str(ROOT))
+    again = {"PREFECT_API_URL": prefect_api, "PYTHONPATH": str(ROOT)}
+    loaded = run_in(tmp_path, "-c", AGAIN, **again)
     assert "10 cached, 0 ran" in loaded
     assert "loaded: []" in loaded
 
