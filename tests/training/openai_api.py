@@ -195,7 +195,7 @@ class OpenAIAPI:
     def _create_file(self, request: Request) -> Any:
         name, content = request.body["file"]
         made = {
-            "id": f"file-{len(self.files) + 1}",
+            "id": f"file-{len(self.contents) + 1}",
             "object": "file",
             "bytes": len(content),
             "created_at": next(self._seconds),
@@ -283,6 +283,8 @@ _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("POST", "/files", OpenAIAPI._create_file),
     ("GET", "/files", OpenAIAPI._list_files),
     ("GET", "/files/([^/]+)", lambda api, _, name: _one(api.files, name)),
+    ("DELETE", "/files/([^/]+)", lambda api, _, name: _gone(api.files, name)),
+    ("DELETE", "/models/([^/]+)", lambda api, _, name: _gone(api.models, name)),
     ("GET", "/files/([^/]+)/content", lambda api, _, name: _one(api.contents, name)),
     ("POST", "/fine_tuning/jobs", OpenAIAPI._create_job),
     ("GET", "/fine_tuning/jobs", OpenAIAPI._list_jobs),
@@ -299,6 +301,12 @@ def _one(things: Mapping[str, Any], name: str) -> Any:
     if name not in things:
         raise Problem(404, f"there is no {name!r}")
     return things[name]
+
+
+def _gone(things: dict[str, Any], name: str) -> Any:
+    found = _one(things, name)
+    del things[name]
+    return {"id": name, "object": found["object"], "deleted": True}
 
 
 def _page(things: list[dict[str, Any]], request: Request) -> Any:
