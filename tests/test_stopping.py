@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from motools.errors import StoppedError
-from motools.stopping import stop, stoppable
+from motools.stopping import interruptible, stop, stoppable
 
 
 def test_a_wait_that_begins_in_what_was_stopped_ends_at_once() -> None:
@@ -35,3 +35,26 @@ def test_a_wait_that_begins_in_what_was_stopped_ends_at_once() -> None:
     assert ended == ["first"]
     with stoppable() as check:
         check()
+
+
+def test_one_block_is_stopped_and_others_go_on() -> None:
+    inside, stopped, ended = threading.Event(), threading.Event(), list[str]()
+    stops = []
+
+    def work() -> None:
+        with interruptible() as stop_it:
+            stops.append(stop_it)
+            with stoppable(lambda: ended.append("inner")) as check:
+                inside.set()
+                stopped.wait(10)
+                check()
+
+    with ThreadPoolExecutor() as threads, stoppable(lambda: ended.append("other")) as check:
+        future = threads.submit(work)
+        assert inside.wait(10)
+        stops[0]()
+        stopped.set()
+        with pytest.raises(StoppedError):
+            future.result(10)
+        check()
+    assert ended == ["inner"]

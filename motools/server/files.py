@@ -22,6 +22,7 @@ from motools.digest import hash_bytes
 from motools.durable import sync
 from motools.errors import CorruptBlobError
 from motools.server.errors import RequestError, not_found
+from motools.server.job import OPEN
 from motools.server.pages import Page, Turn, new_id, now, page
 from motools.server.uploads import Upload
 
@@ -29,7 +30,6 @@ FINE_TUNE: Final = "fine-tune"
 RESULTS: Final = "fine-tune-results"
 
 _COLUMNS: Final = "id, account, filename, purpose, bytes, digest, created_at"
-_BUSY: Final = "('validating_files', 'queued', 'running', 'paused')"
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Files:
         self.get(account, file_id)
         with self._database.write() as transaction:
             needed = transaction.run(
-                f"SELECT id FROM server_jobs WHERE training_file = :file AND status IN {_BUSY}",
+                f"SELECT id FROM server_jobs WHERE training_file = :file AND status IN {OPEN}",
                 file=file_id,
             ).scalar()
             if needed is not None:

@@ -1,12 +1,4 @@
-"""Fine-tuning jobs as recorded: what was ordered, how far it is, and what happened.
-
-::
-
-    validating_files ──▶ queued ──▶ running ──▶ succeeded
-            │              │ ▲        │  │
-            │              ▼ │        │  └────▶ failed
-            │             paused ◀────┘
-            └──────▶ failed, and from everywhere that is not an end ──▶ cancelled
+"""Fine-tuning jobs as recorded.
 
 A job moves by one conditional update, together with the event that says so.
 """
@@ -15,113 +7,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from motools.cache.database import Database, Transaction
 from motools.server.errors import RequestError, not_found
 from motools.server.files import File, insert_file
+from motools.server.job import (
+    COLUMNS,
+    JSON,
+    OPEN,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    WAITING,
+    Event,
+    Job,
+)
 from motools.server.models import Tuned, insert_model
-from motools.server.pages import Page, Turn, new_id, now, page
-
-VALIDATING: Final = "validating_files"
-QUEUED: Final = "queued"
-RUNNING: Final = "running"
-PAUSED: Final = "paused"
-SUCCEEDED: Final = "succeeded"
-FAILED: Final = "failed"
-CANCELLED: Final = "cancelled"
-
-OPEN: Final = (VALIDATING, QUEUED, RUNNING, PAUSED)
-"""Of a job that has not ended."""
-WAITING: Final = (VALIDATING, QUEUED, RUNNING)
-"""Of a job that has a place in the queue."""
+from motools.server.pages import Page, Turn, now, page
 
 _RETRY_SECONDS: Final = 30
-
-_COLUMNS: Final = (
-    "id, account, base_model, training_file, suffix, metadata, config, hyperparameters, replicate, "
-    "expected_key, status, key, error, fine_tuned_model, result_file, trained_tokens, hit, "
-    "created_at, finished_at"
-)
-_JSON: Final = ("metadata", "config", "hyperparameters", "error")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job.
-
-    Attributes:
-        id: its name.
-        account: whose it is.
-        base_model: as the server calls it.
-        training_file: id of the file.
-        suffix: of the model's name.
-        metadata: the owner's own.
-        config: fields of :class:`motools.FineTuneConfig` without the base model.
-        hyperparameters: what the answer reports of them.
-        replicate: which of several independent repeats.
-        expected_key: the key that the client planned, if it said one.
-        status: how far it is.
-        key: of the training, once its file was read.
-        error: ``code``, ``message`` and ``param`` of a failure.
-        fine_tuned_model: name of the model.
-        result_file: id of the file with the losses.
-        trained_tokens: how many were learned from.
-        hit: whether the model was in the cache.
-        created_at: in seconds since 1970.
-        finished_at: in seconds since 1970.
-    """
-
-    id: str
-    account: str
-    base_model: str
-    training_file: str
-    suffix: str | None
-    metadata: Mapping[str, str]
-    config: Mapping[str, Any]
-    hyperparameters: Mapping[str, Any]
-    replicate: int
-    expected_key: str | None = None
-    status: str = VALIDATING
-    key: str | None = None
-    error: Mapping[str, Any] | None = None
-    fine_tuned_model: str | None = None
-    result_file: str | None = None
-    trained_tokens: int | None = None
-    hit: bool | None = None
-    created_at: int = field(default_factory=now)
-    finished_at: int | None = None
-
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> Job:
-        """The job in a row of the table."""
-        values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-        for name in _JSON:
-            values[name] = None if values[name] is None else json.loads(values[name])
-        values["hit"] = None if values["hit"] is None else bool(values["hit"])
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a job.
-
-    Attributes:
-        message: for people.
-        level: ``info``, ``warn`` or ``error``.
-        type: ``message``, or ``metrics`` of a step.
-        data: JSON of the metrics.
-        id: its name.
-        created_at: in seconds since 1970.
-    """
-
-    message: str
-    level: str = "info"
-    type: str = "message"
-    data: Mapping[str, Any] | None = None
-    id: str = field(default_factory=lambda: new_id("ftevent"))
-    created_at: int = field(default_factory=now)
 
 
 class Jobs:
@@ -142,9 +47,9 @@ class Jobs:
         Raises:
             RequestError: the queue is full, or the training file was deleted meanwhile.
         """
-        values = {**vars(job), **{name: json.dumps(getattr(job, name)) for name in _JSON}}
+        values = {**vars(job), **{name: json.dumps(getattr(job, name)) for name in JSON}}
         values["error"] = None
-        names = _COLUMNS.split(", ")
+        names = COLUMNS.split(", ")
         with self._database.write() as transaction:
             waiting = transaction.run(
                 f"SELECT count(*) FROM server_jobs WHERE status IN {WAITING}"
@@ -154,7 +59,7 @@ class Jobs:
             if not _has_file(transaction, job):
                 raise not_found("file", job.training_file, "training_file")
             transaction.run(
-                f"INSERT INTO server_jobs ({_COLUMNS}) VALUES (:{', :'.join(names)})", **values
+                f"INSERT INTO server_jobs ({COLUMNS}) VALUES (:{', :'.join(names)})", **values
             )
             transaction.run_many(
                 "INSERT INTO server_metadata (job, name, value) VALUES (:job, :name, :value)",
@@ -175,7 +80,7 @@ class Jobs:
 
     def find(self, job_id: str) -> Job | None:
         """A job of anybody's."""
-        rows = self._database.read(f"SELECT {_COLUMNS} FROM server_jobs WHERE id = ?", (job_id,))
+        rows = self._database.read(f"SELECT {COLUMNS} FROM server_jobs WHERE id = ?", (job_id,))
         return Job.of(rows[0]) if rows else None
 
     def listed(self, account: str, metadata: Mapping[str, str] | None, turn: Turn) -> Page[Job]:
@@ -198,7 +103,7 @@ class Jobs:
             )
             parameters += [name, value]
         return page(
-            self._database, "server_jobs", _COLUMNS, where, parameters, turn=turn, make=Job.of
+            self._database, "server_jobs", COLUMNS, where, parameters, turn=turn, make=Job.of
         )
 
     def first(self, status: str, but: Sequence[str], keys: Sequence[str] = ()) -> Job | None:
@@ -218,14 +123,14 @@ class Jobs:
             where += f" AND (key IS NULL OR key NOT IN ({_marks(keys)}))"
             parameters += keys
         rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM server_jobs WHERE {where} ORDER BY number LIMIT 1", parameters
+            f"SELECT {COLUMNS} FROM server_jobs WHERE {where} ORDER BY number LIMIT 1", parameters
         )
         return Job.of(rows[0]) if rows else None
 
     def queued_with(self, key: str) -> list[Job]:
         """The jobs in the queue that want the same training."""
         rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM server_jobs WHERE status = ? AND key = ? ORDER BY number",
+            f"SELECT {COLUMNS} FROM server_jobs WHERE status = ? AND key = ? ORDER BY number",
             (QUEUED, key),
         )
         return [Job.of(row) for row in rows]

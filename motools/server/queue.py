@@ -22,8 +22,7 @@ from motools.errors import (
     MotoolsError,
     StoppedError,
 )
-from motools.server import jobs
-from motools.server.jobs import Event, Job
+from motools.server.job import QUEUED, RUNNING, VALIDATING, Event, Job
 from motools.server.work import Work
 from motools.stopping import interruptible
 
@@ -51,8 +50,8 @@ class Queue:
         self._training: dict[str, str] = {}
         """Job to key, of what is trained now."""
         self._ended = False
-        validators = [(jobs.VALIDATING, self._validate)] * _VALIDATORS
-        trainers = [(jobs.QUEUED, self._train)] * trainings
+        validators = [(VALIDATING, self._validate)] * _VALIDATORS
+        trainers = [(QUEUED, self._train)] * trainings
         self._threads = [
             threading.Thread(target=self._serve, args=each, name=f"motools-{each[0]}", daemon=True)
             for each in (*validators, *trainers)
@@ -127,7 +126,7 @@ class Queue:
                     yield None
                     return
                 self._in_hand[job.id] = end
-                if status == jobs.QUEUED and job.key is not None:
+                if status == QUEUED and job.key is not None:
                     self._training[job.id] = job.key
             try:
                 yield job
@@ -141,7 +140,7 @@ class Queue:
         if self._ended:
             return None
         # Two jobs that want one training: the second has it when the first has ended.
-        keys = list(self._training.values()) if status == jobs.QUEUED else []
+        keys = list(self._training.values()) if status == QUEUED else []
         return self._jobs.first(status, list(self._in_hand), keys)
 
     def _validate(self, job: Job) -> None:
@@ -153,11 +152,11 @@ class Queue:
                 return
             key = self._work.validate(job)
             event = Event("Files validated, moving job to queued state")
-            self._jobs.move(job.id, (jobs.VALIDATING,), jobs.QUEUED, event, key=key)
+            self._jobs.move(job.id, (VALIDATING,), QUEUED, event, key=key)
 
     def _train(self, job: Job) -> None:
         event = Event("Fine-tuning job started")
-        if not self._jobs.move(job.id, (jobs.QUEUED,), jobs.RUNNING, event):
+        if not self._jobs.move(job.id, (QUEUED,), RUNNING, event):
             return  # paused or cancelled at this moment
         with self._failing(job):
             entry = self._work.train(job)
@@ -175,7 +174,7 @@ class Queue:
         except (CacheUnavailableError, LeaseLostError) as problem:
             event = Event(f"Waiting: {problem}", level="warn")
             with contextlib.suppress(CacheUnavailableError):
-                self._jobs.move(job.id, (jobs.RUNNING,), jobs.QUEUED, event)
+                self._jobs.move(job.id, (RUNNING,), QUEUED, event)
             raise
         except DatasetError as problem:
             self._work.fail(job, str(problem), "invalid_training_file", "training_file")

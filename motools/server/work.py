@@ -14,10 +14,11 @@ from typing import Any, Final
 from motools.artifacts import Dataset
 from motools.cache import Cache, Entry
 from motools.errors import CacheUnavailableError, DatasetError
-from motools.server import jobs, orders
+from motools.server import orders
 from motools.server.errors import RequestError
 from motools.server.files import RESULTS, File, Files
-from motools.server.jobs import Event, Job, Jobs
+from motools.server.job import FAILED, WAITING, Event, Job
+from motools.server.jobs import Jobs
 from motools.server.models import Models, named
 from motools.steps.train import Train
 from motools.steps.upload import Upload
@@ -125,7 +126,7 @@ class Work:
         """Record that a job has failed."""
         error = {"code": code, "message": message, "param": param}
         event = Event(f"The job failed: {message}", level="error")
-        self.jobs.move(job.id, jobs.WAITING, jobs.FAILED, event, error=json.dumps(error))
+        self.jobs.move(job.id, WAITING, FAILED, event, error=json.dumps(error))
 
     @contextmanager
     def _rows(self, job: Job) -> Iterator[Train]:

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request
 
 from motools.artifacts import Dataset
 from motools.errors import BackendError, ConfigError, DatasetError
-from motools.server import jobs, orders
+from motools.server import orders
 from motools.server.bodies import JobOrder
 from motools.server.errors import RequestError, as_refusal
 from motools.server.files import FINE_TUNE, File
-from motools.server.jobs import Event, Job
+from motools.server.job import CANCELLED, OPEN, PAUSED, QUEUED, VALIDATING, WAITING, Event, Job
 from motools.server.models import Base, Tuned
 from motools.server.objects import (
     CheckpointMetrics,
@@ -95,23 +95,23 @@ def retrieve(job_id: Id, service: Served, account: Account) -> JobObject:
 def cancel(job_id: Id, service: Served, account: Account) -> JobObject:
     """End a job for good."""
     event = Event("The job was cancelled")
-    return _moved(service, account, job_id, sources=jobs.OPEN, status=jobs.CANCELLED, event=event)
+    return _moved(service, account, job_id, sources=OPEN, status=CANCELLED, event=event)
 
 
 @router.post("/fine_tuning/jobs/{job_id}/pause", responses=errors(404, 409), summary="Pause.")
 def pause(job_id: Id, service: Served, account: Account) -> JobObject:
     """Have a job make room for others; what it has trained so far is kept."""
     event = Event("The job was paused")
-    return _moved(service, account, job_id, sources=jobs.WAITING, status=jobs.PAUSED, event=event)
+    return _moved(service, account, job_id, sources=WAITING, status=PAUSED, event=event)
 
 
 @router.post("/fine_tuning/jobs/{job_id}/resume", responses=errors(404, 409), summary="Resume.")
 def resume(job_id: Id, service: Served, account: Account) -> JobObject:
     """Have a paused job go on, when it is its turn."""
     job = service.jobs.get(account, job_id)
-    status = jobs.VALIDATING if job.key is None else jobs.QUEUED
+    status = VALIDATING if job.key is None else QUEUED
     event = Event("The job was resumed")
-    return _moved(service, account, job_id, sources=(jobs.PAUSED,), status=status, event=event)
+    return _moved(service, account, job_id, sources=(PAUSED,), status=status, event=event)
 
 
 @router.get(
