@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 _ENDS: Final = ("", "-wal", "-shm")
 
+_LEFT_BEHIND: Final = (
+    sqlite3.SQLITE_READONLY_ROLLBACK,
+    sqlite3.SQLITE_READONLY_RECOVERY,
+    sqlite3.SQLITE_READONLY_CANTINIT,
+)
+"""Why a database cannot be read until somebody who may write has looked at it."""
+
 
 class SQLite(Database):
     """A file, ``cache.db``.
@@ -99,9 +106,20 @@ class SQLite(Database):
 
     def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         try:
-            return self._reader().execute(sql, parameters).fetchall()
+            try:
+                return self._reader().execute(sql, parameters).fetchall()
+            except sqlite3.OperationalError as problem:
+                if problem.sqlite_errorcode not in _LEFT_BEHIND:
+                    raise
+                self._recover()
+                return self._reader().execute(sql, parameters).fetchall()
         except sqlite3.Error as problem:
             raise self._explained(problem) from problem
+
+    def _recover(self) -> None:
+        """Undo what a killed writer left half done, which a connection that only reads may not."""
+        with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema")
 
     @contextlib.contextmanager
     def _begun(self) -> Iterator[Connection]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from motools.cache import Action, Cache
 from motools.cache.layout import blob_name, entry_name
 from motools.cache.reindex import reindex
+from motools.cache.sqlite import SQLite
 from motools.errors import (
     CorruptBlobError,
     CorruptDatabaseError,
@@ -140,3 +143,19 @@ def test_damaged_document_is_reported_and_not_used(root: Path, damage: Any) -> N
     cache = Cache.open(root)
     assert cache.look_up([action()]) == [None]
     assert cache.get_or_run(action(2), run).key == healthy.key
+
+
+def test_a_database_whose_first_writer_was_killed_is_read(tmp_path: Path) -> None:
+    """It is not in WAL mode yet, and only who may write can roll back what was begun."""
+    path = tmp_path / "cache.db"
+    pid = os.fork()
+    if not pid:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("CREATE TABLE meta (name, value)")
+        connection.execute("PRAGMA cache_size = 1")  # so that it writes before it commits
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", [("n", "v" * 4000)] * 100)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert path.with_name("cache.db-journal").stat().st_size
+    assert SQLite(path).facts() == {}
