@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from motools import Dataset
-from motools.cache import Cache, Entry, journal
+from motools.cache import Cache, Entry, journal, removal
 from motools.cache.attempts import of_key
 from motools.errors import BackendUnavailableError, SubmissionRefusedError, TrainingError
 from motools.steps.options import RunOptions
@@ -250,3 +250,11 @@ def test_the_key_of_the_account_is_written_nowhere(
     errors = [repr(problem.value) for problem in (failed, unclear, refused)]
     every = [caplog.text, shown.out, shown.err, repr(cache.settings), *errors]
     assert not [text for text in every if openai_api.SECRET in text]
+
+
+def test_what_was_cleared_takes_up_the_job_that_made_it(api: OpenAIAPI, cache: Cache) -> None:
+    entry = train(cache)
+    removal.execute(cache, removal.plan(cache, [entry]))
+    again = train(cache)
+    assert (again.hit, again.remote) == (False, entry.remote)
+    assert len(api.jobs) == 1
