@@ -140,6 +140,8 @@ class Server:
                 start_new_session=True,
             )
         os.close(self._line.reader)
+        # It leaves when it likes, and would stay in the list of processes until it is waited for.
+        threading.Thread(target=self.process.wait, daemon=True).start()
 
     def fork(self, start: Start, imports: tuple[str, ...]) -> Forked | None:
         """A worker; None when there can be none, or this server has ended or has to."""

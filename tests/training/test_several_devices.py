@@ -5,6 +5,7 @@ On a CPU, processes are the devices.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -21,7 +22,7 @@ from motools.digest import hash_file
 from motools.errors import ConfigError, TrainingError
 from motools.training.local.adapter import WEIGHTS
 from motools.training.local.devices import devices
-from motools.training.local.ranks import Shares
+from motools.training.local.ranks import MODULE, Shares
 
 from .lessons import greeting_rows, train, write_rows
 
@@ -51,9 +52,15 @@ def processor(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -
 
 
 def workers() -> list[psutil.Process]:
-    """Every process below this one that trains."""
-    below = psutil.Process().children(recursive=True)
-    return [each for each in below if "motools.training.local.worker" in each.cmdline()]
+    """Every process below this one that trains, forked or not."""
+    return [each for each in psutil.Process().children(recursive=True) if trains(each)]
+
+
+def trains(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+        named = process.name() == "local.worker" or MODULE in process.cmdline()
+        return named and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def test_shares_make_up_the_batches_of_one_device() -> None:

@@ -213,7 +213,7 @@ def test_a_server_leaves_when_it_is_idle_and_the_next_worker_has_another(
 ) -> None:
     monkeypatch.setattr(fork_server, "IDLE_SECONDS", 0.3)
     first = workplace.run("import time; time.sleep(0.6); value = heavy.pid")
-    assert until(lambda: not is_there(first))
+    assert until(lambda: not Path(f"/proc/{first}").exists()), "nor does it stay in the list"
     assert workplace.run("value = heavy.pid") != first
 
 

@@ -53,7 +53,8 @@ def test_a_forked_worker_finds_what_a_fresh_one_finds(workplace: Workplace, tmp_
 
 def test_workers_are_forked_off_one_process_and_share_nothing(workplace: Workplace) -> None:
     code = """
-    import random, sys
+    import random
+    assert open("/proc/self/comm").read() == "job\\n"
     heavy.state.append(os.getpid())
     os.environ["LEFT"] = "behind"
     value = [heavy.pid, heavy.state, random.random(), os.environ.get("LEFT")]
