@@ -1,8 +1,8 @@
 """The coordinator's database, as far as the rest of the cache sees it.
 
-Reads go through the driver; writes are transactions through SQLAlchemy that
-take the cache's one write lock at their start, so that what they read stays
-true until they commit. What differs between SQLite and PostgreSQL is in the
+Reads go through the driver; writes are transactions that take the cache's one
+write lock at their start, so that what they read stays true until they commit.
+What differs between SQLite and PostgreSQL is in the
 rooms named after them.
 
 No connection crosses a fork, used or not: SQLite counts a process's locks in
@@ -18,16 +18,16 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from motools.cache.layout import SCHEMA
 from motools.errors import CacheVersionError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, CursorResult
+    from sqlalchemy import Connection
 
 BUSY_SECONDS: Final = 60.0
 """How long the write lock is waited for."""
@@ -38,13 +38,42 @@ _MANY: Final = 100
 FACTS: Final = "SELECT name, value FROM meta"
 
 
+class Result(Protocol):
+    """What a statement did, or found."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def all(self) -> Sequence[Any]:
+        """Every row that it found."""
+
+    def first(self) -> Any | None:
+        """The first of them."""
+
+    def scalar(self) -> Any | None:
+        """What is first in that."""
+
+    def scalar_one(self) -> Any:
+        """The same, of the one that there must be."""
+
+    def mappings(self) -> Iterable[Mapping[Any, Any]]:
+        """Every row, by column."""
+
+
 class Transaction:
-    """Statements that become true together. Parameters are named, as in ``:key``."""
+    """Statements that become true together. Parameters are named, as in ``:key``.
+
+    Attributes:
+        connection: the same transaction, for statements that are made of the schema.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def run(self, sql: str, **parameters: Any) -> CursorResult[Any]:
+    def run(self, sql: str, **parameters: Any) -> Result:
         """Run one statement."""
         from sqlalchemy import text
 
@@ -60,9 +89,7 @@ class Transaction:
             return
         # Of thousands of rows, SQLAlchemy's way to the driver is most of the time.
         statement: Any = text(sql).compile(dialect=self.connection.dialect)
-        names = statement.positiontup
-        given = list(rows) if names is None else [tuple(row[n] for n in names) for row in rows]
-        self.connection.exec_driver_sql(statement.string, given)
+        self.connection.exec_driver_sql(statement.string, list(rows))
 
 
 class Database(ABC):
@@ -97,9 +124,10 @@ class Database(ABC):
         Raises:
             CacheUnavailableError: it could not be begun or committed, and was rolled back.
         """
-        with self.gate, self._begun() as connection:
-            yield Transaction(connection)
+        with self.gate, self._begun() as transaction:
+            yield transaction
 
+    @abstractmethod
     def change(self, sql: str, parameters: Sequence[Any]) -> int:
         """Run one UPDATE as a transaction of its own; returns how many rows it changed.
 
@@ -109,8 +137,6 @@ class Database(ABC):
         Raises:
             CacheUnavailableError: it may or may not have been done.
         """
-        with self.write() as transaction:
-            return transaction.connection.exec_driver_sql(sql, tuple(parameters)).rowcount
 
     def close(self) -> None:
         """Close all connections, once what they are used for is done; later uses make new ones."""
@@ -161,7 +187,7 @@ class Database(ABC):
     def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]: ...
 
     @abstractmethod
-    def _begun(self) -> AbstractContextManager[Connection]:
+    def _begun(self) -> AbstractContextManager[Transaction]:
         """A transaction with the write lock, committed at the end of the block."""
 
 

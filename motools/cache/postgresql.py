@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg.errors import UndefinedTable
 
-from motools.cache.database import BUSY_SECONDS, FACTS, Database
+from motools.cache.database import BUSY_SECONDS, FACTS, Database, Transaction
 from motools.cache.dial import Server
 from motools.errors import CacheUnavailableError, CorruptDatabaseError
 
@@ -190,14 +190,14 @@ class PostgreSQL(Database):
                 self._idle.pop().close()
 
     @contextlib.contextmanager
-    def _begun(self) -> Iterator[Connection]:
+    def _begun(self) -> Iterator[Transaction]:
         from sqlalchemy.exc import DBAPIError
         from sqlalchemy.exc import TimeoutError as PoolTimeout
 
         try:
             connection, number = self._locked()
             with connection:
-                yield connection
+                yield Transaction(connection)
                 try:
                     connection.commit()
                 except DBAPIError as problem:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.database import BUSY_SECONDS, FACTS, Database
+from motools.cache.driver import DriverTransaction
 from motools.cache.mounts import check_file_system
 from motools.errors import CacheUnavailableError, CorruptDatabaseError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
 _ENDS: Final = ("", "-wal", "-shm")
 
@@ -49,7 +50,8 @@ class SQLite(Database):
         self._turn = threading.Lock()
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         self._local = threading.local()
-        self._engine: Engine | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._parents: sqlite3.Connection | None = None
 
     def disconnect(self) -> None:
         """Close all connections. Nobody may be using one."""
@@ -57,9 +59,9 @@ class SQLite(Database):
             reader.connection.close()
         self._readers = weakref.WeakSet()
         self._local = threading.local()
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def facts(self) -> dict[str, str]:
         """What the tables say of themselves; empty: there are no tables."""
@@ -121,17 +123,21 @@ class SQLite(Database):
         with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema")
 
-    @contextlib.contextmanager
-    def _begun(self) -> Iterator[Connection]:
-        from sqlalchemy.exc import DBAPIError
+    def change(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Run one UPDATE as a transaction of its own; returns how many rows it changed."""
+        with self.gate, self._begun() as transaction:
+            return transaction.driver.execute(sql, parameters).rowcount
 
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[DriverTransaction]:
         try:
-            with self._my_turn(), self._writer().begin() as connection:
-                yield connection
-        except DBAPIError as problem:
-            if isinstance(problem.orig, sqlite3.Error):
-                raise self._explained(problem.orig) from problem
-            raise
+            with self._my_turn():
+                driver = self._writing()
+                driver.execute("BEGIN IMMEDIATE")
+                with DriverTransaction(driver) as transaction:
+                    yield transaction
+        except sqlite3.Error as problem:
+            raise self._explained(problem) from problem
 
     @contextlib.contextmanager
     def _my_turn(self) -> Iterator[None]:
@@ -151,6 +157,8 @@ class SQLite(Database):
     def abandon(self) -> None:
         """After a fork, whose turn it was in the parent is nothing to the child."""
         self._turn = threading.Lock()
+        # In the middle of a write the parent could not close it; here it must not be closed.
+        self._parents, self._writer = self._writer, None
 
     def _files(self) -> list[Path]:
         return [self.path.with_name(self.path.name + end) for end in _ENDS]
@@ -171,32 +179,18 @@ class SQLite(Database):
                 self._readers.add(reader)
         return reader.connection
 
-    def _writer(self) -> Engine:
-        with self._lock:
-            if self._engine is None:
-                self._engine = self._make_engine()
-            return self._engine
-
-    def _make_engine(self) -> Engine:
-        from sqlalchemy import create_engine, event
-
-        engine = create_engine(
-            f"sqlite:///{self.path}",
-            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-            max_overflow=-1,  # threads wait for SQLite's write lock, not for a connection
-        )
-
-        @event.listens_for(engine, "connect")
-        def configure(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-
-        @event.listens_for(engine, "begin")
-        def take_write_lock(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-        return engine
+    def _writing(self) -> sqlite3.Connection:
+        """The connection for writes; the threads of a process could only wait for each other."""
+        if self._writer is None:
+            self._writer = sqlite3.connect(
+                self.path,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._writer.execute("PRAGMA journal_mode=WAL")
+            self._writer.execute("PRAGMA synchronous=FULL")
+        return self._writer
 
     def _explained(self, problem: sqlite3.Error) -> CacheUnavailableError:
         text = str(problem)

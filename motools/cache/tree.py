@@ -14,6 +14,7 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -96,7 +97,7 @@ class Tree:
         """The bytes of the tree's own blob."""
         return canonical_json({"schema": SCHEMA, "files": self.rows})
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """What names the tree."""
         return hash_bytes(self.canonical)

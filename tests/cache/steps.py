@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from motools.cache.database import Database, Transaction
+from motools.cache.driver import DriverTransaction
 from motools.cache.file_system import FsspecStore
 from motools.cache.lease import JobLock, Leases
 from motools.cache.s3 import S3Store
@@ -23,8 +24,7 @@ _CALLS: list[tuple[type, str]] = [
     *((FsspecStore, name) for name in ("publish_bytes", "settle", "move", "remove")),
     (JobLock, "release"),
     (Leases, "try_take"),
-    (Transaction, "run"),
-    (Transaction, "run_many"),
+    *((owner, name) for owner in (Transaction, DriverTransaction) for name in ("run", "run_many")),
 ]
 
 
