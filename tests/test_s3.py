@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,16 +149,40 @@ class _Elsewhere(http.server.BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-def test_a_bucket_says_where_it_is() -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere)
+@contextlib.contextmanager
+def served(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        endpoint = f"http://127.0.0.1:{server.server_port}"
-        bucket = Bucket("b", Place(endpoint, "us-east-1", lambda: Credentials("k", "s")))
-        assert bucket.read("x") == b"here"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_bucket_says_where_it_is() -> None:
+    with served(_Elsewhere) as endpoint:
+        bucket = Bucket("b", Place(endpoint, "us-east-1", lambda: Credentials("k", "s")))
+        assert bucket.read("x") == b"here"
+
+
+class _Slow(_Elsewhere):
+    """A server at the end of a slow line."""
+
+    def do_PUT(self) -> None:
+        left = int(self.headers["content-length"])
+        while left:
+            left -= len(self.rfile.read(min(left, 1 << 19)))
+            time.sleep(0.1)
+        self._answer(200, b"", {})
+
+
+def test_a_slow_line_is_not_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motools.s3.connections._SILENCE", 1.0)
+    monkeypatch.setattr("motools.s3.connections.ATTEMPTS", 1)
+    with served(_Slow) as endpoint:
+        bucket = Bucket("b", Place(endpoint, "r", lambda: Credentials("k", "s")))
+        bucket.write("x", bytes(16 << 20))
 
 
 @pytest.fixture

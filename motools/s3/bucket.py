@@ -58,6 +58,8 @@ class Bucket:
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
         """An object, or a part of it, shorter where it ends before; None: it is not there."""
+        if length == 0:  # no range says that
+            return None if self.look(key) is None else b""
         found = self._part(key, start, length)
         return None if found is None else found.body
 
@@ -163,6 +165,8 @@ class Bucket:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         body: bytes,
+        *,
+        moved: bool = False,
     ) -> Answer:
         connections = self._here()
         path = f"{connections.path}{self._path(key)}"
@@ -170,10 +174,10 @@ class Bucket:
         try:
             return connections.exchange(signed(request, self._place.asker(), self._region))
         except S3Error as problem:
-            if not problem.region or problem.region == self._region:
+            if moved or not problem.region or problem.region == self._region:
                 raise
             self._region = problem.region  # where the bucket says that it is
-        return self._send(method, key, query, headers, body)
+        return self._send(method, key, query, headers, body, moved=True)
 
     def _here(self) -> Connections:
         """The connections of this process to where the bucket is: none crosses a fork."""

@@ -9,7 +9,7 @@ import re
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -27,6 +27,8 @@ _PAUSE: Final = 0.2
 _CONNECT: Final = 10.0
 _SILENCE: Final = 60.0
 """Seconds without a byte after which a connection is given up."""
+
+_SLICE: Final = 1 << 18
 
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError"})
@@ -169,17 +171,23 @@ def _exchange(connection: http.client.HTTPConnection, request: Request) -> Answe
     changes = request.method in ("PUT", "POST")
     if changes:
         connection.putheader("content-length", str(len(request.body)))
-    connection.endheaders(request.body or None)
+    connection.endheaders(_slices(request.body))
     answer = connection.getresponse()
     data = answer.read()
     if answer.will_close:
         connection.close()
     found = Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, data)
     # Of a copy, or the completion of an upload, an error may come after a good first line.
-    late = changes and b"<Error>" in data[:256]
+    late = changes and b"<Error>" in data.lstrip()[:256]
     if late or not 200 <= found.status < 300:
         raise _refused(found, answer.reason)
     return found
+
+
+def _slices(body: bytes) -> Iterator[memoryview]:
+    """A body in parts that each have their time: a slow line is not a silent one."""
+    view = memoryview(body)
+    return (view[start : start + _SLICE] for start in range(0, len(body), _SLICE))
 
 
 def _refused(answer: Answer, reason: str) -> S3Error:

@@ -30,7 +30,7 @@ _AT_ONCE: Final = 4
 _COPIED: Final = 1 << 30
 """Bytes that are copied with one request; S3 takes at most 5 GiB."""
 
-_IN_MEMORY: Final = threading.BoundedSemaphore(8)
+_IN_MEMORY: Final = 8
 """Parts that are in memory at a time, however many files are sent."""
 
 
@@ -54,6 +54,22 @@ class _Part:
     number: int
     size: int
     etag: str
+
+
+class _Room:
+    """Room in memory for parts."""
+
+    def __init__(self) -> None:
+        self.empty()
+        # Who had taken it in the parent does not give it back in the child.
+        os.register_at_fork(after_in_child=self.empty)
+
+    def empty(self) -> None:
+        """Have all of it free."""
+        self.taken = threading.BoundedSemaphore(_IN_MEMORY)
+
+
+_room: Final = _Room()
 
 
 def uploads(bucket: Bucket, prefix: str) -> Iterator[Upload]:
@@ -136,7 +152,7 @@ def _sent(bucket: Bucket, key: str, path: Path) -> None:
     with path.open("rb") as file, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def part(number: int) -> str:
-            with _IN_MEMORY:
+            with _room.taken:
                 data = os.pread(file.fileno(), length, (number - 1) * length)
                 known = there.get(number)
                 if known is not None and _etag(data) == known.etag:

@@ -62,6 +62,9 @@ def test_what_is_published_can_be_read(store: Store, private: Callable[[bytes], 
     assert store.read("objects/ab/cd") == b"weights"
     assert store.size("objects/ab/cd") == 7
     assert store.read("entries/ab/cd.json") == b"{}"
+    ranges = {(1, 3): b"eig", (4, 99): b"hts", (3, 0): b"", (7, 5): b""}
+    assert {span: store.read_range("objects/ab/cd", *span) for span in ranges} == ranges
+    assert store.read_range("no/such", 0, 0) is None
 
 
 def test_publishing_again_replaces(store: Store, private: Callable[[bytes], Path]) -> None:
