@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -18,13 +17,20 @@ from motools.jobs import SentJob, Stamp
 from motools.memo import Memo
 from motools.training.config import FineTuneConfig
 from motools.training.names import is_dated
-from motools.training.openai import recipe
+from motools.training.openai import extension, recipe
 from motools.training.openai.account import Service, find_out, same_account
 from motools.training.openai.asking import asking, client_of, submitting
 from motools.training.openai.files import downloaded, preferences, uploaded
 from motools.training.openai.losses import losses
 from motools.training.openai.options import Options
-from motools.training.openai.status import is_usable, status_of
+from motools.training.openai.status import (
+    ATTEMPT,
+    KEY,
+    day_of,
+    epochs_of,
+    sent_of,
+    status_of,
+)
 from motools.training.protocol import BaseModel
 from motools.training.provider import (
     Account,
@@ -40,16 +46,9 @@ from motools.training.provider import (
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Model
-    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+    from openai.types.fine_tuning import FineTuningJob
 
-_KEY: Final = "motools_key"
-_ATTEMPT: Final = "motools_attempt"
 _PAGE: Final = 100
-_MOTOOLS: Final = "motools"
-"""Where a server of motools takes and says what OpenAI's protocol has no words for."""
-
-_TRAINER: Final = "trainer"
-"""In the config of such a server: what trains behind it."""
 
 _SEEN_LATE: Final = {"server": 10.0}
 """By how an account is known, how long after a submission a list may lack it."""
@@ -85,7 +84,7 @@ class OpenAIBackend:
     def identify(self, name: str, memo: Memo) -> BaseModel:  # noqa: ARG002
         """A dated snapshot or a fine-tuned model, or what a motools server says it is."""
         if self._service.is_motools:
-            said = self._extension(self._model(name))
+            said = extension.told(self._model(name))
             if not isinstance(said.get("digest"), str):
                 raise BackendError(f"{self._host} does not train {name!r}")
             return BaseModel(name, said["digest"], {"model": name})
@@ -105,7 +104,7 @@ class OpenAIBackend:
         """The hyperparameters that are sent; of a motools server, what it says it will use."""
         if not self._service.is_motools:
             return recipe.resolve(config)
-        return _as_hashed(self._resolved(config))
+        return extension.as_hashed(extension.resolved(self._client, self._host, config))
 
     # Jobs
 
@@ -143,28 +142,28 @@ class OpenAIBackend:
         if not self._service.is_motools:
             return request | recipe.request(order.config)
         wanted = {"dataset": order.digest, "replicate": order.replicate}
-        now = self._resolved(order.asked, **wanted)
-        if _as_hashed(now) != dict(order.config):
+        now = extension.resolved(self._client, self._host, order.asked, **wanted)
+        if extension.as_hashed(now) != dict(order.config):
             raise BackendError(f"{self._host} would train otherwise than was planned: run it again")
         said = {
-            "config": _asked(order.asked),
+            "config": extension.asked(order.asked),
             "replicate": order.replicate,
             "expect": {"key": now["key"]},
         }
-        return request | {"seed": order.asked.seed, "extra_body": {_MOTOOLS: said}}
+        return request | {"seed": order.asked.seed, "extra_body": {extension.FIELD: said}}
 
     def submit(self, prepared: Mapping[str, Any], stamp: Stamp) -> str:
         """Create the job: one request, whatever comes of it."""
         once = self._client.with_options(max_retries=0)
-        metadata = {_KEY: stamp.key, _ATTEMPT: str(stamp.attempt)}
+        metadata = {KEY: stamp.key, ATTEMPT: str(stamp.attempt)}
         with submitting(self._host):
             return once.fine_tuning.jobs.create(**prepared, metadata=metadata).id
 
     def find(self, key: str) -> list[SentJob]:
         """The jobs with this key in their metadata, held against it once more here."""
         with asking(self._host, f"looking for jobs of {key[:12]}"):
-            jobs = list(self._client.fine_tuning.jobs.list(limit=_PAGE, metadata={_KEY: key}))
-        return [_sent(job) for job in jobs if (job.metadata or {}).get(_KEY) == key]
+            jobs = list(self._client.fine_tuning.jobs.list(limit=_PAGE, metadata={KEY: key}))
+        return [sent_of(job) for job in jobs if (job.metadata or {}).get(KEY) == key]
 
     def poll(self, job_id: str, after: str | None = None) -> JobStatus:
         """How a job is, with the events since the last one that is known."""
@@ -173,7 +172,7 @@ class OpenAIBackend:
             # The newest come first.
             newest = iter(self._client.fine_tuning.jobs.list_events(job_id, limit=_PAGE))
             events = list(takewhile(lambda event: event.id != after, newest))
-        return status_of(job, _in_order(events))
+        return status_of(job, reversed(events))
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job, unless it has ended."""
@@ -193,12 +192,13 @@ class OpenAIBackend:
         if job.fine_tuned_model is None:
             raise BackendError(f"{job_id} at {self._host} has made no model: it is {job.status}")
         account = self.account()
-        metrics: dict[str, Any] = {"trained_tokens": job.trained_tokens}
+        metrics: dict[str, Any] = {
+            "trained_tokens": job.trained_tokens,
+            "epochs": epochs_of(job),
+        }
         for file_id in job.result_files or ():
             with asking(self._host, f"losses of {job_id}"):
                 metrics |= losses(self._client.files.content(file_id).read())
-        if job.method is not None:
-            metrics["epochs"] = _epochs(job)
         return JobResult(
             model=RemoteRef(account.provider, account.scope, job.fine_tuned_model),
             metrics={name: value for name, value in metrics.items() if value is not None},
@@ -223,7 +223,7 @@ class OpenAIBackend:
             config=config,
             dataset=rows(job.training_file),
             validation=None if job.validation_file is None else rows(job.validation_file),
-            key=(job.metadata or {}).get(_KEY),
+            key=(job.metadata or {}).get(KEY),
         )
 
     # Models
@@ -249,7 +249,7 @@ class OpenAIBackend:
                     f"{self._host} says that there is no {model.id}, but not that this is the "
                     f"account {model.scope}: nothing is known"
                 ) from problem
-        return Life(there=True, expires_at=_date(getattr(found, "shutdown_date", None)))
+        return Life(there=True, expires_at=day_of(getattr(found, "shutdown_date", None)))
 
     def endpoint(self) -> Endpoint:
         """Where its models are asked, with the key of the account."""
@@ -279,55 +279,3 @@ class OpenAIBackend:
     def _model(self, name: str) -> Model:
         with asking(self._host, name):
             return self._client.models.retrieve(name)
-
-    def _resolved(self, config: FineTuneConfig, **wanted: Any) -> Mapping[str, Any]:
-        """What a motools server says that a config comes to there."""
-        body = {"model": config.base_model, "config": _asked(config), **wanted}
-        with asking(self._host, "how it would train"):
-            said: Any = self._client.post("/motools/resolve", body=body, cast_to=object)
-        return said  # type: ignore[no-any-return]
-
-    @staticmethod
-    def _extension(answer: Model | FineTuningJob) -> Mapping[str, Any]:
-        said = (answer.model_extra or {}).get(_MOTOOLS)
-        return said if isinstance(said, Mapping) else {}
-
-
-def _as_hashed(said: Mapping[str, Any]) -> dict[str, Value]:
-    return {**said["config"], _TRAINER: said["backend"]}
-
-
-def _asked(config: FineTuneConfig) -> dict[str, Value]:
-    """A config as it was given: every field, since defaults may differ over there."""
-    asked = config.resolved()
-    del asked["base_model"]
-    return asked
-
-
-def _sent(job: FineTuningJob) -> SentJob:
-    attempt = (job.metadata or {}).get(_ATTEMPT, "1")
-    return SentJob(
-        id=job.id,
-        attempt=int(attempt) if attempt.isdigit() else 1,
-        created_at=float(job.created_at),
-        usable=is_usable(job),
-    )
-
-
-def _in_order(events: Sequence[FineTuningJobEvent]) -> list[FineTuningJobEvent]:
-    return list(reversed(events))
-
-
-def _epochs(job: FineTuningJob) -> int | None:
-    assert job.method is not None
-    part = getattr(job.method, job.method.type, None)
-    chosen = getattr(getattr(part, "hyperparameters", None), "n_epochs", None)
-    return chosen if isinstance(chosen, int) else None
-
-
-def _date(said: str | None) -> float | None:
-    """Seconds since 1970 of a date as the API writes it, at the beginning of that day (UTC)."""
-    if not said:
-        return None
-    found = dt.datetime.fromisoformat(said)
-    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()

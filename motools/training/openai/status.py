@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from motools.jobs import SentJob
 from motools.training.provider import JobEvent, JobStatus, Phase
 
 if TYPE_CHECKING:
@@ -21,12 +23,11 @@ _PHASES: Final[Mapping[str, Phase]] = {
 }
 """A word that is not here may be new: the job is asked after until it has ended."""
 
+KEY: Final = "motools_key"
+ATTEMPT: Final = "motools_attempt"
+"""The stamp, in a job's metadata."""
+
 _USELESS: Final = ("failed", "cancelled")
-
-
-def is_usable(job: FineTuningJob) -> bool:
-    """Whether a job is live or has succeeded."""
-    return job.status not in _USELESS
 
 
 def status_of(job: FineTuningJob, events: Iterable[FineTuningJobEvent]) -> JobStatus:
@@ -55,3 +56,29 @@ def _event(event: FineTuningJobEvent) -> JobEvent:
         }
         fields = {name: value for name, value in named.items() if value is not None}
     return JobEvent(event.id, event.message, fields)
+
+
+def sent_of(job: FineTuningJob) -> SentJob:
+    """A job as the journal knows it."""
+    attempt = (job.metadata or {}).get(ATTEMPT, "1")
+    return SentJob(
+        id=job.id,
+        attempt=int(attempt) if attempt.isdigit() else 1,
+        created_at=float(job.created_at),
+        usable=job.status not in _USELESS,
+    )
+
+
+def epochs_of(job: FineTuningJob) -> int | None:
+    """Passes over the dataset, where the API says how many."""
+    part = getattr(job.method, job.method.type, None) if job.method is not None else None
+    chosen = getattr(getattr(part, "hyperparameters", None), "n_epochs", None)
+    return chosen if isinstance(chosen, int) else None
+
+
+def day_of(said: str | None) -> float | None:
+    """Seconds since 1970 of a date as the API writes it, at the beginning of that day (UTC)."""
+    if not said:
+        return None
+    found = dt.datetime.fromisoformat(said)
+    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()
