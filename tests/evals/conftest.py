@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from motools.evals import EvalConfig, EvaluationJob, EvaluationResult, TaskIdentity, identify, run
+from motools.memo import SETTLED_NS
 
 PROJECT = Path(__file__).parent / "project"
 
@@ -47,7 +49,8 @@ class Project:
     memo: CountingMemo = field(default_factory=CountingMemo)
 
     def identify(self, task: str = "greets", **config: Any) -> TaskIdentity:
-        """The identity of one of the project's tasks."""
+        """The identity of one of the project's tasks, when no file was written just now."""
+        time.sleep(2 * SETTLED_NS / 1e9)
         return identify(EvalConfig(task=f"tasks.py@{task}", **config), self.memo, self.directory)
 
     def edit(self, file: str, old: str, new: str) -> None:

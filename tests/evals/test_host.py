@@ -52,10 +52,9 @@ def pid() -> int:
 
 def is_there(process: int) -> bool:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().split()[2]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return "Z" not in Path(f"/proc/{process}/stat").read_text().split()[2]
 
 
 def gone(process: int, seconds: float = 15) -> bool:
