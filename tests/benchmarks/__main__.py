@@ -18,6 +18,7 @@ from tests.benchmarks import (
     starting,
     sweeps,
     training,
+    transport,
     upkeep,
 )
 from tests.benchmarks.figures import show
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "sweep": sweeps.all_hits,
     "sweep_misses": sweeps.all_misses,
     "upkeep": upkeep.upkeep,
+    "transport": transport.clients,
     "remotes": remotes.exchange,
     "train": training.one_minute,
     "train_gpu": large.one_billion,
