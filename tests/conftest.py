@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +26,9 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 # As many tests run as there are cores: threads that compute would only be in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell has what it starts in the background ignore interrupts, and so would programs of tests.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Results are held against each other to the bit, which needs one kind of device for all.
 # Tests of a GPU run by themselves: one training at a time has it.
 if not os.environ.get("MOTOOLS_TEST_GPU"):

@@ -100,11 +100,12 @@ def test_a_job_trains_a_model(client: openai.OpenAI, trained: FineTuningJob) -> 
     assert told[-1] == "The job has successfully completed"
     metrics = [event.data for event in events if event.type == "metrics"]
     assert metrics[0]["step"] == metrics[0]["total_steps"] == 8
-    assert metrics[0]["train_loss"] < metrics[-1]["train_loss"]
     (results,) = trained.result_files
     table = client.files.content(results).text.splitlines()
     assert table[0] == "step,train_loss"
     assert len(table) == 9
+    # Of a training that takes less than a second, only the last step is an event.
+    assert metrics[0]["train_loss"] < float(table[1].split(",")[1])
 
 
 def test_the_adapter_is_the_one_that_is_trained_directly(

@@ -39,8 +39,15 @@ def test_an_interrupt_ends_what_was_begun(tmp_path: Path, prefect_api: str) -> N
             stderr=log,
             env={**os.environ, "MOTOOLS_CACHE_DIR": "cache", "PREFECT_API_URL": prefect_api},
         )
+    try:
+        interrupted(process, tmp_path / "log")
+    finally:
+        process.kill()  # or it would hold the device that other tests wait for
+
+
+def interrupted(process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(1_000):
-        said = (tmp_path / "log").read_text()
+        said = log.read_text()
         if said.count("fine-tuning tiny: ") >= 3 and " of 10000" in said:
             break
         time.sleep(0.1)
@@ -51,5 +58,5 @@ def test_an_interrupt_ends_what_was_begun(tmp_path: Path, prefect_api: str) -> N
     assert process.returncode != 0
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert not alive
-    said = (tmp_path / "log").read_text()
+    said = log.read_text()
     assert "StoppedError: it was interrupted: run it again to go on" in said
