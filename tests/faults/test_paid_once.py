@@ -165,9 +165,7 @@ def test_what_networks_and_servers_do(cases: Cases, proxy: Proxy, name: str) -> 
     case = cases.new(proxy)
     for fault, (method, path), times in FAULTS[name]:
         proxy.fail(fault, method, path, times=times)
-    first = case.run()
-    assert first in (DONE, UNSETTLED, FAILED)
-    cases.counts.stops += first != DONE
+    assert case.run() == DONE, "each of these passes, so one try is enough"
     proxy.heal()
     case.settle(cases.counts)
 
