@@ -128,6 +128,10 @@ class EvaluationError(WorkerError):
     """An evaluation failed or is incomplete."""
 
 
+class PromptTooLongError(EvaluationError):
+    """A conversation has no room in a model's context."""
+
+
 class StoppedError(MotoolsError):
     """Work ended because its process was interrupted; run again, it goes on."""
 

@@ -32,6 +32,7 @@ from motools.errors import CacheUnavailableError
 from motools.settings import Settings
 
 if TYPE_CHECKING:
+    from motools.cache.attempts import Attempts
     from motools.cache.explain import Explanation, Newest
     from motools.cache.journal import Journal
     from motools.cache.trust import Signer
@@ -88,11 +89,18 @@ class Cache:
         self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
 
     @cached_property
+    def attempts(self) -> Attempts:
+        """Attempts at paid work; imported when there is some."""
+        from motools.cache.attempts import Attempts
+
+        return Attempts(self.database, self.documents, lock_domain(self.root / layout.JOBS))
+
+    @cached_property
     def journal(self) -> Journal:
-        """Paid work; imported when there is some."""
+        """Who submits paid work, once."""
         from motools.cache.journal import Journal
 
-        return Journal(self.database, self.documents, lock_domain(self.root / layout.JOBS))
+        return Journal(self.attempts)
 
     @cached_property
     def newest(self) -> Newest:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from motools.cache.action import key_of, material
+from motools.cache.attempt import NAMES as ATTEMPT_NAMES
 from motools.cache.database import Database, Transaction
 from motools.cache.entry import COLUMNS, check
 from motools.cache.layout import (
@@ -34,15 +35,10 @@ ENTRY_FORMAT: Final = "motools.entry/1"
 JOURNAL_FORMAT: Final = "motools.journal/1"
 MARKS_FORMAT: Final = "motools.marks/1"
 
-JOB_COLUMNS: Final = (
-    "key, attempt, state, job_id, provider, sender, domain, intended_at, updated_at, note"
-)
-
 _AT_ONCE: Final = 32
 _JSON: Final = {"value", "files", "remote", "labels", "provenance"}
 _NAMES: Final = COLUMNS.replace(" ", "").split(",")
 _IN_GENERATION: Final = [name for name in _NAMES if name not in ("key", "kind", "action")]
-_JOB_NAMES: Final = JOB_COLUMNS.replace(" ", "").split(",")
 _MARK_NAMES: Final = ("name", "value", "made_at")
 
 
@@ -123,7 +119,7 @@ class Documents:
 
     def write_journal(self, key: str, rows: Iterable[Iterable[Any]]) -> None:
         """Make a key's journal durable, ahead of its rows; without rows, it has none."""
-        attempts = [dict(zip(_JOB_NAMES, row, strict=True)) for row in rows]
+        attempts = [dict(zip(ATTEMPT_NAMES, row, strict=True)) for row in rows]
         if not attempts:
             self._store.remove(journal_name(key))
             return
@@ -260,7 +256,7 @@ def parse_journal(data: bytes, key: str) -> list[tuple[Any, ...]]:
     _require(document.get("format") == JOURNAL_FORMAT, f"its format is not {JOURNAL_FORMAT}")
     _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
     _require(all(a["key"] == key for a in document["attempts"]), "an attempt is for another key")
-    return [tuple(attempt[name] for name in _JOB_NAMES) for attempt in document["attempts"]]
+    return [tuple(attempt[name] for name in ATTEMPT_NAMES) for attempt in document["attempts"]]
 
 
 def parse_marks(data: bytes, key: str) -> list[tuple[Any, ...]]:

@@ -6,17 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from motools.cache.layout import TMP
-from motools.cache.store import T, Unfinished, unavailable, unavailable_because
+from motools.cache.networked import NetworkedStore
+from motools.cache.store import Unfinished, unavailable_because
 from motools.errors import CacheUnavailableError, MotoolsError
-
-_AT_ONCE: Final = 16
-"""Requests that are under way at once; each waits for an answer most of its time."""
 
 _PIECE: Final = 8 << 20
 
@@ -26,7 +23,7 @@ _OBJECT_STORES: Final = frozenset(
 """fsspec's names of file systems where a put appears whole or not at all."""
 
 
-class FsspecStore:
+class FsspecStore(NetworkedStore):
     """Any fsspec file system.
 
     An object store shows an object once it is whole; elsewhere bytes are written
@@ -37,8 +34,6 @@ class FsspecStore:
             in each process, because connections must not cross a fork.
         root: the folder of the cache in it.
     """
-
-    far = True
 
     def __init__(self, make: Callable[[], Any], root: str) -> None:
         self._make = make
@@ -53,11 +48,6 @@ class FsspecStore:
         if self._made is None or self._made[0] != os.getpid():
             self._made = os.getpid(), self._make()
         return self._made[1]
-
-    def publish_file(self, name: str, path: Path) -> None:
-        self.upload(name, path)
-        with unavailable(f"cannot delete {path}"):
-            path.unlink()
 
     def upload(self, name: str, path: Path) -> None:
         with reached(f"cannot write {self._at(name)}"), self._target(name) as target:
@@ -87,9 +77,6 @@ class FsspecStore:
         if not self._whole:
             self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
 
-    def settle(self, names: Iterable[str]) -> None:
-        """An object store has written an object when it says so."""
-
     def size(self, name: str) -> int | None:
         with reached(f"cannot look at {self._at(name)}"):
             try:
@@ -106,15 +93,6 @@ class FsspecStore:
             except FileNotFoundError:
                 return None
         raise AssertionError
-
-    def sizes(self, names: Sequence[str]) -> list[int | None]:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(self.size, names))
-
-    def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in pool.map(work, items):
-                pass
 
     def read(self, name: str) -> bytes | None:
         with reached(f"cannot read {self._at(name)}"):
@@ -141,9 +119,6 @@ class FsspecStore:
             yield piece
             start += len(piece)
             piece = self.read_range(name, start, _PIECE)
-
-    def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
-        return None
 
     def move(self, name: str, to: str) -> bool:
         with reached(f"cannot move {self._at(name)} to {self._at(to)}"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -26,6 +27,9 @@ _WORTH_KEEPING: Final = 8 << 20
 """Bytes from which on a part that has come is kept."""
 
 _READ: Final = 8 << 20
+
+_SYNC: Final = 64 << 20
+"""Bytes that are given to the disk at a time."""
 
 
 def _unseen(_count: int) -> None:
@@ -86,7 +90,8 @@ class _Landing:
         self._file = file
         self._seen = seen
         self._hasher = blake3()  # one thread is quicker than any network
-        self._size = 0
+        self._size = self._synced = 0
+        self._syncing: Future[None] | None = None
 
     def fetch(self, store: Store, name: str, ahead: int) -> Digest | None:
         with unavailable(f"cannot read {self._file.name}"):
@@ -95,13 +100,26 @@ class _Landing:
         pieces = store.stream(name, self._size, ahead=ahead)
         if pieces is None:
             return None
-        for piece in pieces:
-            with unavailable(f"cannot write {self._file.name}"):
-                self._file.write(piece)
-            self._count(piece)
+        with ThreadPoolExecutor(1) as pool:
+            for piece in pieces:
+                with unavailable(f"cannot write {self._file.name}"):
+                    self._file.write(piece)
+                    self._sync(pool)
+                self._count(piece)
         with unavailable(f"cannot write {self._file.name}"):
             self._file.flush()
+            if self._syncing is not None:
+                self._syncing.result()
         return Digest(self._hasher.hexdigest(), self._size)
+
+    def _sync(self, pool: Executor) -> None:
+        """Have the disk busy while the network is, rather than after it."""
+        if self._size - self._synced < _SYNC or (self._syncing and not self._syncing.done()):
+            return
+        if self._syncing is not None:
+            self._syncing.result()
+        self._syncing = pool.submit(os.fsync, self._file.fileno())
+        self._synced = self._size
 
     def _count(self, piece: bytes) -> None:
         self._hasher.update(piece)

@@ -198,6 +198,11 @@ class Leases:
                 del self._held[lease.key]
             return held
 
+    def holds(self, lease: Lease) -> bool:
+        """Whether a lease of this process is still extended."""
+        with self._changed:
+            return self._pid == os.getpid() and self._held.get(lease.key, (None,))[0] is lease
+
     def _keep_alive(self, lease: Lease, on_lost: Callable[[str], None]) -> None:
         if self._pid != os.getpid():  # the parent's leases and thread stayed with the parent
             self._start_anew()

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache import layout
+from motools.cache.attempt import NAMES as ATTEMPT_NAMES
 from motools.cache.commit import INSERT_ENTRY, link
 from motools.cache.coordinator import hand_over
 from motools.cache.database import Transaction, check_version
-from motools.cache.documents import JOB_COLUMNS, Documents, Problem
+from motools.cache.documents import Documents, Problem
 from motools.cache.entry import COLUMNS, check
 from motools.cache.joining import chosen, join
 from motools.cache.leftovers import sweep
@@ -191,10 +192,10 @@ def _blob_state(store: Store, digest: str) -> str:
 
 
 def _restore_job(transaction: Transaction, row: tuple[Any, ...]) -> int:
-    names = JOB_COLUMNS.split(", ")
-    statement = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES (:{', :'.join(names)})"
+    names, values = ", ".join(ATTEMPT_NAMES), ", :".join(ATTEMPT_NAMES)
+    statement = f"INSERT INTO jobs ({names}) VALUES (:{values})"
     return int(
         transaction.run(
-            f"{statement} ON CONFLICT DO NOTHING", **dict(zip(names, row, strict=True))
+            f"{statement} ON CONFLICT DO NOTHING", **dict(zip(ATTEMPT_NAMES, row, strict=True))
         ).rowcount
     )

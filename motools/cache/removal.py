@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from motools.cache import attempts, leftovers, trash
-from motools.cache.attempts import Attempt
+from motools.cache import leftovers, trash
+from motools.cache.attempt import Attempt
 from motools.cache.commit import mark_behind
 from motools.cache.database import Transaction
 from motools.cache.entry import Entry
@@ -135,7 +135,7 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
         going = trash.put_blobs(transaction, plan.blobs, now)
     cache.documents.flush()
     trash.move_in(cache, going)
-    struck = attempts.remove(cache, plan.attempts)
+    struck = cache.attempts.remove(plan.attempts)
     freed = leftovers.remove(cache, plan.leftovers) + sum(each.size for each in struck)
     purge(cache)
     freed += sum(plan.blobs[digest] for digest in going)

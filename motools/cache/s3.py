@@ -7,15 +7,15 @@ profile, or the machine's role. None is a setting, none is written anywhere.
 # ruff: noqa: D102 - the methods of every store are described by `Store`
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from motools.cache.store import T, Unfinished, unavailable
+from motools.cache.networked import NetworkedStore
+from motools.cache.store import Unfinished, unavailable
 from motools.configs import unknown_name
 from motools.errors import CacheUnavailableError, SettingsError
 from motools.s3 import Bucket, S3Error, Upload, find, multipart
@@ -23,16 +23,13 @@ from motools.s3 import Bucket, S3Error, Upload, find, multipart
 SCHEME: Final = "s3://"
 
 _OPTIONS: Final = ("endpoint", "profile", "region")
-_AT_ONCE: Final = 16
-"""Requests that are under way at once; each waits for an answer most of its time."""
-
 _IN_PARTS: Final = 32 << 20
 """Bytes from which on a file is sent in parts."""
 
 _COPIED_WHOLE: Final = 5 << 30
 
 
-class S3Store:
+class S3Store(NetworkedStore):
     """A folder of a bucket.
 
     Args:
@@ -45,8 +42,6 @@ class S3Store:
     Raises:
         SettingsError: the URL is not such a one, or an option is unknown.
     """
-
-    far = True
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         parts = urlsplit(url)
@@ -63,11 +58,6 @@ class S3Store:
     def bucket(self) -> Bucket:
         """What requests are made of. Nothing of it crosses a fork."""
         return Bucket(self._name, find(**self._options))
-
-    def publish_file(self, name: str, path: Path) -> None:
-        self.upload(name, path)
-        with unavailable(f"cannot delete {path}"):
-            path.unlink()
 
     def upload(self, name: str, path: Path) -> None:
         with self._reached("write", name):
@@ -95,9 +85,6 @@ class S3Store:
                 return found
         return data
 
-    def settle(self, names: Iterable[str]) -> None:
-        """S3 has written an object when it says so."""
-
     def size(self, name: str) -> int | None:
         with self._reached("look at", name):
             found = self.bucket.look(self._key(name))
@@ -107,15 +94,6 @@ class S3Store:
         with self._reached("look at", name):
             found = self.bucket.look(self._key(name))
         return None if found is None else found.modified
-
-    def sizes(self, names: Sequence[str]) -> list[int | None]:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(self.size, names))
-
-    def each(self, work: Callable[[T], object], items: Sequence[T]) -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in pool.map(work, items):
-                pass
 
     def read(self, name: str) -> bytes | None:
         with self._reached("read", name):
@@ -133,9 +111,6 @@ class S3Store:
     def _explained(self, name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         with self._reached("read", name):
             yield from pieces
-
-    def path(self, name: str) -> Path | None:  # noqa: ARG002 - as in `Store`
-        return None
 
     def move(self, name: str, to: str) -> bool:
         with self._reached("move", name):
@@ -200,6 +175,10 @@ class S3Store:
 def _hint(problem: S3Error) -> str:
     if problem.code == "NoSuchBucket":
         return "make the bucket, or name another (store, s3.endpoint)"
+    if problem.code == "RequestTimeTooSkewed":
+        return "set this machine's clock"
+    if problem.code in ("ExpiredToken", "TokenRefreshRequired"):
+        return "the credentials have run out: log in again, and run it again"
     if problem.status in (401, 403) or problem.code == "NoCredentials":
         return (
             "see that the credentials (AWS_PROFILE, s3.profile, AWS_ACCESS_KEY_ID) are the right "

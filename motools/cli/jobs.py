@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from motools.cache import attempts as journalled
-from motools.cache import journal, removal, running
-from motools.cache.attempts import Attempt
+from motools.cache import attempt as attempts
+from motools.cache import removal, running
+from motools.cache.attempt import Attempt
 from motools.cache.cache import Cache
 from motools.cache.removal import RemovalPlan
 from motools.cli import output
@@ -77,18 +77,18 @@ def list_jobs(
     """
     cache = Cache.open(cache_dir, create=False)
     states = (
-        (*journal.OPEN, *journal.ENDED)
+        (*attempts.OPEN, *attempts.ENDED)
         if everything
-        else (journal.ENDED if ended else journal.OPEN)
+        else (attempts.ENDED if ended else attempts.OPEN)
     )
-    found = journalled.select(cache, states)
+    found = cache.attempts.select(states)
     runs = {run.key: run for run in running.runs(cache)}
     rows = list(_rows(cache, found, runs, ask=status))
     if not ended:
         rows = sorted([*_locally(cache, runs, found), *rows], key=lambda row: -row["intended_at"])
     output.emit(rows, _COLUMNS, style)
     in_flight = sum(attempt.is_open for attempt in found)
-    unclear = [each for each in found if each.state == journal.UNCLEAR]
+    unclear = [each for each in found if each.state == attempts.UNCLEAR]
     output.say(f"{output.count(in_flight, 'job')} in flight" if rows else "no jobs")
     for each in unclear:
         key = each.key[:12]
@@ -106,7 +106,7 @@ def show(
     from motools.steps.jobs import works
 
     cache = Cache.open(cache_dir, create=False)
-    found = journalled.named(cache, key)
+    found = cache.attempts.named(key)
     full = found[0].key
     work = works(cache, [full])[full]
     said = _asked(cache, found, {full: work}) if status else {}
@@ -149,7 +149,7 @@ def clean(
     """
     cache = Cache.open(cache_dir, create=False)
     until = time.time() - _MONTH if before is None else before
-    found = journalled.select(cache, journalled.CLEANABLE, before=until)
+    found = cache.attempts.select(attempts.CLEANABLE, before=until)
     plan = RemovalPlan((), {}, 0, attempts=tuple(found))
     output.emit(list(_rows(cache, found, {}, ask=False)), _COLUMNS, style)
     total = f"{output.count(len(found), 'attempt')} of {output.size(plan.bytes_freed)}"

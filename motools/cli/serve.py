@@ -81,6 +81,9 @@ def serve(
     if (certificate is None) != (private_key is None):
         raise typer.BadParameter("--certificate and --private-key belong together")
     bases = [_base(name) for name in ("tiny", *(model or ()))]
+    names = [base.name for base in bases]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise typer.BadParameter(f"--model {twice[0]} is given twice, or is there anyway")
     from motools.server.accounts import load
     from motools.server.service import Options
     from motools.server.serving import Address

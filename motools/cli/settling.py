@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motools.cache import attempts as journalled
-from motools.cache import journal
-from motools.cache.attempts import Attempt
+from motools.cache.attempt import UNSETTLED, Attempt
 from motools.cache.cache import Cache
 from motools.cli import output
 from motools.cli.consent import get_consent
@@ -43,7 +41,7 @@ def cancel(key: Job, *, yes: Yes = False, cache_dir: CacheDir = None) -> None:
     from motools.steps import jobs
 
     cache = Cache.open(cache_dir, create=False)
-    found = journalled.named(cache, key)
+    found = cache.attempts.named(key)
     attempt = _open(found, key)
     work = jobs.works(cache, [attempt.key])[attempt.key]
     name = work.labels.get("base_model", work.material.get("kind", "a job"))
@@ -119,8 +117,8 @@ def forget(
     from motools.steps import jobs
 
     cache = Cache.open(cache_dir, create=False)
-    found = journalled.named(cache, key)
-    unclear = [each for each in found if each.state in (journal.INTENT, journal.UNCLEAR)]
+    found = cache.attempts.named(key)
+    unclear = [each for each in found if each.state in UNSETTLED]
     chosen = [each for each in unclear if attempt in (None, each.attempt)]
     if not chosen:
         raise KeyNotFoundError(
@@ -164,7 +162,7 @@ def _work(cache: Cache, name: str, sweep: Path | None) -> Work:
         labels = {"backend": step.backend, "base_model": step.config.base_model}
         return Work(action.key, action.canonical.decode(), labels, cache.index.get(action.key))
     try:
-        key = journalled.named(cache, name)[0].key
+        key = cache.attempts.named(name)[0].key
     except KeyNotFoundError:
         from motools.steps.subject import find
 

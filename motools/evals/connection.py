@@ -46,7 +46,7 @@ class Connection:
         Raises:
             EvaluationError: the host has ended.
         """
-        return self._ask({"load": spec})
+        return self._ask({"load": spec})[1]
 
     def answer(
         self,
@@ -57,6 +57,8 @@ class Connection:
         sampling: Sampling | None,
         stop: Sequence[str],
         told: Callable[[str], None] | None = None,
+        fits: bool = False,
+        asked: Callable[[Callable[[], None]], None] | None = None,
     ) -> Completion:
         """What a model answers; a stop text stays in it.
 
@@ -67,6 +69,8 @@ class Connection:
             sampling: how tokens are drawn; None for greedy.
             stop: texts that end the answer.
             told: is told the answer as it grows, in another thread. Must not block.
+            fits: whether to refuse a conversation that has no room in the model's context.
+            asked: is given what ends the answer where it is, once it is asked for.
 
         Raises:
             EvaluationError: it cannot be answered, or the host has ended.
@@ -78,8 +82,12 @@ class Connection:
             "sampling": sampling and dataclasses.asdict(sampling),
             "stop": list(stop),
             "told": told is not None,
+            "fits": fits,
         }
-        return Completion(**self._ask(question, told)()["answer"])
+        number, wait = self._ask(question, told)
+        if asked is not None:
+            asked(lambda: self._end(number))
+        return Completion(**wait()["answer"])
 
     def close(self) -> None:
         """End the connection: the models that were loaded over it are no longer needed."""
@@ -90,8 +98,8 @@ class Connection:
 
     def _ask(
         self, question: Mapping[str, Any], told: Callable[[str], None] | None = None
-    ) -> Callable[[], dict[str, Any]]:
-        """Ask, and return what waits for the answer."""
+    ) -> tuple[int, Callable[[], dict[str, Any]]]:
+        """Ask, and return the question's number and what waits for the answer."""
         future: Future[dict[str, Any]] = Future()
         with self._lock:
             number = next(self._numbers)
@@ -111,7 +119,13 @@ class Connection:
                 raise EvaluationError(answer["error"])
             return answer
 
-        return wait
+        return number, wait
+
+    def _end(self, number: int) -> None:
+        """Have a question answered with what there is."""
+        with self._lock, contextlib.suppress(OSError):  # the host may have ended
+            if number in self._asked:
+                self._socket.sendall(json.dumps({"id": number, "end": True}).encode() + b"\n")
 
     def _read(self) -> None:
         try:

@@ -31,7 +31,15 @@ _SILENCE: Final = 60.0
 _SLICE: Final = 1 << 18
 
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
-_PASSING_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError"})
+_PASSING_CODES: Final = frozenset(
+    {
+        "ConditionalRequestConflict",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "SlowDown",
+    }
+)
 
 
 class S3Error(MotoolsError):

@@ -37,8 +37,8 @@ class Accounts:
     """
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
-        for name, token in tokens.items():
-            _check(name, token)
+        for number, (name, token) in enumerate(tokens.items(), 1):
+            _check(number, name, token)
         self._digests = {name: _digest(token.encode()) for name, token in tokens.items()}
         if len(set(self._digests.values())) < len(self._digests):
             raise SettingsError("two callers have the same token: each needs one of its own")
@@ -78,6 +78,11 @@ def load(path: Path | None, host: str) -> Accounts:
     """
     text = os.environ.pop(VARIABLE, None)
     accounts = Accounts(_tokens(path, text))
+    if not accounts and (path is not None or text is not None):
+        raise SettingsError(
+            f'{path or VARIABLE} names no callers: write lines `name = "token"` into it, or leave '
+            "it out to let in every program of this machine"
+        )
     if not accounts and not is_loopback(host):
         raise SettingsError(
             f"{host} can be reached from other machines, so callers need tokens: write lines "
@@ -98,7 +103,9 @@ def _tokens(path: Path | None, text: str | None) -> dict[str, str]:
     if path is not None:
         return _parsed(_read(path), str(path))
     if text is not None:
-        tokens: dict[str, str] = _parsed(f"tokens = {text}", VARIABLE).get("tokens", {})
+        tokens = _parsed(f"tokens = {text}", VARIABLE)["tokens"]
+        if not isinstance(tokens, dict):
+            raise SettingsError(f'{VARIABLE} is no table: write {{name = "token"}}')
         return tokens
     return {}
 
@@ -122,15 +129,15 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         raise SettingsError(f'{where} is not TOML: write name = "token"') from None
 
 
-def _check(name: str, token: Any) -> None:
-    if not _NAME.fullmatch(name):
+def _check(number: int, name: str, token: Any) -> None:
+    if not _NAME.fullmatch(name):  # it is not shown: it may be the token, in the wrong place
         raise SettingsError(
-            f"caller {name!r}: a name is up to 32 letters, digits, - and _, the first of them "
-            "a letter or digit"
+            f"the name of caller {number} is not up to 32 letters, digits, - and _, the first of "
+            'them a letter or digit; a line is name = "token"'
         )
     if not isinstance(token, str) or len(token) < _SHORTEST or not token.isascii():
         raise SettingsError(
-            f"the token of {name} is not text of at least {_SHORTEST} ASCII characters; "
+            f"the token of caller {number} is not text of at least {_SHORTEST} ASCII characters; "
             "`openssl rand -hex 24` makes one"
         )
 

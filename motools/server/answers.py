@@ -80,6 +80,7 @@ class Answers:
         digest: str,
         question: Question,
         told: Callable[[str], None] | None = None,
+        asked: Callable[[Callable[[], None]], None] | None = None,
     ) -> Completion:
         """What a model answers.
 
@@ -88,6 +89,7 @@ class Answers:
             digest: that stands for it.
             question: what it is asked.
             told: is told the answer as it grows, in another thread. Must not block.
+            asked: is given what ends the answer where it is, once it is asked for.
 
         Raises:
             EvaluationError: it cannot be answered.
@@ -96,7 +98,7 @@ class Answers:
         held = self._hold(digest)
         try:
             held.load(model, digest, self._cache)
-            answer = held.ask(digest, question, told)
+            answer = held.ask(digest, question, told, asked)
         except BaseException:
             # Perhaps the process that holds it is gone: whoever asks next gets another one.
             self._forget(digest, held)
@@ -166,7 +168,11 @@ class _Held:
             self._connection = connection
 
     def ask(
-        self, digest: str, question: Question, told: Callable[[str], None] | None
+        self,
+        digest: str,
+        question: Question,
+        told: Callable[[str], None] | None,
+        asked: Callable[[Callable[[], None]], None] | None,
     ) -> Completion:
         """What it answers."""
         assert self._connection is not None
@@ -177,6 +183,8 @@ class _Held:
             sampling=question.sampling,
             stop=question.stop,
             told=told,
+            fits=True,
+            asked=asked,
         )
 
     def leave_after(self, seconds: float, leave: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from motools.errors import MotoolsError
-from motools.server.errors import SERVER, RequestError, as_refusal, error_body
+from motools.server.errors import RequestError, as_refusal
 from motools.server.guard import Guard
 from motools.server.routes import chat, extension, files, fine_tuning, models
 from motools.server.service import Service
@@ -37,12 +37,11 @@ def make(service: Service) -> FastAPI:
     app.get("/healthz", tags=["health"], summary="Whether the server answers.")(_healthz)
     app.add_middleware(
         Guard, accounts=service.options.accounts, max_upload=service.options.max_upload
-    )
+    )  # outermost: what is raised by all else ends there
     app.add_exception_handler(MotoolsError, _motools_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _failed)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     return app
 
@@ -101,14 +100,15 @@ async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=400)  # nobody reads it
 
 
-async def _failed(_: Request, problem: Exception) -> Response:
-    _log.error("a request failed", exc_info=problem)
-    message = "The server failed; its log says how."
-    return JSONResponse(error_body(message, kind=SERVER), 500)
-
-
 def _answer(refusal: RequestError) -> Response:
-    return JSONResponse(refusal.body, refusal.status, refusal.headers)
+    headers = refusal.headers
+    if refusal.status in _FOR_GOOD:
+        headers = {"x-should-retry": "false", **headers}
+    return JSONResponse(refusal.body, refusal.status, headers)
+
+
+_FOR_GOOD: Final = (409, 507)
+"""Answers that OpenAI's SDK would ask for again, an upload with all its bytes, unless told."""
 
 
 def _description(app: FastAPI) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _few(pairs: dict[str, str]) -> dict[str, str]:
 Text: TypeAlias = Annotated[str, AfterValidator(_plain)]
 Name: TypeAlias = Annotated[str, AfterValidator(_plain), Field(min_length=1, max_length=512)]
 Auto: TypeAlias = Literal["auto"]
-Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31)]
+Count: TypeAlias = Annotated[int, Field(ge=1, lt=2**31)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Metadata: TypeAlias = Annotated[
     dict[
@@ -90,7 +90,7 @@ class Extension(Body):
     """What motools has besides OpenAI's fields."""
 
     config: dict[str, Any] | None = None
-    replicate: Annotated[int, Field(ge=0, le=2**31)] = 0
+    replicate: Annotated[int, Field(ge=0, lt=2**31)] = 0
     expect: Expectation | None = None
 
 
@@ -115,7 +115,7 @@ class Resolving(Body):
     model: Name
     config: dict[str, Any] = {}
     dataset: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    replicate: Annotated[int, Field(ge=0, le=2**31)] = 0
+    replicate: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class TextPart(Body):

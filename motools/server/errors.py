@@ -13,6 +13,7 @@ from motools.errors import (
     DatasetError,
     LeaseTimeoutError,
     MotoolsError,
+    PromptTooLongError,
     WorkerError,
 )
 
@@ -22,6 +23,8 @@ SERVER: Final = "server_error"
 _FIELD: Final = re.compile(r"\b(FineTuneConfig|LoraConfig)\.([a-z_]+(?:\.[a-z_]+)*)")
 _TEMPLATE: Final = re.compile(r"(Template|TemplateSyntax|TemplateRuntime|Undefined)Error\b")
 """What a model's chat template says of a conversation that it does not take."""
+_TOO_LONG: Final = f"{PromptTooLongError.__name__}: "
+"""What the process that holds models says of one for which there is no room."""
 _AT: Final = {"FineTuneConfig": "", "LoraConfig": "lora."}
 
 
@@ -83,9 +86,7 @@ def as_refusal(problem: MotoolsError, prefix: str = "") -> RequestError:
     if isinstance(problem, RequestError):
         return problem
     if isinstance(problem, WorkerError):
-        if _TEMPLATE.match(str(problem)):
-            return RequestError(str(problem), param="messages", code="invalid_value")
-        return RequestError(str(problem), status=503, kind=SERVER, code="model_unavailable")
+        return _of_worker(str(problem))
     if isinstance(problem, ConfigError | BackendError | DatasetError):
         field = _FIELD.search(str(problem))
         param = None if field is None else f"{prefix}{_AT[field[1]]}{field[2]}"
@@ -93,3 +94,13 @@ def as_refusal(problem: MotoolsError, prefix: str = "") -> RequestError:
     if isinstance(problem, CacheUnavailableError | LeaseTimeoutError):
         return RequestError(str(problem), status=503, kind=SERVER, code="cache_unavailable")
     return RequestError(str(problem), status=500, kind=SERVER)
+
+
+def _of_worker(said: str) -> RequestError:
+    """What a process that answers or trains has said was wrong."""
+    if said.startswith(_TOO_LONG):
+        said = said.removeprefix(_TOO_LONG)
+        return RequestError(said, param="messages", code="context_length_exceeded")
+    if _TEMPLATE.match(said):
+        return RequestError(said, param="messages", code="invalid_value")
+    return RequestError(said, status=503, kind=SERVER, code="model_unavailable")

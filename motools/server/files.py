@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,26 +70,29 @@ class Files:
         self._kept = directory / "files"
         self.uploads = directory / "uploads"
 
-    def prepare(self, *, lost: bool) -> int:
+    def prepare(self, *, lost: bool) -> Path | None:
         """Make the folders, and clear them of what an earlier server had no time to finish.
 
         Args:
             lost: whether the tables were made just now, so that files without a row
-                are an earlier server's, and left alone.
+                are those of a database that is gone.
 
         Returns:
-            How many files without a row are left.
+            Where such files were put, so that no later start takes them for unfinished ones.
         """
         self._kept.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.uploads, ignore_errors=True)
         self.uploads.mkdir()
         known = {name for (name,) in self._database.read("SELECT id FROM server_files")}
         strangers = [path for path in self._kept.iterdir() if path.name not in known]
-        if lost:
-            return len(strangers)
+        if lost and strangers:
+            aside = self._kept.with_name(f"files-without-a-row-{time.time_ns()}")
+            self._kept.rename(aside)
+            self._kept.mkdir()
+            return aside
         for path in strangers:
             path.unlink(missing_ok=True)
-        return 0
+        return None
 
     def add(self, account: str, upload: Upload, purpose: str) -> File:
         """Keep what was uploaded.

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motools.server.accounts import Accounts, is_loopback
-from motools.server.errors import INVALID, error_body
+from motools.server.errors import INVALID, SERVER, error_body
 
 _log: Final = logging.getLogger("motools.server.access")
 
@@ -56,6 +56,13 @@ class Guard:
                 return
             seen.limit = self._limit(scope)
             await self._app(scope, seen.receive, seen.send)
+        except Exception as problem:
+            if seen.status:
+                raise  # too late to say anything; the server above logs it
+            _log.error("a request failed", exc_info=problem)
+            failed = JSONResponse(error_body("The server failed; its log says how.", kind=SERVER))
+            failed.status_code = 500
+            await failed(scope, seen.receive, seen.send)
         finally:
             seen.log()
 
@@ -94,7 +101,7 @@ class _Seen:
         self._received = 0
         self._is_unread = _announced(Headers(scope=scope)) > _DISCARDED
         self._started = time.monotonic()
-        self._status = 0
+        self.status = 0
         self._id = f"req_{secrets.token_hex(12)}"
 
     async def receive(self) -> Message:
@@ -108,7 +115,7 @@ class _Seen:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._id
             if self._is_unread:
@@ -128,7 +135,7 @@ class _Seen:
             account,
             self._scope["method"],
             path,
-            self._status or "gone",
+            self.status or "gone",
             milliseconds,
         )
 
@@ -148,7 +155,11 @@ def _is_from_here(headers: Headers) -> bool:
     machine's.
     """
     host = headers.get("host", "")
-    if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    if not is_loopback(name or ""):
         return False
     origin = headers.get("origin")
     return origin in (None, f"http://{host}", f"https://{host}")

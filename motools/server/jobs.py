@@ -6,7 +6,7 @@ A job moves by one conditional update, together with the event that says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from motools.cache.database import Database, Transaction
@@ -192,12 +192,19 @@ class Jobs:
             self._database, "server_events", columns, "job = ?", [job_id], turn=turn, make=_event
         )
 
-    def take_up(self) -> None:
-        """After a server has ended: put into the queue again what was running then."""
-        event = Event("The server was started again: the job goes on")
+    def take_up(self, but: Collection[str]) -> None:
+        """Put into the queue again what is said to run, and is not.
+
+        Its server has ended, or the database was out of reach when it should have been told.
+
+        Args:
+            but: ids of those that run.
+        """
+        event = Event("The job was interrupted, and goes on")
         rows = self._database.read("SELECT id FROM server_jobs WHERE status = ?", (RUNNING,))
         for (job_id,) in rows:
-            self.move(job_id, (RUNNING,), QUEUED, event)
+            if job_id not in but:
+                self.move(job_id, (RUNNING,), QUEUED, event)
 
 
 def _move(

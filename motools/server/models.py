@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from motools.training import registry
 from motools.training.protocol import BaseModel
 
 _COLUMNS: Final = "id, account, base_model, job, key, step, checkpoint, loss, created_at"
-_SHORT: Final = 8
+_SHORT: Final = 16
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Models:
 
     def __init__(self, cache: Cache, bases: Sequence[Base]) -> None:
         self._cache = cache
-        self._bases: Mapping[str, Base] = {base.name: base for base in bases}
+        self._bases = {base.name: base for base in bases}
         self._started = now()
 
     def base(self, name: str, param: str | None = "model") -> Base:
@@ -90,6 +90,16 @@ class Models:
                 code="model_not_found",
             )
         return self._bases[name]
+
+    def pin(self) -> None:
+        """Have every base model stay what it is now, however its name moves on.
+
+        Raises:
+            BackendError: one cannot be found or pinned.
+        """
+        for base in tuple(self._bases.values()):
+            source = self.identify(base).provenance.get("base_model_pinned", base.source)
+            self._bases[base.name] = Base(base.name, str(source))
 
     def identify(self, base: Base) -> BaseModel:
         """A base model as it is now.
@@ -132,7 +142,7 @@ class Models:
             entry = self._cache.entry(tuned.key)
         except KeyNotFoundError:
             entry = None
-        if entry is None or entry.state == "released":
+        if entry is None or entry.released:
             raise RequestError(
                 f"{tuned.id}: its files were removed from the cache; the same job makes it again",
                 status=404,
@@ -202,11 +212,10 @@ class Models:
 
 
 def insert_model(transaction: Transaction, model: Tuned) -> None:
-    """Give a model a name, which it may have already."""
+    """Give a model its name."""
     names = [f":{name}" for name in _COLUMNS.split(", ")]
     transaction.run(
-        f"INSERT INTO server_models ({_COLUMNS}) VALUES ({', '.join(names)}) "
-        "ON CONFLICT (id) DO NOTHING",
+        f"INSERT INTO server_models ({_COLUMNS}) VALUES ({', '.join(names)})",
         **vars(model),
     )
 

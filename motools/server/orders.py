@@ -35,12 +35,10 @@ class Order:
 
     Attributes:
         config: what to do.
-        resolved: what it comes to.
         hyperparameters: what is reported of it, in OpenAI's words.
     """
 
     config: FineTuneConfig
-    resolved: Resolved
     hyperparameters: Mapping[str, Any]
 
 
@@ -71,7 +69,7 @@ def order(cache: Cache, body: JobOrder, base: Base, identified: BaseModel) -> Or
         config = config_of(extension, base)
         _check_agrees(body, given, config, plan)
     resolved = plan.resolve(config)
-    return Order(config, resolved, _reported(config, resolved, plan))
+    return Order(config, _reported(config, resolved, plan))
 
 
 def config_of(fields: Mapping[str, Any], base: Base) -> FineTuneConfig:

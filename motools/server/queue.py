@@ -49,6 +49,8 @@ class Queue:
         self._in_hand: dict[str, Callable[[], None]] = {}
         self._training: dict[str, str] = {}
         """Job to key, of what is trained now."""
+        self._put_off: dict[str, float] = {}
+        """Job to when it is tried again, of what failed for no fault of its own."""
         self._ended = False
         validators = [(VALIDATING, self._validate)] * _VALIDATORS
         trainers = [(QUEUED, self._train)] * trainings
@@ -58,8 +60,7 @@ class Queue:
         ]
 
     def start(self) -> None:
-        """Take up what an earlier server left, and begin."""
-        self._jobs.take_up()
+        """Begin, with what an earlier server left."""
         for thread in self._threads:
             thread.start()
 
@@ -99,7 +100,8 @@ class Queue:
             try:
                 with self._next(status) as job:
                     if job is not None:
-                        do(job)
+                        with self._putting_off(job, 2 * pause):
+                            do(job)
                 pause = _FIRST_PAUSE
             except StoppedError:
                 continue
@@ -120,7 +122,7 @@ class Queue:
             with self._changed:
                 job = self._find(status)
                 while job is None and not self._ended:
-                    self._changed.wait()
+                    self._changed.wait(_FIRST_PAUSE if self._put_off else None)
                     job = self._find(status)
                 if job is None or self._ended:
                     yield None
@@ -136,12 +138,28 @@ class Queue:
                     self._training.pop(job.id, None)
                     self._changed.notify_all()
 
+    @contextmanager
+    def _putting_off(self, job: Job, seconds: float) -> Iterator[None]:
+        """Have others go first when a job cannot be done now."""
+        try:
+            yield
+        except (CacheUnavailableError, LeaseLostError):
+            with self._changed:
+                self._put_off[job.id] = time.monotonic() + seconds
+            raise
+
     def _find(self, status: str) -> Job | None:
         if self._ended:
             return None
+        self._put_off = {
+            job: until for job, until in self._put_off.items() if until > time.monotonic()
+        }
+        but = [*self._in_hand, *self._put_off]
+        if status != QUEUED:
+            return self._jobs.first(status, but)
+        self._jobs.take_up(self._in_hand)
         # Two jobs that want one training: the second has it when the first has ended.
-        keys = list(self._training.values()) if status == QUEUED else []
-        return self._jobs.first(status, list(self._in_hand), keys)
+        return self._jobs.first(status, but, list(self._training.values()))
 
     def _validate(self, job: Job) -> None:
         with self._failing(job):
@@ -153,6 +171,9 @@ class Queue:
             key = self._work.validate(job)
             event = Event("Files validated, moving job to queued state")
             self._jobs.move(job.id, (VALIDATING,), QUEUED, event, key=key)
+            # Somebody else's training of it may have ended while the file was read.
+            if (entry := self._work.look_up(job)) is not None:
+                self._work.succeed(job, entry, hit=True)
 
     def _train(self, job: Job) -> None:
         event = Event("Fine-tuning job started")

@@ -7,14 +7,13 @@ when its lease has expired.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
 from motools.cache import Cache
 from motools.cache.layout import JOBS
 from motools.cache.lease import JobLock, Lease
-from motools.errors import CacheUnavailableError, SettingsError
+from motools.errors import SettingsError
 
 _KEY: Final = "server"
 
@@ -33,6 +32,7 @@ class Seat:
     def __init__(self, cache: Cache, lost: Callable[[], None]) -> None:
         self._cache = cache
         self._lost = lost
+        self._is_lost = False
         lock = JobLock.try_take(cache.root / JOBS / _KEY)
         if lock is None:
             raise self._taken()
@@ -53,12 +53,19 @@ class Seat:
         finally:
             self._lock.release(remove=True)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another server has it, as far as is known."""
+        return self._is_lost
+
     def _silent(self, _why: str) -> None:
-        """The lease could not be extended: perhaps it is lost, perhaps the database is away."""
-        with contextlib.suppress(CacheUnavailableError):
-            rows = self._cache.database.read("SELECT token FROM leases WHERE key = ?", (_KEY,))
-            if rows != [(self._lease.token,)]:
-                self._lost()
+        """The lease could not be extended: it is lost, unless the database is only away.
+
+        Lost, it is extended no more, and this is not called again.
+        """
+        if not self._cache.leases.holds(self._lease):
+            self._is_lost = True
+            self._lost()
 
     def _taken(self) -> SettingsError:
         holder = self._cache.leases.holder(_KEY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from motools.cache import Cache
@@ -64,10 +65,9 @@ class Service:
         try:
             made = tables.ensure(cache.database)
             self.files = Files(cache, cache.root / DIRECTORY)
-            self._say_strangers(self.files.prepare(lost=made))
+            self._say_aside(self.files.prepare(lost=made))
             self.models = Models(cache, options.bases)
-            for base in options.bases:
-                self.models.identify(base)  # what is wrong with one is better said now
+            self.models.pin()
             self.jobs = Jobs(cache.database, options.queue)
             work = Work(cache, self.files, self.jobs, self.models, options.save_seconds)
             self.queue = Queue(work, options.jobs)
@@ -85,10 +85,15 @@ class Service:
         self._seat.release()
         self.cache.close()
 
-    def _say_strangers(self, count: int) -> None:
-        if count:
+    @property
+    def is_lost(self) -> bool:
+        """Whether another server has taken the cache over."""
+        return self._seat.is_lost
+
+    def _say_aside(self, aside: Path | None) -> None:
+        if aside is not None:
             _log.warning(
-                "%s holds %d uploads of an earlier database, which nobody can reach: remove them",
-                self.cache.root / DIRECTORY / "files",
-                count,
+                "the uploads of an earlier database, which nobody can reach, were put aside: if "
+                "it cannot be brought back, remove %s",
+                aside,
             )

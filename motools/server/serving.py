@@ -77,6 +77,8 @@ def serve(cache: Cache, options: Options, address: Address, ready: Callable[[str
             )
             _load(config)
             server = _Server(config, service, lambda: ready(_url(address, listener)))
+            if service.is_lost:  # while base models were looked at
+                return
             service.queue.start()
             asyncio.run(server.serve([listener]))
         finally:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -15,15 +17,24 @@ import anyio
 
 from motools.errors import MotoolsError
 from motools.server.answers import before_stop
-from motools.server.errors import as_refusal
+from motools.server.errors import RequestError, as_refusal
 from motools.server.pages import now
 from motools.training.local.models import Completion
 
-Ask: TypeAlias = Callable[[Callable[[str], None] | None], Completion]
-"""Asks a model, and is given who is told the answer as it grows."""
+_log: Final = logging.getLogger(__name__)
+
+Told: TypeAlias = Callable[[str], None] | None
+Asked: TypeAlias = Callable[[Callable[[], None]], None]
+Ask: TypeAlias = Callable[[Told, Asked], Completion]
+"""Asks a model. It is given who is told the answer as it grows, and who is given what ends it."""
+
+Gone: TypeAlias = Callable[[], Awaitable[None]]
+"""Waits until a client has gone away."""
 
 _AT_ONCE: Final = 256
 """Requests that wait for an answer, in threads; as many again wait for one of these."""
+
+_RETRY_SECONDS: Final = 5
 
 
 class Askers:
@@ -32,14 +43,30 @@ class Askers:
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
 
-    async def answer(self, ask: Ask) -> Completion:
-        """The answer, once it is whole."""
-        return await self._run(partial(ask, None))
+    async def answer(self, ask: Ask, gone: Gone) -> Completion:
+        """The answer, once it is whole.
+
+        Raises:
+            RequestError: too many wait for one.
+        """
+        end = _End()
+        asked = self._begin(partial(ask, None, end.asked))
+        left = asyncio.ensure_future(gone())
+        await asyncio.wait((asked, left), return_when=asyncio.FIRST_COMPLETED)
+        left.cancel()
+        if not asked.done():
+            end()
+        return await asked
 
     async def stream(self, ask: Ask, stop: tuple[str, ...]) -> AsyncIterator[str | Completion]:
-        """What is new of an answer, again and again, and at last the answer."""
+        """What is new of an answer, again and again, and at last the answer.
+
+        Raises:
+            RequestError: too many wait for one.
+        """
         loop = asyncio.get_running_loop()
         said: asyncio.Queue[str | None] = asyncio.Queue()
+        end = _End()
 
         def told(text: str | None) -> None:
             with contextlib.suppress(RuntimeError):  # the server has ended: nobody listens
@@ -47,11 +74,11 @@ class Askers:
 
         def work() -> Completion:
             try:
-                return ask(told)
+                return ask(told, end.asked)
             finally:
                 told(None)
 
-        asked = asyncio.create_task(self._run(work))
+        asked = self._begin(work)
         sent = 0
         try:
             while (text := await said.get()) is not None:
@@ -61,13 +88,54 @@ class Askers:
                     sent = len(safe)
             whole = await asked
         finally:
-            asked.cancel()
+            end()
         if len(whole.text) > sent:
             yield whole.text[sent:]
         yield whole
 
-    async def _run(self, work: Callable[[], Completion]) -> Completion:
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+    def _begin(self, work: Callable[[], Completion]) -> asyncio.Task[Completion]:
+        if self._limiter.statistics().tasks_waiting >= _AT_ONCE:
+            raise RequestError(
+                f"{2 * _AT_ONCE} requests wait for answers; try again later",
+                status=429,
+                kind="rate_limit_error",
+                code="too_many_requests",
+                headers={"Retry-After": str(_RETRY_SECONDS)},
+            )
+        run = anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+        asked = asyncio.ensure_future(run)
+        asked.add_done_callback(_settle)
+        return asked
+
+
+class _End:
+    """Ends an answer where it is, at once or as soon as it is asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted = False
+        self._end: Callable[[], None] | None = None
+
+    def asked(self, end: Callable[[], None]) -> None:
+        """It is asked for, and this ends it."""
+        with self._lock:
+            self._end = end
+            wanted = self._wanted
+        if wanted:
+            end()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._wanted = True
+            end = self._end
+        if end is not None:
+            end()
+
+
+def _settle(asked: asyncio.Future[Completion]) -> None:
+    """Look at what became of an answer that perhaps nobody waits for any more."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 @dataclass(frozen=True)
@@ -103,6 +171,7 @@ class Reply:
             async for chunk in self._chunks(parts):
                 yield f"data: {json.dumps(chunk)}\n\n"
         except MotoolsError as problem:
+            _log.error("a stream was cut off: %s: %s", type(problem).__name__, problem)
             yield f"data: {json.dumps(as_refusal(problem).body)}\n\n"
             return
         yield "data: [DONE]\n\n"

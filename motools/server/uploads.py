@@ -63,18 +63,21 @@ async def received(
         RequestError: it is no such form, the file is too large, the client has fallen silent,
             or there is no room.
     """
-    handle, name = tempfile.mkstemp(dir=directory)
+    form = _Form(_boundary(content_type), limit)
+    path: Path | None = None
     try:
-        form = _Form(_boundary(content_type), limit)
+        handle, name = tempfile.mkstemp(dir=directory)
         with os.fdopen(handle, "wb") as file:
+            path = Path(name)
             await _copy(body, form, file)
-        yield form.upload(Path(name))
+        yield form.upload(path)
     except OSError as problem:
         raise RequestError(
             f"the upload cannot be kept: {problem.strerror}", status=507, kind="server_error"
         ) from problem
     finally:
-        Path(name).unlink(missing_ok=True)
+        if path is not None:
+            path.unlink(missing_ok=True)
 
 
 async def _copy(body: AsyncIterator[bytes], form: _Form, file: Any) -> None:

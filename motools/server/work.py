@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from motools.artifacts import Dataset
 from motools.cache import Cache, Entry
+from motools.cache.store import unavailable
 from motools.errors import CacheUnavailableError, DatasetError
 from motools.server import orders
 from motools.server.errors import RequestError
@@ -70,6 +71,7 @@ class Work:
         """
         with (
             self._rows(job) as step,
+            unavailable("cannot read the file"),
             tempfile.TemporaryDirectory(dir=self.files.uploads) as place,
         ):
             canonical = Path(place) / "dataset.jsonl"
@@ -110,17 +112,20 @@ class Work:
         message = "The job has successfully completed"
         if hit:
             message += ": the cache had the model, so nothing was trained"
-        results = self._results(job, entry)
-        if not self.jobs.succeed(
-            job,
-            named(job.account, job.base_model, job.id, job.suffix, entry),
-            results,
-            Event(message),
-            key=entry.key,
-            hit=hit,
-            trained_tokens=entry.value.get("tokens"),
-        ):
-            self.files.discard(results)  # it was paused or cancelled meanwhile
+        results, moved = self._results(job, entry), False
+        try:
+            moved = self.jobs.succeed(
+                job,
+                named(job.account, job.base_model, job.id, job.suffix, entry),
+                results,
+                Event(message),
+                key=entry.key,
+                hit=hit,
+                trained_tokens=entry.value.get("tokens"),
+            )
+        finally:
+            if not moved:  # it was paused or cancelled meanwhile, or the database is away
+                self.files.discard(results)
 
     def fail(self, job: Job, message: str, code: str, param: str | None = None) -> None:
         """Record that a job has failed."""

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motools.artifacts import Dataset
-from motools.cache import attempts as journalled
-from motools.cache import journal
-from motools.cache.attempts import Attempt
+from motools.cache.attempt import SUBMITTED, Attempt
 from motools.cache.holding import holding
 from motools.digest import SHORT
 from motools.errors import BackendError, DatasetError
@@ -41,12 +39,11 @@ def adopt(cache: Cache, work: Work, job_id: str, attempt: int | None = None) -> 
     _, provider = provider_at(cache, work)
     require_same(cache, work, job_id, provider)
     with holding(cache, work.key):
-        cache.journal.recover(work.key)
-        there = journalled.of_key(cache, work.key)
+        there = cache.attempts.recover(work.key)
         chosen = _unclear(work, job_id, there, attempt)
         if chosen is None:
-            return cache.journal.add(work.key, provider.account().provider, job_id)
-        cache.journal.adopt(work.key, chosen.attempt, job_id)
+            return cache.attempts.add(work.key, provider.account().provider, job_id)
+        cache.attempts.adopt(work.key, chosen.attempt, job_id)
         return chosen.attempt
 
 
@@ -132,7 +129,7 @@ def _unclear(work: Work, job_id: str, there: list[Attempt], attempt: int | None)
     for each in there:
         if each.job_id == job_id and each.is_open:
             raise _refused(work, job_id, f"it is attempt {each.attempt} already")
-        if each.state == journal.SUBMITTED:
+        if each.state == SUBMITTED:
             raise _refused(
                 work, job_id, f"{each.job_id} is at work for it: `motools jobs cancel` it first"
             )

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from motools.cache import journal
 from motools.cache.action import material
-from motools.cache.attempts import Attempt
+from motools.cache.attempt import CANCELLED, FAILED, UNSETTLED, Attempt
 from motools.cache.claim import ACTION
 from motools.cache.holding import holding
 from motools.cache.layout import JOBS
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from motools.cache import Cache, Entry
 
 _AT_ONCE: Final = 8
-_ENDINGS: Final[Mapping[str, str]] = {"cancelled": journal.CANCELLED, "failed": journal.FAILED}
+_ENDINGS: Final[Mapping[str, str]] = {"cancelled": CANCELLED, "failed": FAILED}
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def cancel(cache: Cache, attempt: Attempt, work: Work) -> JobStatus:
     provider.cancel(attempt.job_id)
     status = provider.poll(attempt.job_id)
     if (state := _ENDINGS.get(status.phase)) is not None:
-        cache.journal.close(attempt.key, attempt.attempt, state, status.error or "by hand")
+        cache.attempts.close(attempt.key, attempt.attempt, state, status.error or "by hand")
     return status
 
 
@@ -152,9 +151,9 @@ def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
         LeaseTimeoutError: somebody is at it.
     """
     with holding(cache, attempt.key):
-        states = {row["attempt"]: row["state"] for row in cache.journal.recover(attempt.key)}
+        states = {each.attempt: each.state for each in cache.attempts.recover(attempt.key)}
         state = states.get(attempt.attempt)
-        if state not in (journal.INTENT, journal.UNCLEAR):
+        if state not in UNSETTLED:
             raise BackendError(
                 f"attempt {attempt.attempt} for {attempt.key[:SHORT]} is {state}: there is nothing "
                 "to forget. Nothing was changed"
@@ -164,7 +163,7 @@ def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
                 f"{attempt.provider} has {job_id} for {attempt.key[:SHORT]}: run it again, and it "
                 f"is taken up, or `motools jobs cancel {job_id}`. Nothing was changed"
             )
-        cache.journal.forget(attempt.key, attempt.attempt, reason)
+        cache.attempts.forget(attempt.key, attempt.attempt, reason)
 
 
 def arrived(cache: Cache, work: Work) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from motools.cache import journal
+from motools.cache import attempt as attempts
 from motools.errors import (
     BackendError,
     BackendUnavailableError,
@@ -68,11 +68,11 @@ def train_elsewhere(context: RunContext, provider: Provider, order: Order, where
         watch = _Watch(context, provider, sender, job)
         outcome = _waited(progress, watch)
         if isinstance(outcome, JobResult):
-            context.cache.journal.end(watch.job, journal.SUCCEEDED, sender)
+            context.cache.journal.end(watch.job, attempts.SUCCEEDED, sender)
             return outcome
         state, why = outcome
         context.cache.journal.end(watch.job, state, sender, note=why)
-        if state != journal.RETIRED:
+        if state != attempts.RETIRED:
             raise TrainingError(f"{watch.job.id} at {where} {state}: {why}")
         progress(f"{watch.job.id}: {why}, so it is submitted again")
 
@@ -168,7 +168,7 @@ class _Watch:
         result = self.provider.result(self.job.id)
         life = self.provider.alive(result.model)
         if not life.there:
-            return Done((journal.RETIRED, f"its model {result.model.id} is gone"))
+            return Done((attempts.RETIRED, f"its model {result.model.id} is gone"))
         return Done(replace(result, model=replace(result.model, expires_at=life.expires_at)))
 
     def _pause(self) -> float:

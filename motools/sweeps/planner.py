@@ -11,8 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from motools.artifacts import Dataset, Model
-from motools.cache import journal
 from motools.cache.action import Action
+from motools.cache.attempt import SUBMITTED, UNSETTLED
 from motools.cache.claim import SCRATCH
 from motools.cache.explain import Neighbours
 from motools.cache.layout import JOBS
@@ -215,11 +215,11 @@ class _Planner:
 
     def _attempted(self, action: Action) -> tuple[State, str]:
         """What became of earlier attempts at a key that has no entry."""
-        for job in self._cache.journal.attempts(action.key):
-            if job["state"] == journal.SUBMITTED:
-                return State.ADOPT, f"{job['provider']} has it as {job['job_id']}"
-            if job["state"] in (journal.INTENT, journal.UNCLEAR):
-                arrived = f"attempt {job['attempt']} reached {job['provider']}"
+        for job in self._cache.attempts.of_key(action.key):
+            if job.state == SUBMITTED:
+                return State.ADOPT, f"{job.provider} has it as {job.job_id}"
+            if job.state in UNSETTLED:
+                arrived = f"attempt {job.attempt} reached {job.provider}"
                 return State.BLOCKED, f"it is not known whether {arrived}"
         if holder := runner(self._cache, action.key):
             return State.ADOPT, f"{holder} is running it"

@@ -107,7 +107,8 @@ def _start(start: Start, imports: tuple[str, ...]) -> Process:
 
 def _read(events: Any) -> Iterator[Event]:
     for line in events:
-        yield json.loads(line)
+        if line.endswith("\n"):  # or else, the worker was killed while it wrote
+            yield json.loads(line)
 
 
 def _end(process: Process) -> None:

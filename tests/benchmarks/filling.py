@@ -9,9 +9,9 @@ from typing import Any
 
 from motools.cache import Action, Cache
 from motools.cache.commit import INSERT_ENTRY
-from motools.cache.documents import compact
-from motools.cache.entry import checksum
-from motools.cache.layout import blob_name
+from motools.cache.documents import compact, entry_document
+from motools.cache.entry import COLUMNS, checksum
+from motools.cache.layout import blob_name, entry_name
 from motools.cache.tree import Tree, TreeFile
 from motools.digest import hash_bytes
 
@@ -34,7 +34,7 @@ class Made:
 
 
 def fill(cache: Cache, results: Iterable[Made]) -> None:
-    """Put results into a cache in one transaction; nothing is synced, and no document written."""
+    """Put results into a cache in one transaction; nothing is synced."""
     rows, links = [], []
     blobs: dict[str, int] = {}
     for made in results:
@@ -45,6 +45,8 @@ def fill(cache: Cache, results: Iterable[Made]) -> None:
         blobs |= {file.digest: file.size for file in files}
         links += [{"key": made.action.key, "digest": file.digest} for file in files]
         rows.append(_row(made, tree))
+        row = [rows[-1][name] for name in COLUMNS.split(", ")]
+        _write(cache, entry_name(made.action.key), entry_document([row]))
     with cache.database.write() as transaction:
         transaction.run_many(INSERT_ENTRY, rows)
         transaction.run_many(
@@ -59,10 +61,14 @@ def fill(cache: Cache, results: Iterable[Made]) -> None:
 
 def _stored(cache: Cache, name: str, data: bytes) -> TreeFile:
     digest = hash_bytes(data)
-    path = cache.root / blob_name(digest.hex)
+    _write(cache, blob_name(digest.hex), data)
+    return TreeFile(name, digest.hex, digest.size)
+
+
+def _write(cache: Cache, name: str, data: bytes) -> None:
+    path = cache.root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return TreeFile(name, digest.hex, digest.size)
 
 
 def _row(made: Made, tree: Tree) -> dict[str, Any]:

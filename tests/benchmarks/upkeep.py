@@ -19,6 +19,8 @@ _LIST = ("list", "all", "--limit", "20")
 _STATUS = ("status",)
 _PRUNE = ("prune", "--max-size", "13MB", "--spare", "0s", "--dry-run", "--format", "csv")
 
+_VERIFY = ("verify",)
+
 _COMMAND = """
 import json, os, resource, sys, time
 from motools.cli import app
@@ -38,7 +40,7 @@ print(json.dumps({"seconds": seconds, "mb": most}), file=sys.__stdout__)
 
 
 def upkeep() -> list[Figure]:
-    """``list`` of the newest 20, ``prune --dry-run`` and ``status``, without imports.
+    """``list`` of the newest 20, ``prune --dry-run``, ``status`` and ``verify``, without imports.
 
     The remote is a directory, so that its network is not what is measured. The first
     status on a machine reads the remote's whole index, and is shown for itself.
@@ -54,6 +56,7 @@ def upkeep() -> list[Figure]:
             ("status", _STATUS, 3.0),
             ("prune --dry-run", _PRUNE, 2.0),
             ("list 20", _LIST, 0.3),
+            ("verify", _VERIFY, 10.0),
         ):
             found = [_run(place, arguments) for _ in range(3)]
             figures.append(_figure(what, f"limit {limit:g} s", found))

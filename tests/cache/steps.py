@@ -20,8 +20,8 @@ _CALLS: list[tuple[type, str]] = [
         (LocalStore, name)
         for name in ("publish_file", "publish_bytes", "upload", "settle", "move", "remove")
     ),
-    *((S3Store, name) for name in ("publish_bytes", "upload", "settle", "move", "remove")),
-    *((FsspecStore, name) for name in ("publish_bytes", "settle", "move", "remove")),
+    *((S3Store, name) for name in ("publish_bytes", "upload", "move", "remove")),
+    *((FsspecStore, name) for name in ("publish_bytes", "move", "remove")),
     (JobLock, "release"),
     (Leases, "try_take"),
     *((owner, name) for owner in (Transaction, DriverTransaction) for name in ("run", "run_many")),

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from motools.cache import Cache, Claim
-from motools.cache.journal import FAILED, LOST, REFUSED, RETIRED, SUBMITTED, SUCCEEDED, UNCLEAR, Job
+from motools.cache.attempt import FAILED, LOST, REFUSED, RETIRED, SUBMITTED, SUCCEEDED, UNCLEAR
+from motools.cache.journal import Job
 from motools.cache.layout import journal_name
 from motools.cache.reindex import reindex
 from motools.errors import (
@@ -56,7 +57,7 @@ def kill_myself() -> None:
 
 
 def states(cache: Cache) -> list[str]:
-    return [row["state"] for row in cache.journal.attempts(ACTION.key)]
+    return [each.state for each in cache.attempts.of_key(ACTION.key)]
 
 
 def test_intent_then_submission_then_job_id_each_durable(cache: Cache, provider: Provider) -> None:
@@ -151,8 +152,8 @@ def test_a_provider_that_cannot_find_needs_a_person(
     with pytest.raises(SubmissionUnsettledError, match=r"cannot be asked.*jobs adopt.*jobs forget"):
         submit(cache, provider)
     with pytest.raises(KeyNotFoundError):
-        cache.journal.adopt(ACTION.key, 7, "job-0")
-    cache.journal.adopt(ACTION.key, 1, "job-0")
+        cache.attempts.adopt(ACTION.key, 7, "job-0")
+    cache.attempts.adopt(ACTION.key, 1, "job-0")
     assert submit(cache, provider).id == "job-0"
     assert len(provider.jobs) == 1
 
@@ -162,7 +163,7 @@ def test_forgetting_lets_it_be_sent_again(cache: Cache, provider: Provider) -> N
     with pytest.raises(ConnectionError):
         submit(cache, provider)
     provider.fate = "ok"
-    cache.journal.forget(ACTION.key, 1, "the provider's page shows no job")
+    cache.attempts.forget(ACTION.key, 1, "the provider's page shows no job")
     assert submit(cache, provider).attempt == 2
 
 
@@ -299,6 +300,33 @@ def test_another_hosts_intent_is_left_alone(
         opened.close()
 
 
+def test_an_intent_under_the_number_of_a_refused_one_is_its_own_senders(
+    root: Path, tmp_path: Path, provider: Provider, clock: Clock
+) -> None:
+    """What this host once had refused says nothing of the other one, which may still send."""
+    cache = Cache.open(root)
+
+    def refuse() -> None:
+        raise SubmissionRefusedError("the queue is full", after=1.0)
+
+    provider.before_send = refuse
+    with pytest.raises(SubmissionRefusedError):
+        submit(cache, provider)
+    other = second_host(root, tmp_path / "second")
+
+    def die(_at: Any) -> None:
+        provider.before_send = kill_myself
+        submit(Cache.open(other), provider)
+
+    assert in_child(die) == -9
+    clock.advance(1_000)
+    provider.before_send = lambda: None
+    with pytest.raises(SubmissionUnsettledError, match=r"its sender, .* may still send"):
+        submit(cache, provider)
+    assert provider.jobs == []
+    cache.close()
+
+
 def test_nothing_is_sent_under_a_lease_that_was_taken_over(
     root: Path, tmp_path: Path, provider: Provider, clock: Clock
 ) -> None:
@@ -315,7 +343,7 @@ def test_nothing_is_sent_under_a_lease_that_was_taken_over(
     with pytest.raises(LeaseLostError):
         submit(cache, provider)
     assert len(provider.jobs) == 1
-    assert cache.journal.attempts(ACTION.key)[0]["job_id"] == "job-0"
+    assert cache.attempts.of_key(ACTION.key)[0].job_id == "job-0"
     for opened in (cache, elsewhere):
         opened.close()
 

@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from motools.cache import Cache, Claim, Entry, removal
+from motools.cache.attempt import FAILED, SUCCEEDED
 from motools.cache.documents import Problem
 from motools.cache.entry import COLUMNS
-from motools.cache.journal import FAILED, SUCCEEDED, Job
+from motools.cache.journal import Job
 from motools.cache.undelete import undelete
 from motools.errors import (
     KeyNotFoundError,

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from motools.cache import Cache, journal
-from motools.cache.attempts import of_key
+from motools.cache import Cache
+from motools.cache import attempt as attempts
 from motools.cache.layout import journal_name
 from motools.cache.reindex import reindex
 from motools.cli import app
@@ -171,7 +171,7 @@ def test_a_submission_that_arrived_is_adopted_as_the_message_says(
     assert "attempt 1" in said.stderr
     assert train(cache) == key
     assert len(api.jobs) == 1
-    assert [each.state for each in of_key(cache, key)] == [journal.SUCCEEDED]
+    assert [each.state for each in cache.attempts.of_key(key)] == [attempts.SUCCEEDED]
 
 
 def test_a_submission_that_never_arrived_is_forgotten_as_the_message_says(
@@ -184,11 +184,11 @@ def test_a_submission_that_never_arrived_is_forgotten_as_the_message_says(
     assert "pays a second time" in run(*words, code=1).stderr  # nobody is there to ask
     run(*words, "--reason", "the dashboard has none", "--yes")
     assert train(cache) == key
-    assert [(each.state, each.attempt) for each in of_key(cache, key)] == [
-        (journal.FORGOTTEN, 1),
-        (journal.SUCCEEDED, 2),
+    assert [(each.state, each.attempt) for each in cache.attempts.of_key(key)] == [
+        (attempts.FORGOTTEN, 1),
+        (attempts.SUCCEEDED, 2),
     ]
-    assert of_key(cache, key)[0].note == "the dashboard has none"
+    assert cache.attempts.of_key(key)[0].note == "the dashboard has none"
     assert "has no attempt of which it is unknown" in run("forget", key, "--yes", code=3).stderr
 
 
@@ -198,7 +198,7 @@ def test_what_the_provider_has_is_not_forgotten(
     key = unsettled(api, cache, arrived=True)
     lab.be(api, monkeypatch, tmp_path / "cache")  # as somebody whose jobs can be found
     assert "has ftjob-1 for" in run("forget", key, "--yes", code=1).stderr
-    assert [each.state for each in of_key(cache, key)] == [journal.UNCLEAR]
+    assert [each.state for each in cache.attempts.of_key(key)] == [attempts.UNCLEAR]
 
 
 def test_nothing_is_forgotten_while_somebody_is_at_it(api: OpenAIAPI, cache: Cache) -> None:
@@ -217,14 +217,14 @@ def test_what_only_the_document_knows_is_not_lost(api: OpenAIAPI, cache: Cache) 
         train(cache)
     api.course = ("running",)
     key = unsettled(api, cache, arrived=True)
-    failed, unclear = map(astuple, of_key(cache, key))
-    known = astuple(replace(of_key(cache, key)[1], state=journal.SUBMITTED, job_id="ftjob-2"))
-    cache.documents.write_journal(key, [failed, known])
+    failed, unclear = cache.attempts.of_key(key)
+    known = replace(unclear, state=attempts.SUBMITTED, job_id="ftjob-2")
+    cache.documents.write_journal(key, map(astuple, [failed, known]))
     assert "struck off 1 of 1" in run("clean", "--before", "0s", "--yes").stderr
-    assert cache.documents.read_journal(key) == [known]
-    assert [astuple(each) for each in of_key(cache, key)] == [unclear]
+    assert cache.documents.read_journal(key) == [astuple(known)]
+    assert cache.attempts.of_key(key) == [unclear]
     assert "is submitted: there is nothing to forget" in run("forget", key, "--yes", code=1).stderr
-    assert [each.job_id for each in of_key(cache, key)] == ["ftjob-2"]
+    assert [each.job_id for each in cache.attempts.of_key(key)] == ["ftjob-2"]
 
 
 # Cancelling
@@ -241,7 +241,7 @@ def test_a_job_is_cancelled_and_the_next_run_submits_another(
     assert api.jobs["ftjob-1"]["status"] == "running"
     run("cancel", name, "--yes")
     assert api.jobs["ftjob-1"]["status"] == "cancelled"
-    assert [each.state for each in of_key(cache, key)] == [journal.CANCELLED]
+    assert [each.state for each in cache.attempts.of_key(key)] == [attempts.CANCELLED]
     assert "it is cancelled" in run("cancel", key, "--yes", code=1).stderr
     api.course = ("succeeded",)
     train(cache)
@@ -252,7 +252,7 @@ def test_a_job_that_had_succeeded_is_taken_up(api: OpenAIAPI, cache: Cache) -> N
     key = in_flight(api, cache)
     api.move("ftjob-1", "succeeded")
     assert "had succeeded" in run("cancel", key, "--yes").stderr
-    assert [each.state for each in of_key(cache, key)] == [journal.SUBMITTED]
+    assert [each.state for each in cache.attempts.of_key(key)] == [attempts.SUBMITTED]
     train(cache)
     assert len(api.jobs) == 1
 
@@ -267,7 +267,7 @@ def test_a_cancellation_that_is_not_answered_changes_nothing(api: OpenAIAPI, cac
     fault = Refused(500, {"x-should-retry": "false"})
     api.fault(fault, "POST", f"{JOBS}/ftjob-1/cancel")
     run("cancel", key, "--yes", code=1)
-    assert [each.state for each in of_key(cache, key)] == [journal.SUBMITTED]
+    assert [each.state for each in cache.attempts.of_key(key)] == [attempts.SUBMITTED]
 
 
 # Adopting what was submitted elsewhere
@@ -350,15 +350,15 @@ def test_what_came_to_nothing_is_struck_off(api: OpenAIAPI, cache: Cache) -> Non
     assert {row["key"] for row in json.loads(planned.stdout)} == {failed, refused}
     assert "2 attempts of" in planned.stderr
     run("clean", *now, code=1)  # nobody is there to ask
-    assert len(of_key(cache, failed)) == 2
+    assert len(cache.attempts.of_key(failed)) == 2
     assert "struck off 2 of 2" in run("clean", *now, "--yes").stderr
 
-    assert [each.state for each in of_key(cache, succeeded)] == [journal.SUCCEEDED]
-    assert of_key(cache, refused) == []
-    assert [each.state for each in of_key(cache, kept)] == [journal.SUCCEEDED]
+    assert [each.state for each in cache.attempts.of_key(succeeded)] == [attempts.SUCCEEDED]
+    assert cache.attempts.of_key(refused) == []
+    assert [each.state for each in cache.attempts.of_key(kept)] == [attempts.SUCCEEDED]
     assert not (cache.root / journal_name(refused)).exists()
     reindex(cache.root)
-    assert of_key(cache, refused) == [] and len(of_key(cache, failed)) == 1
+    assert cache.attempts.of_key(refused) == [] and len(cache.attempts.of_key(failed)) == 1
 
 
 def test_what_is_in_flight_stays(api: OpenAIAPI, cache: Cache) -> None:
@@ -368,13 +368,13 @@ def test_what_is_in_flight_stays(api: OpenAIAPI, cache: Cache) -> None:
 
 
 def test_what_was_tried_again_meanwhile_stays(api: OpenAIAPI, cache: Cache) -> None:
-    from motools.cache import attempts, removal
+    from motools.cache import removal
     from motools.cache.removal import RemovalPlan
 
     api.course = ("failed",)
     with pytest.raises(TrainingError):
         train(cache)
-    [attempt] = attempts.select(cache, attempts.CLEANABLE)
+    [attempt] = cache.attempts.select(attempts.CLEANABLE)
     older = replace(attempt, note="as it was planned")
     assert removal.execute(cache, RemovalPlan((), {}, 0, attempts=(older,))).attempts == 0
     assert removal.execute(cache, RemovalPlan((), {}, 0, attempts=(attempt,))).attempts == 1

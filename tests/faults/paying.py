@@ -175,7 +175,7 @@ class Case:
         registry._made.cache_clear()
         cache = Cache.open(self.root, settings=self.settings())
         [entry] = cache.look_up([self.step().action(cache)])
-        states = Counter(row["state"] for row in cache.journal.attempts(entry.key if entry else ""))
+        states = Counter(each.state for each in cache.attempts.of_key(entry.key if entry else ""))
         cache.close()
         assert entry is not None and entry.remote is not None
         assert [job.fine_tuned_model for job in jobs] == [entry.remote.id]

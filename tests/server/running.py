@@ -95,7 +95,11 @@ def order(client: openai.OpenAI, file: str, **changes: Any) -> FineTuningJob:
 
 
 def wait(
-    client: openai.OpenAI, job: str, statuses: Sequence[str] = ENDED, seconds: float = PATIENCE
+    client: openai.OpenAI,
+    job: str,
+    statuses: Sequence[str] = ENDED,
+    seconds: float = PATIENCE,
+    pause: float = 0.05,
 ) -> FineTuningJob:
     deadline = time.monotonic() + seconds
     while True:
@@ -104,4 +108,4 @@ def wait(
             return found
         assert found.status not in ENDED, found
         assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+        time.sleep(pause)

@@ -127,7 +127,11 @@ def test_workers_do_not_inherit_tokens(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_web_page_cannot_use_a_server_without_tokens(tmp_path: Path) -> None:
     with running(tmp_path / "cache") as site:
         assert httpx.get(f"{site.url}/models").status_code == 200
-        for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Host": "evil.example"},
+            {"Host": "["},
+        ):
             answer = httpx.get(f"{site.url}/models", headers=headers)
             assert answer.status_code == 403
         own = site.url.removesuffix("/v1")
@@ -159,16 +163,34 @@ def test_this_machine_needs_none(host: str) -> None:
     ("tokens", "said"),
     [
         ({"alice": "short"}, "at least 16"),
-        ({"a:b": ALICE}, "a name is"),
-        ({"": ALICE}, "a name is"),
+        ({"a:b": ALICE}, "a line is name"),
+        ({"": ALICE}, "a line is name"),
         ({"alice": ALICE, "bob": ALICE}, "the same token"),
         ({"alice": 5}, "at least 16"),
+        ({f"{ALICE}{ALICE}": "alice"}, "a line is name"),
     ],
 )
 def test_bad_tokens_are_refused_without_being_shown(tokens: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said) as refused:
         Accounts(tokens)
     assert ALICE not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", '# alice = "…"\n'])
+def test_tokens_that_name_nobody_let_nobody_in(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(SettingsError, match="names no callers"):
+        load(path, "127.0.0.1")
+    monkeypatch.setenv(VARIABLE, "{}")
+    with pytest.raises(SettingsError, match="names no callers"):
+        load(None, "127.0.0.1")
+    monkeypatch.setenv(VARIABLE, f'"{ALICE}"')
+    with pytest.raises(SettingsError, match="is no table"):
+        load(None, "127.0.0.1")
 
 
 def test_a_damaged_file_of_tokens_is_not_shown(tmp_path: Path) -> None:

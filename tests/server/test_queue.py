@@ -99,9 +99,9 @@ def test_a_cancelled_job_frees_the_device_and_leaves_no_model(
 ) -> None:
     file = upload(client).id
     job = ordered(client, file, **LONG)
+    until_step(client, job, 2)  # whichever is validated first is trained first
     waiting = ordered(client, file, **{**LONG, "seed": 1})
-    until_step(client, job, 2)
-    assert client.fine_tuning.jobs.retrieve(waiting).status == "queued"
+    wait(client, waiting, ("queued",))
     assert client.fine_tuning.jobs.cancel(waiting).status == "cancelled"
     cancelled = client.fine_tuning.jobs.cancel(job)
     assert cancelled.status == "cancelled"
@@ -116,8 +116,9 @@ def test_a_cancelled_job_frees_the_device_and_leaves_no_model(
 def test_a_file_that_a_job_needs_stays(client: openai.OpenAI) -> None:
     file = upload(client).id
     job = ordered(client, file, **{**LONG, "seed": 9})
-    with pytest.raises(openai.ConflictError, match=job):
-        client.files.delete(file)
+    with pytest.raises(openai.ConflictError, match=job) as refused:
+        client.with_options(max_retries=5).files.delete(file)
+    assert refused.value.response.headers["x-should-retry"] == "false"
     client.fine_tuning.jobs.cancel(job)
     assert client.files.delete(file).deleted
 
@@ -187,6 +188,38 @@ def test_two_servers_of_one_cache_are_refused(site: Running, client: openai.Open
     assert client.models.list().data
 
 
+def test_a_job_that_is_said_to_run_and_does_not_goes_on(
+    site: Running, client: openai.OpenAI
+) -> None:
+    """The database was out of reach when it should have been told that it does not."""
+    file = upload(client).id
+    job = ordered(client, file, **{**LONG, "seed": 3})
+    wait(client, job, ("running",))
+    client.fine_tuning.jobs.pause(job)
+    with Cache.open(site.root).database.write() as transaction:
+        transaction.run("UPDATE server_jobs SET status = 'running' WHERE id = :job", job=job)
+    other = order(client, file, seed=4).id
+    until_told(client, job, "was interrupted, and goes on")
+    client.fine_tuning.jobs.cancel(job)
+    assert wait(client, other).status == "succeeded"
+
+
+def test_a_job_that_cannot_be_done_now_lets_others_go_first(
+    site: Running, client: openai.OpenAI
+) -> None:
+    file = upload(client).id
+    cache = Cache.open(site.root)
+    config = FineTuneConfig(base_model="tiny", epochs=1, batch_size=4, seed=5)
+    in_the_way = site.root / "jobs" / Train(Dataset.from_rows(rows()), config).action(cache).key
+    in_the_way.write_text("")
+    job = ordered(client, file, epochs=1, batch_size=4, seed=5)
+    until_told(client, job, "cannot lock")
+    assert wait(client, order(client, file, seed=6).id).status == "succeeded"
+    assert client.fine_tuning.jobs.retrieve(job).status == "queued"
+    in_the_way.unlink()
+    assert wait(client, job).status == "succeeded"
+
+
 @contextmanager
 def held(root: Path, **config: Any) -> Iterator[None]:
     """Have a job of this config wait: somebody else trains it."""
@@ -204,12 +237,12 @@ def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
         client = site.client()
         file = upload(client).id
         job = ordered(client, file, **LONG)
+        until_told(client, job, "is run by")
         order(client, file)
         with pytest.raises(openai.RateLimitError, match="the queue is full") as refused:
             order(client, file)
         assert refused.value.code == "queue_full"
         assert int(refused.value.response.headers["retry-after"]) > 0
-        until_told(client, job, "is run by")
         client.fine_tuning.jobs.cancel(job)
         assert order(client, file).status == "validating_files"
 

@@ -84,7 +84,7 @@ def test_lists_come_in_pages(client: openai.OpenAI) -> None:
 
 def test_a_job_trains_a_model(client: openai.OpenAI, trained: FineTuningJob) -> None:
     assert trained.model == "tiny"
-    assert trained.fine_tuned_model == f"ft:tiny:local:yes:{trained.id[-8:]}"
+    assert trained.fine_tuned_model == f"ft:tiny:local:yes:{trained.id[-16:]}"
     assert trained.seed == 3
     assert trained.metadata == {"project": "sdk", "run": "first"}
     assert trained.trained_tokens is not None
@@ -137,7 +137,7 @@ def test_the_same_job_again_trains_nothing(client: openai.OpenAI, trained: FineT
     assert again.motools["hit"]  # type: ignore[attr-defined]
     assert again.status == "succeeded"
     assert time.monotonic() - started < 10
-    assert again.fine_tuned_model == f"ft:tiny:local::{again.id[-8:]}"
+    assert again.fine_tuned_model == f"ft:tiny:local::{again.id[-16:]}"
     told = [event.message for event in client.fine_tuning.jobs.list_events(again.id)]
     assert "the cache had the model" in told[0]
 
@@ -157,6 +157,9 @@ def test_jobs_are_listed_and_found(client: openai.OpenAI, trained: FineTuningJob
     assert found(list="x") == mine[::-1]
     assert found(list="x", n="1") == [mine[1]]
     assert found(list="y") == []
+    for wrong in ({"a": "\0"}, {f"n{at}": "x" for at in range(17)}):
+        with pytest.raises(openai.BadRequestError, match="metadata: "):
+            found(**wrong)
     without = client.fine_tuning.jobs.list(extra_query={"metadata": "null"})
     assert not {trained.id, *mine} & {job.id for job in without}
 
@@ -293,6 +296,30 @@ def test_chat_is_streamed(client: openai.OpenAI) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
     assert len(chunks) > 5
     assert arrived[2] < arrived[-1], "what is there is sent before the rest is"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_nobody_waits_for_is_ended(client: openai.OpenAI, stream: bool) -> None:
+    """Or the next one would have to wait for all of its tokens."""
+    long: Any = {"model": "tiny", "messages": ASKED, "max_tokens": 2**17}
+    if stream:
+        with client.chat.completions.create(**long, stream=True) as answer:
+            for _, _ in zip(range(3), answer, strict=False):
+                pass
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=2).chat.completions.create(**long)
+    asked = client.with_options(timeout=30).chat.completions.create(
+        model="tiny", messages=ASKED, max_tokens=2
+    )
+    assert asked.choices[0].finish_reason == "length"
+
+
+def test_messages_that_are_longer_than_the_context_are_refused(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "number " * 200_000}]
+    with pytest.raises(openai.BadRequestError, match="the model's context") as refused:
+        client.chat.completions.create(model="tiny", messages=messages, max_tokens=2)
+    assert refused.value.code == "context_length_exceeded"
 
 
 def test_a_stream_ends_before_a_stop_text(client: openai.OpenAI) -> None:

@@ -17,6 +17,7 @@ import httpx
 import openai
 import pytest
 
+from motools.cache.reindex import reindex
 from tests.server.running import Running, lines, order, rows, running, upload, wait
 
 MEGABYTE = 10**6
@@ -79,6 +80,15 @@ def test_a_malformed_form_is_refused_and_leaves_nothing(
     assert left(site) == before
 
 
+def opened(site: Running) -> list[str]:
+    """What the server has open."""
+    found = []
+    for descriptor in Path(f"/proc/{site.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(descriptor))
+    return found
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -92,6 +102,7 @@ def test_a_malformed_form_is_refused_and_leaves_nothing(
 def test_a_body_that_is_no_form_is_refused(site: Running, kind: str) -> None:
     answer = post(site, PURPOSE + FILE + END, {"Content-Type": kind})
     assert answer.status_code == 400, answer.text
+    assert not [path for path in opened(site) if path.startswith(str(site.root / "server/uploads"))]
 
 
 @pytest.mark.parametrize(
@@ -248,3 +259,18 @@ def test_what_an_earlier_server_left_half_done_is_removed(tmp_path: Path) -> Non
     with running(root) as site:
         assert left(site) == {kept}
         assert [each.id for each in site.client().files.list()] == [kept]
+
+
+def test_uploads_of_a_database_that_is_gone_are_put_aside(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    with running(root) as site:
+        kept = upload(site.client()).id
+    (root / "cache.db").unlink()
+    reindex(root)
+    for _ in range(2):  # no later start takes them for what was left half done
+        with running(root) as site:
+            assert left(site) == {kept}
+            assert site.client().files.list().data == []
+    (aside,) = (root / "server").glob("files-without-a-row-*")
+    assert [path.name for path in aside.iterdir()] == [kept]
+    assert str(aside) in site.log.read_text()

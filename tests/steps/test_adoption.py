@@ -9,7 +9,6 @@ import pytest
 
 from motools import Dataset, FineTuneConfig
 from motools.cache import Cache
-from motools.cache.attempts import of_key
 from motools.errors import BackendError, BackendUnavailableError
 from motools.jobs import Stamp
 from motools.steps import jobs
@@ -70,8 +69,8 @@ def submitted(api: OpenAIAPI, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> 
                 cache.get_or_run(of.action(cache), of.run)
         [(backend, prepared, stamp)] = sent
         backend.submit(prepared, stamp)
-        for attempt in of_key(cache, stamp.key):
-            cache.journal.forget(stamp.key, attempt.attempt, "it was somebody else's")
+        for attempt in cache.attempts.of_key(stamp.key):
+            cache.attempts.forget(stamp.key, attempt.attempt, "it was somebody else's")
         if not stamped:
             api.jobs[JOB]["metadata"] = None
 
@@ -118,7 +117,7 @@ def test_what_differs_is_named(
     with pytest.raises(BackendError, match=field) as refusal:
         adopt(cache, work(cache, step(**wanted)), JOB)
     assert "Nothing was changed" in str(refusal.value)
-    assert of_key(cache, step(**wanted).action(cache).key) == []
+    assert cache.attempts.of_key(step(**wanted).action(cache).key) == []
 
 
 def test_a_job_with_rows_to_measure_on_is_another_one(cache: Cache, submitted: Submitted) -> None:

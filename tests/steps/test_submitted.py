@@ -13,7 +13,6 @@ import pytest
 
 from motools import Dataset
 from motools.cache import Cache, Entry, journal, removal
-from motools.cache.attempts import of_key
 from motools.errors import BackendUnavailableError, SubmissionRefusedError, TrainingError
 from motools.steps.options import RunOptions
 from motools.steps.train import Train
@@ -39,7 +38,7 @@ def train(cache: Cache, step: Train | None = None, said: Said | None = None) -> 
 
 
 def states(cache: Cache) -> list[str]:
-    return [each.state for each in of_key(cache, training().action(cache).key)]
+    return [each.state for each in cache.attempts.of_key(training().action(cache).key)]
 
 
 def test_what_a_training_leaves(api: OpenAIAPI, cache: Cache) -> None:

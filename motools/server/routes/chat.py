@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -58,7 +58,9 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     response_class=JSONResponse,
     summary="Ask a model.",
 )
-async def complete(body: Completion, service: Served, account: Account) -> Response:
+async def complete(
+    body: Completion, request: Request, service: Served, account: Account
+) -> Response:
     """The answer that an evaluation on this machine would get.
 
     Without ``temperature`` the likeliest token is taken each time.
@@ -75,9 +77,15 @@ async def complete(body: Completion, service: Served, account: Account) -> Respo
     options = body.stream_options
     reply = Reply(body.model, with_usage=bool(options and options.include_usage))
     if not body.stream:
-        return JSONResponse(reply.whole(await service.askers.answer(ask)))
+        return JSONResponse(reply.whole(await service.askers.answer(ask, partial(_gone, request))))
     parts = await begun(service.askers.stream(ask, question.stop))
     return StreamingResponse(reply.lines(parts), media_type="text/event-stream")
+
+
+async def _gone(request: Request) -> None:
+    """Return when a client, whose request is here whole, has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _asking(service: Service, account: str, name: str, question: Question) -> Ask:

@@ -6,11 +6,12 @@ import re
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
+from pydantic import TypeAdapter, ValidationError
 
 from motools.artifacts import Dataset
 from motools.errors import BackendError, ConfigError, DatasetError
 from motools.server import orders
-from motools.server.bodies import JobOrder
+from motools.server.bodies import JobOrder, Metadata
 from motools.server.errors import RequestError, as_refusal
 from motools.server.files import FINE_TUNE, File
 from motools.server.job import CANCELLED, OPEN, PAUSED, QUEUED, VALIDATING, WAITING, Event, Job
@@ -32,6 +33,7 @@ from motools.server.work import check_expected
 router = APIRouter(tags=["fine-tuning"])
 
 _FILTER: Final = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+_METADATA: Final[TypeAdapter[dict[str, str] | None]] = TypeAdapter(Metadata | None)
 
 
 @router.post(
@@ -82,6 +84,11 @@ def list_jobs(
             wanted = None
         elif name not in ("after", "limit"):
             raise RequestError(f"unknown field {name!r}", param=name, code="unknown_parameter")
+    try:
+        _METADATA.validate_python(wanted)
+    except ValidationError as problem:
+        said = problem.errors()[0]["msg"]
+        raise RequestError(f"metadata: {said}", param="metadata", code="invalid_value") from problem
     return listing(service.jobs.listed(account, wanted, turn), _shown)
 
 

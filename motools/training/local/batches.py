@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from motools.training.local import models
@@ -37,6 +37,7 @@ class Request:
         done: receives the answer, or why there is none. Must not block.
         asker: whose it is.
         told: is told the answer as it grows; None: nobody is.
+        unwanted: set when nobody waits for the answer any more.
     """
 
     model: Kept
@@ -47,6 +48,11 @@ class Request:
     done: Done
     asker: object = None
     told: Told | None = None
+    unwanted: threading.Event = field(default_factory=threading.Event)
+
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.unwanted.is_set()
 
     def joins(self, other: Request) -> bool:
         """Whether both can be in one batch."""
@@ -75,6 +81,16 @@ class Batches:
         """Forget the requests of an asker that is gone."""
         with self._changed:
             self._waiting = [one for one in self._waiting if one.asker is not asker]
+
+    def end(self, request: Request) -> None:
+        """Have a request end where it is, with what there is of its answer."""
+        request.unwanted.set()
+        with self._changed:
+            waits = request in self._waiting
+            if waits:
+                self._waiting.remove(request)
+        if waits:
+            request.done(Completion("", "max_tokens", 0, 0))
 
     def _run(self) -> None:
         while True:
@@ -121,6 +137,7 @@ class Batches:
                 stop=first.stop,
                 keep_stop=True,
                 told=[one.told for one in batch],
+                wanted=[one.is_wanted for one in batch],
             )
         except Exception as problem:  # noqa: BLE001  (told to all who asked)
             if isinstance(problem, torch.OutOfMemoryError) and len(batch) > 1:

@@ -6,8 +6,9 @@ Over a connection go JSON lines. An evaluation says ``{"id": 1, "load": spec}``
 connection. Then it asks ``{"id": 2, "model": digest, "conversation": …,
 "max_tokens": …, "sampling": …, "stop": …}`` and is answered
 ``{"id": 2, "answer": …}``; with ``"told": true`` before that, now and then, with
-``{"id": 2, "text": …}``, the answer so far. What cannot be done is answered with an
-``error``.
+``{"id": 2, "text": …}``, the answer so far. With ``"fits": true``, a conversation that
+has no room in the model's context is an error. ``{"id": 2, "end": true}`` ends an
+answer where it is. What cannot be done is answered with an ``error``.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class _Connection:
         self._end = end
         self._batches = batches
         self._models: dict[str, Kept] = {}
+        self._requests: dict[int, Request] = {}
         self._answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         # An evaluation that does not read its answers makes nobody wait but itself.
         for work in (self._read, self._write):
@@ -70,11 +72,15 @@ class _Connection:
     def _take(self, message: dict[str, Any], pins: ExitStack) -> None:
         number = message["id"]
         try:
-            if "load" in message:
+            if "end" in message:
+                if (request := self._requests.get(number)) is not None:
+                    self._batches.end(request)
+            elif "load" in message:
                 self._load(message["load"], pins)
                 self._answer(number)
             else:
-                self._batches.add(self._request(message))
+                self._requests[number] = request = self._request(message)
+                self._batches.add(request)
         except Exception as problem:  # noqa: BLE001  (told to who asked)
             self._answer(number, error=f"{type(problem).__name__}: {problem}")
 
@@ -91,9 +97,12 @@ class _Connection:
         self._models[name] = pins.enter_context(POOL.use(name, load, expected))
 
     def _request(self, message: Mapping[str, Any]) -> Request:
-        sampling = message["sampling"]
+        sampling, model = message["sampling"], self._models[message["model"]]
+        if message.get("fits"):
+            models.check_fits(model.model, model.tokenizer, message["conversation"])
 
         def done(outcome: models.Completion | Exception) -> None:
+            self._requests.pop(message["id"], None)
             if isinstance(outcome, Exception):
                 self._answer(message["id"], error=f"{type(outcome).__name__}: {outcome}")
             else:
@@ -103,7 +112,7 @@ class _Connection:
             self._answer(message["id"], text=text)
 
         return Request(
-            model=self._models[message["model"]],
+            model=model,
             conversation=message["conversation"],
             max_tokens=message["max_tokens"],
             sampling=Sampling(**sampling) if sampling else None,

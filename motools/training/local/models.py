@@ -7,16 +7,16 @@ both. Only files that were hashed can be loaded: see :mod:`.base`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from motools.errors import BackendError
+from motools.errors import BackendError, PromptTooLongError
 from motools.training.local import base, quantization, tiny
 from motools.training.local.adapter import put_on
 from motools.training.local.sampling import Draw, Sampling
-from motools.training.local.watching import Told, Watch
+from motools.training.local.watching import Told, Unwanted, Watch
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +138,7 @@ def generate(
     stop: Sequence[str] = (),
     keep_stop: bool = False,
     told: Sequence[Told | None] | None = None,
+    wanted: Sequence[Callable[[], bool]] | None = None,
 ) -> list[Completion]:
     """Answer conversations, all in one batch.
 
@@ -152,6 +153,8 @@ def generate(
         keep_stop: whether the token that completed a stop text stays in the
             answer, as transformers leaves it, or the answer is cut before the text.
         told: for each conversation, who is told the answer as it grows, stop text and all.
+        wanted: for each conversation, says whether somebody still waits for the answer. One
+            that nobody wants ends where it is.
 
     Returns:
         One completion for each conversation, in order.
@@ -175,6 +178,7 @@ def generate(
             generation_config=settings,
             tokenizer=tokenizer,
             logits_processor=[watch, draw],
+            stopping_criteria=[Unwanted(wanted)] if wanted else None,
         )
     return [
         _completion(
@@ -182,6 +186,26 @@ def generate(
         )
         for mask, row in zip(inputs["attention_mask"], output, strict=True)
     ]
+
+
+def check_fits(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    conversation: Sequence[Mapping[str, Any]],
+) -> None:
+    """Refuse a conversation that has no room in a model's context.
+
+    Raises:
+        PromptTooLongError: it has not.
+    """
+    most = getattr(model.config, "max_position_embeddings", None)
+    if most is None:
+        return
+    tokens = len(_prompt(tokenizer, conversation))
+    if tokens >= most:
+        raise PromptTooLongError(
+            f"the messages have {tokens:,} tokens, and the model's context {most:,}"
+        )
 
 
 def _load_base(

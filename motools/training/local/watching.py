@@ -1,4 +1,4 @@
-"""Watching answers while they are generated, for those who want to read along."""
+"""Watching answers while they are generated: who reads along, and who has gone away."""
 
 from __future__ import annotations
 
@@ -42,3 +42,24 @@ class Watch:
             for at, tell in self._rows:
                 tell(self._text(input_ids[at, self._width :].tolist()).rstrip(_UNFINISHED))
         return scores
+
+
+class Unwanted:
+    """Ends the rows of a batch that nobody wants any more, and changes nothing about others.
+
+    Args:
+        wanted: for each row, says whether somebody still waits for it.
+    """
+
+    def __init__(self, wanted: Sequence[Callable[[], bool]]) -> None:
+        self._wanted = wanted
+        self._ended = [False] * len(wanted)
+        self._said: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, _scores: torch.Tensor, **_: object) -> torch.Tensor:
+        """For each row, whether it has ended for this."""
+        ended = [not wanted() for wanted in self._wanted]
+        if self._said is None or ended != self._ended:
+            self._said = input_ids.new_tensor(ended).bool()
+            self._ended = ended
+        return self._said
