@@ -14,6 +14,7 @@
     │   └── WorkerError            a worker process failed
     │       ├── TrainingError      training ended without a model
     │       └── EvaluationError    an evaluation failed or is incomplete
+    │           └── PromptTooLongError  a conversation has no room in a model's context
     ├── MissingExtraError          a library that an extra brings is not installed (ImportError)
     ├── StoppedError               a person interrupted it
     ├── SweepLimitError            a sweep would cost or take more than is allowed

@@ -6,6 +6,7 @@ A job moves by one conditional update, together with the event that says so.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -106,13 +107,20 @@ class Jobs:
             self._database, "server_jobs", COLUMNS, where, parameters, turn=turn, make=Job.of
         )
 
-    def first(self, status: str, but: Sequence[str], keys: Sequence[str] = ()) -> Job | None:
-        """The job that has waited longest in a status.
+    def first(
+        self,
+        status: str,
+        but: Sequence[str],
+        keys: Sequence[str] = (),
+        served: Mapping[str, float] = {},
+    ) -> Job | None:
+        """The job that has waited longest in a status, of the caller who has.
 
         Args:
             status: which.
             but: ids of jobs that are passed over.
             keys: of trainings whose jobs are passed over.
+            served: caller to when one of theirs was taken last; others come first.
         """
         where = "status = ?"
         parameters: list[Any] = [status]
@@ -122,10 +130,15 @@ class Jobs:
         if keys:
             where += f" AND (key IS NULL OR key NOT IN ({_marks(keys)}))"
             parameters += keys
-        rows = self._database.read(
-            f"SELECT {COLUMNS} FROM server_jobs WHERE {where} ORDER BY number LIMIT 1", parameters
+        callers = self._database.read(
+            f"SELECT account, min(number) FROM server_jobs WHERE {where} GROUP BY account",
+            parameters,
         )
-        return Job.of(rows[0]) if rows else None
+        if not callers:
+            return None
+        _, number = min(callers, key=lambda row: (served.get(row[0], -math.inf), row[1]))
+        rows = self._database.read(f"SELECT {COLUMNS} FROM server_jobs WHERE number = ?", (number,))
+        return Job.of(rows[0])
 
     def queued_with(self, key: str) -> list[Job]:
         """The jobs in the queue that want the same training."""

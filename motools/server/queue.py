@@ -49,6 +49,8 @@ class Queue:
         self._in_hand: dict[str, Callable[[], None]] = {}
         self._training: dict[str, str] = {}
         """Job to key, of what is trained now."""
+        self._served: dict[str, float] = {}
+        """Caller to when a training of theirs began last: they take turns."""
         self._put_off: dict[str, float] = {}
         """Job to when it is tried again, of what failed for no fault of its own."""
         self._ended = False
@@ -128,8 +130,10 @@ class Queue:
                     yield None
                     return
                 self._in_hand[job.id] = end
-                if status == QUEUED and job.key is not None:
-                    self._training[job.id] = job.key
+                if status == QUEUED:
+                    self._served[job.account] = time.monotonic()
+                    if job.key is not None:
+                        self._training[job.id] = job.key
             try:
                 yield job
             finally:
@@ -159,7 +163,7 @@ class Queue:
             return self._jobs.first(status, but)
         self._jobs.take_up(self._in_hand)
         # Two jobs that want one training: the second has it when the first has ended.
-        return self._jobs.first(status, but, list(self._training.values()))
+        return self._jobs.first(status, but, list(self._training.values()), self._served)
 
     def _validate(self, job: Job) -> None:
         with self._failing(job):

@@ -12,6 +12,7 @@ from motools.cache.database import Database, Transaction
 from motools.cache.driver import DriverTransaction
 from motools.cache.file_system import FsspecStore
 from motools.cache.lease import JobLock, Leases
+from motools.cache.networked import NetworkedStore
 from motools.cache.s3 import S3Store
 from motools.cache.store import LocalStore
 
@@ -22,6 +23,7 @@ _CALLS: list[tuple[type, str]] = [
     ),
     *((S3Store, name) for name in ("publish_bytes", "upload", "move", "remove")),
     *((FsspecStore, name) for name in ("publish_bytes", "move", "remove")),
+    (NetworkedStore, "settle"),
     (JobLock, "release"),
     (Leases, "try_take"),
     *((owner, name) for owner in (Transaction, DriverTransaction) for name in ("run", "run_many")),

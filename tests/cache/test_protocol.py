@@ -396,7 +396,7 @@ class Protocol(RuleBasedStateMachine):
         """Whether the host's own lock is held, or another host's lease has not expired."""
         if (name, host) in self.running:
             return True
-        domain = self.caches[host].journal._domain
+        domain = self.caches[host].attempts.domain
         rows = self.rows("SELECT holder, domain, expires_at FROM leases WHERE key = ?", name)
         return any(h is not None and d != domain and t > self.clock() for h, d, t in rows)
 

@@ -28,7 +28,7 @@ def noted(what):
 @cached_task(version="1")
 def own(n: int) -> Path:
     noted(f"own {n}")
-    path = Path("file")
+    path = Path(f"{os.environ['WHO']}-{n}")
     path.write_text(f"of {n} " * 100)
     return path
 

@@ -33,6 +33,29 @@ def tokens_file(place: Path, mode: int = 0o600) -> Path:
     return path
 
 
+def test_callers_take_turns(tmp_path: Path) -> None:
+    with running(tmp_path / "cache", "--tokens", str(tokens_file(tmp_path))) as site:
+        alice, bob = site.client(ALICE), site.client(BOB)
+        file = upload(alice).id
+        first = long(alice, file, 0)
+        wait(alice, first, ("running",))
+        hers = [long(alice, file, seed) for seed in (1, 2)]
+        his = long(bob, upload(bob).id, 3)
+        for client, job in ((alice, hers[0]), (alice, hers[1]), (bob, his)):
+            wait(client, job, ("queued",))
+        alice.fine_tuning.jobs.cancel(first)
+        wait(bob, his, ("running",))
+        assert {alice.fine_tuning.jobs.retrieve(job).status for job in hers} == {"queued"}
+        bob.fine_tuning.jobs.cancel(his)
+        wait(alice, hers[0], ("running",))
+
+
+def long(client: openai.OpenAI, file: str, seed: int) -> str:
+    """A job of a thousand steps."""
+    body = {"motools": {"config": {"epochs": 500, "batch_size": 4, "seed": seed}}}
+    return client.fine_tuning.jobs.create(model="tiny", training_file=file, extra_body=body).id
+
+
 def test_each_caller_has_files_jobs_and_models_of_its_own(site: Running) -> None:
     alice, bob = site.client(ALICE), site.client(BOB)
     file = upload(alice)
