@@ -11,6 +11,9 @@ export DO_NOT_TRACK = 1
 export MOTOOLS_TEST_CEPH = $(abspath $(VENV))/ceph
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS = 120
 
+# Programs that tests start are compiled once, not each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint bench docs clean
 
 demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits

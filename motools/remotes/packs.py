@@ -62,14 +62,15 @@ def packed(blobs: Iterable[tuple[str, bytes]], named: Callable[[str], str] = str
         blobs: digest and bytes of each.
         named: makes of the name that the bytes ask for the one that they get.
     """
-    whole, places = bytearray(), []
+    parts, places, size = list[bytes](), [], 0
     compressor = ZstdCompressor(level=_LEVEL)
     for digest, data in blobs:
         shrunk = compressor.compress(data)
         codec, stored = (ZSTD, shrunk) if len(shrunk) < _WORTH_IT * len(data) else (RAW, data)
-        places.append((digest, len(data), len(whole), len(stored), codec))
-        whole += stored
-    data = bytes(whole)
+        places.append((digest, len(data), size, len(stored), codec))
+        parts.append(stored)
+        size += len(stored)
+    data = b"".join(parts)
     name = named(pack_name(hash_bytes(data).hex))
     frames = (Frame(d, size, name, start, stored, c) for d, size, start, stored, c in places)
     return Pack(name, data, tuple(frames))

@@ -52,10 +52,12 @@ class Askers:
         end = _End()
         asked = self._begin(partial(ask, None, end.asked))
         left = asyncio.ensure_future(gone())
-        await asyncio.wait((asked, left), return_when=asyncio.FIRST_COMPLETED)
-        left.cancel()
-        if not asked.done():
-            end()
+        try:
+            await asyncio.wait((asked, left), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            if not asked.done():
+                end()
         return await asked
 
     async def stream(self, ask: Ask, stop: tuple[str, ...]) -> AsyncIterator[str | Completion]:

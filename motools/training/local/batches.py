@@ -37,6 +37,7 @@ class Request:
         done: receives the answer, or why there is none. Must not block.
         asker: whose it is.
         told: is told the answer as it grows; None: nobody is.
+        must_fit: whether a conversation that has no room in the model's context is an error.
         unwanted: set when nobody waits for the answer any more.
     """
 
@@ -48,6 +49,7 @@ class Request:
     done: Done
     asker: object = None
     told: Told | None = None
+    must_fit: bool = False
     unwanted: threading.Event = field(default_factory=threading.Event)
 
     def is_wanted(self) -> bool:
@@ -94,7 +96,8 @@ class Batches:
 
     def _run(self) -> None:
         while True:
-            batch = self._next()
+            # Not sooner: a tokenizer is not for two threads at once.
+            batch = [request for request in self._next() if _fits(request)]
             if batch and not self._answered(batch):
                 self._again(batch)
 
@@ -146,3 +149,14 @@ class Batches:
         for one, answer in zip(batch, answers, strict=True):
             one.done(answer)
         return True
+
+
+def _fits(request: Request) -> bool:
+    """Whether there is room for a conversation; who asked is told if there is not."""
+    if request.must_fit:
+        try:
+            models.check_fits(request.model.model, request.model.tokenizer, request.conversation)
+        except Exception as problem:  # noqa: BLE001  (also of a template that refuses it)
+            request.done(problem)
+            return False
+    return True

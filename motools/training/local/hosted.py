@@ -98,8 +98,6 @@ class _Connection:
 
     def _request(self, message: Mapping[str, Any]) -> Request:
         sampling, model = message["sampling"], self._models[message["model"]]
-        if message.get("fits"):
-            models.check_fits(model.model, model.tokenizer, message["conversation"])
 
         def done(outcome: models.Completion | Exception) -> None:
             self._requests.pop(message["id"], None)
@@ -120,6 +118,7 @@ class _Connection:
             done=done,
             told=told if message.get("told") else None,
             asker=self,
+            must_fit=message.get("fits", False),
         )
 
 
