@@ -11,9 +11,6 @@ export DO_NOT_TRACK = 1
 export MOTOOLS_TEST_CEPH = $(abspath $(VENV))/ceph
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS = 120
 
-# Programs that tests start are compiled once, not each time.
-unexport PYTHONDONTWRITEBYTECODE
-
 .PHONY: demo test lint bench docs clean
 
 demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
@@ -21,6 +18,7 @@ demo: $(VENV)/.demo  ## fine-tune and evaluate, then the same again: all hits
 
 test: $(VENV)/.test $(VENV)/ceph lint  ## every test, in parallel
 	$(BIN)/python tests/golden/interpreters.py $(OTHER_PYTHONS)
+	$(BIN)/python -m compileall -q motools tests flows examples  # for the programs that tests start
 	$(BIN)/pytest -n 3 --dist worksteal
 	if nvidia-smi --list-gpus >/dev/null 2>&1; then MOTOOLS_TEST_GPU=1 $(BIN)/pytest -m gpu tests/training; fi
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections import Counter
@@ -20,6 +21,9 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 # A deadline would be for an idle machine.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+# Tests change modules faster than Python's own cache can tell (a second, or another size).
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+sys.dont_write_bytecode = True
 # Prefect reads these when it is imported.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"

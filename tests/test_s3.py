@@ -178,7 +178,7 @@ class _Slow(_Elsewhere):
 
 
 def test_a_slow_line_is_not_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motools.s3.connections._SILENCE", 1.0)
+    monkeypatch.setattr("motools.s3.connections._SILENCE", 2.0)
     monkeypatch.setattr("motools.s3.connections.ATTEMPTS", 1)
     with served(_Slow) as endpoint:
         bucket = Bucket("b", Place(endpoint, "r", lambda: Credentials("k", "s")))

@@ -1,8 +1,8 @@
 """An attempt to have a provider do paid work, and the states it goes through.
 
-It goes ``intent`` → ``submitted`` → ``succeeded``, ``failed``, ``cancelled`` or, when its
-model is gone by the time it is asked for, ``retired``; or it is ``refused``, and never
-became a job. An intent whose sender is gone is ``unclear``: it may or may not have
+It goes ``intent`` → ``submitted`` → ``succeeded``, ``failed``, ``cancelled`` or, when
+somebody says that its model is gone, ``retired``; or it is ``refused``, and never became
+a job. An intent whose sender is gone is ``unclear``: it may or may not have
 arrived. It becomes ``lost`` only when the provider, asked late enough, does not have
 it, and ``forgotten`` only when a person says so.
 """

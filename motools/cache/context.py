@@ -100,7 +100,9 @@ class RunContext:
 
     def confirm(self, job: Job, sender: Sender) -> Job:
         """Ask once more whether a job is the only one of its key; see :meth:`Journal.confirm`."""
-        return self._of_job(self.cache.journal.confirm(job, sender, self._send))
+        return self._of_job(
+            self.cache.journal.confirm(job, sender, self._send, spent=self._spent())
+        )
 
     def _of_job(self, job: Job) -> Job:
         self.provenance[JOB] = job.id

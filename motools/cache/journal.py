@@ -25,7 +25,11 @@ from motools.cache.attempt import (
 from motools.cache.attempts import Attempts, next_number
 from motools.cache.context import Report
 from motools.cache.lease import Lease
-from motools.errors import SubmissionRefusedError, SubmissionUnsettledError
+from motools.errors import (
+    CacheUnavailableError,
+    SubmissionRefusedError,
+    SubmissionUnsettledError,
+)
 from motools.jobs import SentJob, Stamp
 
 
@@ -114,31 +118,42 @@ class Journal:
             taken_up = each.job_id is not None and each.state in (SUBMITTED, SUCCEEDED)
             if taken_up and each.job_id not in spent:
                 job = Job(key, each.attempt, str(each.job_id), adopted=True)
-                return self.confirm(job, sender, report)
-        if found := self._usable(key, sender, spent):
-            return self.confirm(self._adopted(key, found[0], known, sender), sender, report)
+                return self.confirm(job, sender, report, spent=spent)
+        if found := _usable(self._found(key, sender), spent):
+            job = self._adopted(key, found[0], known, sender)
+            return self.confirm(job, sender, report, spent=spent)
         for each in known:
-            if each.state in UNSETTLED:
+            if each.state in UNSETTLED or (each.state == SUBMITTED and each.job_id is None):
                 self._settle(each, sender, asked_at)
         job = self._send(lease, next_number(known), sender)
         # Asked again, because another coordinator may have sent at the same moment.
-        return self.confirm(job, sender, report)
+        return self.confirm(job, sender, report, spent=spent)
 
-    def confirm(self, job: Job, sender: Sender, report: Report) -> Job:
+    def confirm(
+        self, job: Job, sender: Sender, report: Report, *, spent: Collection[str] = ()
+    ) -> Job:
         """Keep the earliest job of a key and cancel others; returns the one that stays.
 
         Providers' lists lag, so ask again once ``visibility_seconds`` have passed
         since the submission.
+
+        Args:
+            job: which is thought to be the only one.
+            sender: the provider.
+            report: is told of duplicates.
+            spent: as :meth:`submit` takes it.
         """
-        spent = _in_state(self._attempts.of_key(job.key), SUCCEEDED, RETIRED) - {job.id}
-        usable = self._usable(job.key, sender, spent)
-        if job.id not in [sent.id for sent in usable]:
-            return job  # not listed yet, so which is the earliest cannot be told
+        ended = _in_state(self._attempts.of_key(job.key), SUCCEEDED, RETIRED)
+        found = self._found(job.key, sender)
+        usable = _usable(found, {*spent, *ended} - {job.id})
+        if job.id not in [sent.id for sent in found] or not usable:
+            return job  # not listed yet, so which is the earliest cannot be told; or of no use
         first, *others = usable
         for other in others:
             sender.cancel(other.id)
             report(
-                f"cancelled {other.id}: {sender.provider} has {first.id} for the same key",
+                f"{sender.provider} has {first.id} and {other.id} for one key: the second is not "
+                "wanted, and was cancelled unless it had ended",
                 {"duplicate": other.id},
             )
         if first.id == job.id:
@@ -198,7 +213,13 @@ class Journal:
             # It may have arrived. From now on the provider's visibility bound runs.
             attempts.note(key, number, UNCLEAR, provider, note="no answer")
             raise
-        attempts.note(key, number, SUBMITTED, provider, job_id=job_id)
+        try:
+            attempts.note(key, number, SUBMITTED, provider, job_id=job_id)
+        except CacheUnavailableError as problem:
+            raise CacheUnavailableError(
+                f"{provider} has taken {job_id} for {key[:12]}, and that cannot be written down: "
+                f"{problem}. If it is not found by itself: `motools jobs adopt {key[:12]} {job_id}`"
+            ) from problem
         return Job(key, number, job_id, adopted=False)
 
     def _adopted(self, key: str, found: SentJob, known: list[Attempt], sender: Sender) -> Job:
@@ -207,15 +228,18 @@ class Journal:
         self._attempts.note(key, number, SUBMITTED, sender.provider, job_id=found.id, note="found")
         return Job(key, number, found.id, adopted=True)
 
-    def _usable(self, key: str, sender: Sender, spent: Collection[str]) -> list[SentJob]:
-        """Live and succeeded jobs of a key, the earliest first."""
-        if not sender.can_find:
-            return []
-        return sorted(
-            (job for job in sender.find(key) if job.usable and job.id not in spent),
-            key=lambda job: (job.created_at, job.id),
-        )
+    def _found(self, key: str, sender: Sender) -> Sequence[SentJob]:
+        """The jobs of a key that its provider lists, also those that have come to nothing."""
+        return sender.find(key) if sender.can_find else ()
 
 
 def _in_state(attempts: Iterable[Attempt], *states: str) -> set[str]:
     return {each.job_id for each in attempts if each.state in states and each.job_id}
+
+
+def _usable(found: Iterable[SentJob], spent: Collection[str]) -> list[SentJob]:
+    """Live and succeeded jobs, the earliest first."""
+    return sorted(
+        (job for job in found if job.usable and job.id not in spent),
+        key=lambda job: (job.created_at, job.id),
+    )

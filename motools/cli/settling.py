@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motools.cache.attempt import UNSETTLED, Attempt
+from motools.cache.attempt import SUBMITTED, SUCCEEDED, UNSETTLED, Attempt
 from motools.cache.cache import Cache
 from motools.cli import output
 from motools.cli.consent import get_consent
@@ -110,7 +110,7 @@ def forget(
     yes: Yes = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Say that a submission never arrived, so that the next run sends another.
+    """Say that a submission never arrived, or its job or model is gone: the next run sends another.
 
     Look at the provider first: if it did arrive after all, it is paid for twice.
     """
@@ -118,20 +118,29 @@ def forget(
 
     cache = Cache.open(cache_dir, create=False)
     found = cache.attempts.named(key)
-    unclear = [each for each in found if each.state in UNSETTLED]
-    chosen = [each for each in unclear if attempt in (None, each.attempt)]
-    if not chosen:
+    chosen = [each for each in found if attempt in (None, each.attempt)]
+    unclear = [each for each in chosen if each.state in UNSETTLED]
+    work = jobs.works(cache, [found[0].key])[found[0].key]
+    kept = work.entry is not None and not work.entry.released
+    taken = [] if kept else [each for each in chosen if each.state in (SUBMITTED, SUCCEEDED)]
+    if not (unclear or taken):
         raise KeyNotFoundError(
-            f"{found[0].key[:12]} has no attempt of which it is unknown whether it arrived: "
+            f"{found[0].key[:12]} has no attempt that a run would take up or ask after: "
             f"`motools jobs show {found[0].key[:12]}`. Nothing was changed"
         )
-    last = chosen[-1]
-    work = jobs.works(cache, [last.key])[last.key]
-    output.say(
-        f"attempt {last.attempt} for {last.key[:12]} was about to be submitted to {last.provider} "
-        f"{output.age(last.updated_at)} ago. If it arrived after all, the next run pays a second "
-        "time"
-    )
+    last = (unclear or taken)[-1]
+    if last.job_id is None:
+        output.say(
+            f"attempt {last.attempt} for {last.key[:12]} was about to be submitted to "
+            f"{last.provider} {output.age(last.updated_at)} ago. If it arrived after all, the next "
+            "run pays a second time"
+        )
+    else:
+        output.say(
+            f"attempt {last.attempt} for {last.key[:12]} is {last.job_id} at {last.provider}, "
+            f"{last.state}. Only if the job or its model is gone there it is forgotten; the next "
+            "run then pays a second time"
+        )
     get_consent("Forget it?", yes=yes)
     jobs.forget(cache, last, work, reason)
     output.say(f"forgot attempt {last.attempt} for {last.key[:12]}: the next run submits another")

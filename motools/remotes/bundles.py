@@ -29,7 +29,14 @@ from motools.remotes.pushing import Pushed, push
 from motools.remotes.remote import Remote, found_remote, make_marker, open_store
 from motools.remotes.status import compare
 
-_DAMAGE: Final = (CorruptDocumentError, CorruptBlobError, zipfile.BadZipFile, NotImplementedError)
+_DAMAGE: Final = (
+    CorruptDocumentError,
+    CorruptBlobError,
+    # And what the library says of an archive that claims to be encrypted, new, or longer.
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+)
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can hold: a bundle does not say when it was made."""

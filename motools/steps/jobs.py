@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.action import material
-from motools.cache.attempt import CANCELLED, FAILED, UNSETTLED, Attempt
+from motools.cache.attempt import (
+    CANCELLED,
+    FAILED,
+    FORGOTTEN,
+    RETIRED,
+    SUBMITTED,
+    SUCCEEDED,
+    UNSETTLED,
+    Attempt,
+)
 from motools.cache.claim import ACTION
 from motools.cache.holding import holding
 from motools.cache.layout import JOBS
@@ -142,28 +151,52 @@ def cancel(cache: Cache, attempt: Attempt, work: Work) -> JobStatus:
 
 
 def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
-    """Say that a submission of which it is not known whether it arrived never did.
+    """Say that a submission never arrived, or that its job or its model is gone.
 
     The provider is asked once more, if it can be.
 
     Raises:
-        BackendError: it is known what became of it, or the provider has it.
+        BackendError: there is something to take up still.
+        BackendUnavailableError: it cannot be known.
         LeaseTimeoutError: somebody is at it.
     """
-    with holding(cache, attempt.key):
-        states = {each.attempt: each.state for each in cache.attempts.recover(attempt.key)}
-        state = states.get(attempt.attempt)
-        if state not in UNSETTLED:
+    key, short = attempt.key, attempt.key[:SHORT]
+    with holding(cache, key):
+        known = {each.attempt: each for each in cache.attempts.recover(key)}
+        now = known.get(attempt.attempt, attempt)
+        if now.state in UNSETTLED:
+            others = {each.job_id for each in known.values()}
+            for job_id in arrived(cache, work):
+                if job_id not in others:
+                    raise BackendError(
+                        f"{now.provider} has {job_id} for {short}: run it again, and it is taken "
+                        f"up, or `motools jobs cancel {job_id}`. Nothing was changed"
+                    )
+            cache.attempts.forget(key, now.attempt, reason)
+        elif now.state in (SUBMITTED, SUCCEEDED) and (gone := _gone(cache, now, work)):
+            cache.attempts.close(key, now.attempt, gone, reason)
+        else:
             raise BackendError(
-                f"attempt {attempt.attempt} for {attempt.key[:SHORT]} is {state}: there is nothing "
-                "to forget. Nothing was changed"
+                f"attempt {now.attempt} for {short} is {now.state}: there is nothing to forget. "
+                "Nothing was changed"
             )
-        for job_id in arrived(cache, work):
-            raise BackendError(
-                f"{attempt.provider} has {job_id} for {attempt.key[:SHORT]}: run it again, and it "
-                f"is taken up, or `motools jobs cancel {job_id}`. Nothing was changed"
-            )
-        cache.attempts.forget(attempt.key, attempt.attempt, reason)
+
+
+def _gone(cache: Cache, attempt: Attempt, work: Work) -> str | None:
+    """How to record that a job, or the model that it made, is no longer there; None: it is."""
+    if attempt.job_id is None:
+        return FORGOTTEN
+    _, provider = provider_at(cache, work)
+    try:
+        status = provider.poll(attempt.job_id)
+        if status.phase != "succeeded":
+            return None
+        model = provider.result(attempt.job_id).model
+    except BackendUnavailableError:
+        raise
+    except BackendError:
+        return FORGOTTEN
+    return None if provider.alive(model).there else RETIRED
 
 
 def arrived(cache: Cache, work: Work) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from motools.cache import attempt as attempts
+from motools.artifacts import RemoteRef
+from motools.cache.attempt import SUCCEEDED
 from motools.errors import (
     BackendError,
     BackendUnavailableError,
@@ -37,6 +38,11 @@ _MOST: Final = 60.0
 _TRIES: Final = 5
 """How often a submission is tried whose answer is lost each time."""
 
+LISTED_WITHIN: Final = 900.0
+"""Seconds in which the model of a job that has succeeded is to be there."""
+
+_ASK_FOR_MODEL: Final = 15.0
+
 _PATIENCE: Final = 3600.0
 """Seconds in which a provider may be out of reach while a job is waited for."""
 
@@ -55,26 +61,23 @@ def train_elsewhere(context: RunContext, provider: Provider, order: Order, where
 
     Raises:
         TrainingError: the job failed or was cancelled; the next try submits another.
+        BackendError: it succeeded, and its model is not there; the next try asks again.
         SubmissionRefusedError: the provider did not take the job.
         SubmissionUnsettledError: it cannot be told whether an earlier submission arrived.
         BackendUnavailableError: the provider was out of reach for long.
     """
     sender = _Sender(provider, order)
     progress = Progress(context, f"fine-tuning {order.asked.base_model} at {where}")
-    while True:
-        job = _submitted(context, sender)
-        said = "taken up" if job.adopted else "submitted"
-        progress(f"{job.id} {said}", job=job.id)
-        watch = _Watch(context, provider, sender, job)
-        outcome = _waited(progress, watch)
-        if isinstance(outcome, JobResult):
-            context.cache.journal.end(watch.job, attempts.SUCCEEDED, sender)
-            return outcome
-        state, why = outcome
-        context.cache.journal.end(watch.job, state, sender, note=why)
-        if state != attempts.RETIRED:
-            raise TrainingError(f"{watch.job.id} at {where} {state}: {why}")
-        progress(f"{watch.job.id}: {why}, so it is submitted again")
+    job = _submitted(context, sender)
+    progress(f"{job.id} {'taken up' if job.adopted else 'submitted'}", job=job.id)
+    watch = _Watch(context, provider, sender, job)
+    outcome = _waited(progress, watch)
+    if isinstance(outcome, JobResult):
+        context.cache.journal.end(watch.job, SUCCEEDED, sender)
+        return outcome
+    state, why = outcome
+    context.cache.journal.end(watch.job, state, sender, note=why)
+    raise TrainingError(f"{watch.job.id} at {where} {state}: {why}")
 
 
 class _Sender:
@@ -140,6 +143,7 @@ class _Watch:
     said: str = ""
     event: str | None = None
     lost_at: float | None = None
+    missed_at: float | None = None
 
     def __call__(self) -> Again | Done[JobResult | tuple[str, str]]:
         try:
@@ -168,8 +172,25 @@ class _Watch:
         result = self.provider.result(self.job.id)
         life = self.provider.alive(result.model)
         if not life.there:
-            return Done((attempts.RETIRED, f"its model {result.model.id} is gone"))
+            return self._without_model(result.model)
         return Done(replace(result, model=replace(result.model, expires_at=life.expires_at)))
+
+    def _without_model(self, model: RemoteRef) -> Again:
+        """Wait for a model: one that was just made may not be listed yet.
+
+        Raises:
+            BackendError: it should be there by now. Another is never paid for unasked.
+        """
+        if self.missed_at is None:
+            self.missed_at = time.monotonic()
+            self.news.put(JobEvent("", f"{self.job.id}: {model.id} is not listed yet"))
+        if time.monotonic() - self.missed_at < LISTED_WITHIN:
+            return Again(min(_ASK_FOR_MODEL, LISTED_WITHIN))
+        raise BackendError(
+            f"{self.job.id} has succeeded, but {self.sender.provider} does not list its model "
+            f"{model.id}: run it again later. If the model is gone for good, `motools jobs forget "
+            f"{self.job.key[:12]}`, and the next run pays for another"
+        )
 
     def _pause(self) -> float:
         return min(_MOST, max(_LEAST, _SHARE * (time.monotonic() - self.began)))

@@ -109,6 +109,8 @@ class Poller:
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._asking = 0
+        self._watched = 0
+        """Questions that have no answer yet, also those that are being asked."""
 
     def watch(self, question: Question[T]) -> Future[T]:
         """Ask until the job has ended.
@@ -122,7 +124,8 @@ class Poller:
         future: Future[T] = Future()
         with self._changed:
             self._push(time.monotonic(), self._first, question, future)
-            if self._asking < min(self._most, len(self._due)):
+            self._watched += 1
+            if self._asking < min(self._most, self._watched):
                 self._asking += 1
                 threading.Thread(target=self._ask, name="motools-poller", daemon=True).start()
             self._changed.notify()
@@ -147,15 +150,16 @@ class Poller:
         while (found := self._next()) is not None:
             pause, question, future = found
             if future.cancelled():
+                self._end(future, None)
                 continue
             try:
                 answer = question()
             except Exception as problem:  # noqa: BLE001
                 # Not swallowed: it belongs to whoever waits for this job.
-                _settle(future, problem)
+                self._end(future, problem)
                 continue
             if isinstance(answer, Done):
-                _settle(future, answer.value)
+                self._end(future, answer.value)
                 continue
             # Spread, so that jobs submitted together are not asked after together.
             spread = random.uniform(0.9, 1.1)  # noqa: S311
@@ -163,6 +167,11 @@ class Poller:
             with self._changed:
                 longer = min(pause * self._growth, self._longest)
                 self._push(time.monotonic() + wait, longer, question, future)
+
+    def _end(self, future: Future[Any], outcome: Any) -> None:
+        with self._changed:
+            self._watched -= 1
+        _settle(future, outcome)
 
 
 async def claim_when_free(

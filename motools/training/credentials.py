@@ -33,12 +33,23 @@ def find(place: str, backend: str) -> str:
     """
     kind, colon, name = place.partition(":")
     if not colon:
-        if not (key := os.environ.get(place)):
-            raise BackendError(f"backend {backend!r}: set {place} to its API key")
-        return key
+        return _checked(os.environ.get(place, ""), place, backend)
     if kind not in _vaults:
         raise BackendError(
             f"backend {backend!r}: its API key is at {place}, which can be read in flows only; "
             "name a variable with api_key_env in the settings instead"
         )
-    return _vaults[kind](name)
+    return _checked(_vaults[kind](name), place, backend)
+
+
+def _checked(key: str, place: str, backend: str) -> str:
+    """A key without what may stand around it, as the newline at the end of a file."""
+    key = key.strip()
+    if not key:
+        raise BackendError(f"backend {backend!r}: set {place} to its API key")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise BackendError(
+            f"backend {backend!r}: what is at {place} has characters that no API key has; copy it "
+            "again"
+        )
+    return key

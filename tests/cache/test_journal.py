@@ -22,6 +22,7 @@ from motools.errors import (
     SubmissionRefusedError,
     SubmissionUnsettledError,
 )
+from motools.jobs import Stamp
 from tests.cache.conftest import action, lose_the_database
 from tests.cache.hosts import Clock, movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
@@ -242,8 +243,46 @@ def test_the_earliest_of_several_jobs_stays(cache: Cache, provider: Provider) ->
     job = submit(cache, provider, report=lambda *what: said.append(what))
     assert provider.live(ACTION.key) == [job.id] == ["job-0"]
     assert said == [
-        ("cancelled job-1: simulated has job-0 for the same key", {"duplicate": "job-1"})
+        (
+            "simulated has job-0 and job-1 for one key: the second is not wanted, and was "
+            "cancelled unless it had ended",
+            {"duplicate": "job-1"},
+        )
     ]
+
+
+def test_a_job_that_is_to_be_replaced_does_not_stand_in_the_way(
+    cache: Cache, provider: Provider
+) -> None:
+    """As of an entry that came from a remote: it names its job, and this journal does not."""
+    provider.lag = 0.0
+    provider._accept(Stamp(ACTION.key, 1), paid=True)
+    provider.spend(["job-0"])
+    provider.refreshing = True
+    found = cache.claim(ACTION, timeout=0)
+    assert isinstance(found, Claim)
+    with found:
+        lease = found.context.lease
+        job = cache.journal.submit(lease, provider, lambda *_: None, spent={"job-0"})
+    assert (job.id, provider.live(ACTION.key, refreshing=False)) == ("job-1", ["job-0", "job-1"])
+
+
+def test_who_was_later_goes_on_with_the_earliest(cache: Cache, provider: Provider) -> None:
+    """Another coordinator has cancelled this one's job, as it had sent one before."""
+    provider.lag = 0.0
+    job = submit(cache, provider)
+    first = {**provider.jobs[0], "id": "theirs", "created_at": 0.0}
+    provider._save([first, {**provider.jobs[0], "usable": False}])
+    assert cache.journal.confirm(job, provider, lambda *_: None).id == "theirs"
+    assert cache.attempts.of_key(ACTION.key)[0].job_id == "theirs"
+
+
+def test_a_submission_without_a_job_is_not_passed_over(cache: Cache, provider: Provider) -> None:
+    provider.can_find = False
+    cache.attempts.note(ACTION.key, 1, SUBMITTED, provider.provider)
+    with pytest.raises(SubmissionUnsettledError, match="cannot be asked"):
+        submit(cache, provider)
+    assert provider.jobs == []
 
 
 def test_nothing_is_cancelled_while_it_cannot_be_told_which_is_the_earliest(

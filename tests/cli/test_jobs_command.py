@@ -189,7 +189,7 @@ def test_a_submission_that_never_arrived_is_forgotten_as_the_message_says(
         (attempts.SUCCEEDED, 2),
     ]
     assert cache.attempts.of_key(key)[0].note == "the dashboard has none"
-    assert "has no attempt of which it is unknown" in run("forget", key, "--yes", code=3).stderr
+    assert "has no attempt that a run would take up" in run("forget", key, "--yes", code=3).stderr
 
 
 def test_what_the_provider_has_is_not_forgotten(

@@ -127,7 +127,10 @@ def test_stopped_at_every_step_while_others_ask(cases: Cases) -> None:
         at = signalled_at(number, signal.SIGSTOP)
         pid = case.start(at=at)
         _, status = os.waitpid(pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), status
+        if not os.WIFSTOPPED(status):  # it had to ask less often this time
+            assert os.waitstatus_to_exitcode(status) == 0
+            case.settle(cases.counts)
+            continue
         assert case.run(patience=0.2) in (DONE, FAILED)  # a hit, once it is committed
         elsewhere = case.run(patience=2 * paying.LEASE, host=2)
         assert elsewhere in (DONE, UNSETTLED, FAILED)

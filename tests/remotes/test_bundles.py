@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,18 @@ def test_a_damaged_bundle_changes_nothing(opened: Opened, tmp_path: Path) -> Non
     file.write_bytes(whole[:-100])
     with pytest.raises(RemoteError):
         import_bundle(b, file)
+
+
+def test_whatever_is_wrong_with_its_directory_is_damage(opened: Opened, tmp_path: Path) -> None:
+    a, b, file = opened("a"), opened("b"), tmp_path / "paper.motools"
+    commit(a, 1)
+    export_bundle(a, file)
+    whole = file.read_bytes()
+    for at, bit in itertools.product(range(len(whole) - 300, len(whole)), (0x01, 0x80)):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+        with suppress(CacheError):
+            import_bundle(b, file, dry_run=True)
+    assert b.entries() == []
 
 
 def test_a_bundle_without_a_blob_is_refused(opened: Opened, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def noted(what):
 @cached_task(version="1")
 def own(n: int) -> Path:
     noted(f"own {n}")
-    path = Path(f"{os.environ['WHO']}-{n}")
+    path = Path(os.environ["WHO"], str(n))  # threads have one working directory
+    path.parent.mkdir(exist_ok=True)
     path.write_text(f"of {n} " * 100)
     return path
 
@@ -37,8 +38,8 @@ def both() -> str:
     """Ends only when the other flow is in it, too."""
     place, who = Path(os.environ["PLACE"]), os.environ["WHO"]
     noted("both")
-    (place / who).touch()
-    while not all((place / each).exists() for each in "ab"):
+    (place / f"in-{who}").touch()
+    while not all((place / f"in-{each}").exists() for each in "ab"):
         time.sleep(0.01)
     return who
 

@@ -6,14 +6,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from motools import Dataset
-from motools.cache import Cache, Entry, journal, removal
-from motools.errors import BackendUnavailableError, SubmissionRefusedError, TrainingError
+from motools.cache import Cache, Entry, removal
+from motools.cache import attempt as attempts
+from motools.errors import (
+    BackendError,
+    BackendUnavailableError,
+    SubmissionRefusedError,
+    TrainingError,
+)
+from motools.steps import jobs, submitted
 from motools.steps.options import RunOptions
 from motools.steps.train import Train
 from motools.training import registry
@@ -57,7 +66,7 @@ def test_what_a_training_leaves(api: OpenAIAPI, cache: Cache) -> None:
         assert any(message.endswith(f"ftjob-1 is {status}") for message, _ in said)
     asked = len(api.requests)
     assert train(cache).hit and len(api.requests) == asked
-    assert states(cache) == [journal.SUCCEEDED]
+    assert states(cache) == [attempts.SUCCEEDED]
 
 
 def test_suffix_and_tags_are_no_part_of_the_key(api: OpenAIAPI, cache: Cache) -> None:
@@ -89,7 +98,7 @@ def test_a_job_that_failed_is_no_entry_and_stands_in_nobodys_way(
         train(cache)
     api.course = ("succeeded",)
     assert not train(cache).hit
-    assert states(cache) == [status, journal.SUCCEEDED]
+    assert states(cache) == [status, attempts.SUCCEEDED]
     stamps = [job["metadata"]["motools_attempt"] for job in api.jobs.values()]
     assert stamps == ["1", "2"]
 
@@ -106,7 +115,7 @@ def test_what_never_arrived_is_sent_again(api: OpenAIAPI, cache: Cache) -> None:
     api.fault(Dropped(), "POST", JOBS)
     train(cache)
     assert len(api.jobs) == 1
-    assert states(cache) == [journal.LOST, journal.SUCCEEDED]
+    assert states(cache) == [attempts.LOST, attempts.SUCCEEDED]
 
 
 def test_a_list_that_is_late_makes_no_second_job(api: OpenAIAPI, cache: Cache) -> None:
@@ -130,9 +139,9 @@ def test_a_refusal_is_an_error_and_nothing_is_unclear(api: OpenAIAPI, cache: Cac
     api.fault(Refused(400), "POST", JOBS)
     with pytest.raises(SubmissionRefusedError, match="400"):
         train(cache)
-    assert states(cache) == [journal.REFUSED]
+    assert states(cache) == [attempts.REFUSED]
     train(cache)
-    assert states(cache) == [journal.SUCCEEDED]
+    assert states(cache) == [attempts.SUCCEEDED]
 
 
 def test_an_api_that_does_not_answer_for_a_while_is_waited_for(
@@ -171,22 +180,69 @@ def test_two_jobs_of_one_key_are_one_too_many(api: OpenAIAPI, cache: Cache) -> N
     waiting.join()
     [entry] = cache.entries("model")
     assert entry.provenance["job"] == "ftjob-0"
-    assert any("cancelled ftjob-1" in message for message, _ in said)
+    assert any("and ftjob-1 for one key" in message for message, _ in said)
     assert len(provider.find(entry.key)) == 2
 
 
-def test_a_model_that_is_gone_before_it_is_kept_is_made_again(api: OpenAIAPI, cache: Cache) -> None:
-    born, gone = api.add_model, []
+def test_a_model_that_is_not_listed_yet_is_waited_for(
+    api: OpenAIAPI, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI's may take minutes to be ready, and a second one is never paid for unasked."""
+    monkeypatch.setattr(submitted, "LISTED_WITHIN", 0.2)
+    born, hidden = api.add_model, {}
 
-    def die(name: str) -> None:
+    def hide(name: str) -> None:
         born(name)
-        if not gone:
-            gone.append(api.models.pop(name))
+        hidden[name] = api.models.pop(name)
 
-    api.add_model = die  # type: ignore[method-assign]
-    entry = train(cache)
-    assert entry.provenance["job"] == "ftjob-2"
-    assert states(cache) == [journal.RETIRED, journal.SUCCEEDED]
+    api.add_model = hide  # type: ignore[method-assign]
+    with pytest.raises(BackendError, match=r"does not list its model .* run it again later"):
+        train(cache)
+    assert states(cache) == [attempts.SUBMITTED]
+    api.models.update(hidden)
+    assert train(cache).provenance["job"] == "ftjob-1"
+    assert (len(api.jobs), states(cache)) == (1, [attempts.SUCCEEDED])
+
+
+def test_a_model_that_is_gone_is_made_again_when_somebody_says_so(
+    api: OpenAIAPI, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitted, "LISTED_WITHIN", 0.2)
+    born = api.add_model
+    api.add_model = lambda _: None  # type: ignore[method-assign]
+    with pytest.raises(BackendError, match="motools jobs forget"):
+        train(cache)
+    api.add_model = born  # type: ignore[method-assign]
+    key = training().action(cache).key
+    [attempt] = cache.attempts.of_key(key)
+    jobs.forget(cache, attempt, jobs.works(cache, [key])[key], "deleted by hand")
+    assert states(cache) == [attempts.RETIRED]
+    assert train(cache).provenance["job"] == "ftjob-2"
+    assert states(cache) == [attempts.RETIRED, attempts.SUCCEEDED]
+
+
+def test_a_job_that_its_provider_has_dropped_can_be_forgotten(api: OpenAIAPI, cache: Cache) -> None:
+    api.course = ("running",)
+    key = training().action(cache).key
+    kept = opened()
+    thread = threading.Thread(target=lambda: suppressed(train, kept))
+    thread.start()
+    while not cache.attempts.of_key(key) or cache.attempts.of_key(key)[0].job_id is None:
+        time.sleep(0.02)
+    [attempt] = cache.attempts.of_key(key)
+    del api.jobs[str(attempt.job_id)]
+    thread.join()
+    with pytest.raises(BackendError, match="404"):
+        train(cache)
+    jobs.forget(cache, attempt, jobs.works(cache, [key])[key], "the provider drops old jobs")
+    api.course = ("succeeded",)
+    train(cache)
+    assert states(cache) == [attempts.FORGOTTEN, attempts.SUCCEEDED]
+
+
+def suppressed(call: Callable[[Cache], object], cache: Cache) -> None:
+    with suppress(BackendError):
+        call(cache)
 
 
 def test_a_killed_process_is_followed_by_one_that_takes_its_job_up(

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 SECRET = "sk-secret-of-the-tests"
@@ -46,6 +46,17 @@ class Dropped:
     """The connection ends instead of an answer; with ``done`` the request was carried out."""
 
     done: bool = False
+
+
+@dataclass(frozen=True)
+class Said:
+    """The answer is this instead, as from a gateway that speaks another protocol."""
+
+    body: bytes
+    done: bool = False
+
+
+Fault: TypeAlias = Refused | Dropped | Said
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ class OpenAIAPI:
         self._lock = threading.Lock()
         self.add_model(SNAPSHOT)
 
-    def fault(self, fault: Refused | Dropped, method: str, path: str, times: int = 1) -> None:
+    def fault(self, fault: Fault, method: str, path: str, times: int = 1) -> None:
         """Have the next requests go wrong whose method is this and whose path fits wholly."""
         self._faults.append((fault, method, re.compile(path), [times]))
 
@@ -161,6 +172,8 @@ class OpenAIAPI:
                 status, headers, answer = problem.status, {}, _error(problem)
             if isinstance(fault, Dropped):
                 return None
+            if isinstance(fault, Said):
+                return 200, {"content-type": "application/json"}, fault.body
             if fault is not None:
                 status, headers = fault.status, dict(fault.headers)
                 answer = _error(Problem(status, f"a fault: {status}", fault.code))
@@ -170,7 +183,7 @@ class OpenAIAPI:
                 headers |= {"openai-project": self.project}
             return status, headers, answer if isinstance(answer, bytes) else _json(answer)
 
-    def _fault_of(self, request: Request) -> Refused | Dropped | None:
+    def _fault_of(self, request: Request) -> Fault | None:
         for fault, method, path, left in self._faults:
             if left[0] and method == request.method and path.fullmatch(request.path):
                 left[0] -= 1
@@ -292,14 +305,14 @@ _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("POST", "/fine_tuning/jobs/([^/]+)/cancel", OpenAIAPI._cancel_job),
     ("GET", "/fine_tuning/jobs/([^/]+)/events", OpenAIAPI._list_events),
     ("GET", "/models", lambda api, request: _page(list(api.models.values()), request)),
-    ("GET", "/models/([^/]+)", lambda api, _, name: _one(api.models, name)),
+    ("GET", "/models/([^/]+)", lambda api, _, name: _one(api.models, name, "model_not_found")),
     ("POST", "/chat/completions", OpenAIAPI._complete),
 ]
 
 
-def _one(things: Mapping[str, Any], name: str) -> Any:
+def _one(things: Mapping[str, Any], name: str, code: str | None = None) -> Any:
     if name not in things:
-        raise Problem(404, f"there is no {name!r}")
+        raise Problem(404, f"there is no {name!r}", code)
     return things[name]
 
 

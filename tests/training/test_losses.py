@@ -26,7 +26,14 @@ def test_a_file_in_base64_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe", b"nothing of the kind", b"step,other\n1,2\n"]
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"nothing of the kind",
+        b"step,other\n1,2\n",
+        b"step,train_loss\none,2\ninf,2\n1,abc\n1,nan\n",
+    ],
 )
 def test_what_is_no_such_file_has_none(content: bytes) -> None:
     assert losses(content) == {}

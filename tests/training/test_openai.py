@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,12 +24,15 @@ from motools.errors import (
 )
 from motools.jobs import Stamp
 from motools.training.config import FineTuneConfig, LoraConfig
+from motools.training.openai import options
+from motools.training.openai.asking import retry_after
 from motools.training.openai.backend import OpenAIBackend
+from motools.training.openai.status import KEY
 from motools.training.provider import Order, Provider
 
 from . import openai_api
 from .lessons import Forgetful, greeting_rows, said, write_rows
-from .openai_api import SNAPSHOT, Dropped, OpenAIAPI, Refused
+from .openai_api import SNAPSHOT, Dropped, OpenAIAPI, Refused, Said
 
 JOBS = "/fine_tuning/jobs"
 SCOPE = "org-tests/proj-tests"
@@ -551,9 +555,17 @@ def test_an_account_that_is_only_stated_cannot_say_that_a_model_is_gone(made: Ma
         backend.alive(_model(backend, "ft:gone"))
 
 
-def test_an_account_that_is_sent_can(made: Made) -> None:
-    backend = made(organization="org-mine", project="proj-mine")
-    assert not backend.alive(_model(backend, "ft:gone")).there
+def test_an_account_that_is_sent_to_openai_can(
+    made: Made, monkeypatch: pytest.MonkeyPatch, api: OpenAIAPI
+) -> None:
+    """Others may pass over the headers that say who asks."""
+    named = {"organization": "org-mine", "project": "proj-mine"}
+    other = made(**named)
+    with pytest.raises(BackendUnavailableError, match="not that this is the account"):
+        other.alive(_model(other, "ft:gone"))
+    monkeypatch.setattr(options, "OWN_HOST", urlsplit(api.url).netloc)
+    own = made(**named)
+    assert not own.alive(_model(own, "ft:gone")).there
 
 
 @pytest.mark.parametrize("fault", [Refused(401), Refused(403), Refused(500, AT_ONCE)], ids=str)
@@ -577,3 +589,117 @@ def test_the_key_is_shown_nowhere(made: Made, api: OpenAIAPI) -> None:
     with pytest.raises(MotoolsError) as refused:
         backend.find("f" * 64)
     assert openai_api.SECRET not in f"{refused.value} {refused.value.__cause__}"
+
+
+# Answers of another protocol
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"error": "no"}', b'{"data": null}', b'"<html>"'])
+def test_what_is_no_list_is_not_taken_for_an_empty_one(
+    made: Made, api: OpenAIAPI, body: bytes
+) -> None:
+    """Or a job that is there would be sent again."""
+    backend = made()
+    backend.account()
+    api.fault(Said(body), "GET", "/fine_tuning/jobs")
+    with pytest.raises(BackendUnavailableError, match="not a list"):
+        backend.find("f" * 64)
+
+
+@pytest.mark.parametrize("more", [True, None])
+def test_a_list_that_repeats_itself_ends(made: Made, api: OpenAIAPI, more: bool | None) -> None:
+    backend = made()
+    backend.account()
+    job = {"id": "ftjob-1", "created_at": 1, "status": "running", "metadata": {KEY: "f" * 64}}
+    page = {"data": [job], "object": "list"} | ({} if more is None else {"has_more": more})
+    api.fault(Said(json.dumps(page).encode()), "GET", "/fine_tuning/jobs", times=9)
+    if more is None:  # it knows no pages
+        assert [found.id for found in backend.find("f" * 64)] == ["ftjob-1"]
+        return
+    with pytest.raises(BackendUnavailableError, match="again and again"):
+        backend.find("f" * 64)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"error": {"message": "no"}}', b'"<html>"'])
+def test_what_is_no_job_leaves_open_whether_there_is_one(
+    made: Made, api: OpenAIAPI, tmp_path: Path, body: bytes
+) -> None:
+    backend = made()
+    prepared = backend.prepare(order(tmp_path))
+    api.fault(Said(body), "POST", "/fine_tuning/jobs")
+    with pytest.raises(BackendUnavailableError, match="not with a job"):
+        backend.submit(prepared, Stamp("f" * 64, 1))
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 1.0),
+        ({"retry-after": "-5"}, 1.0),
+        ({"retry-after": "1e9"}, 3600.0),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Fri, 01 Jan 99999 00:00:00 GMT"}, None),
+        # By the clock of whoever says it.
+        (
+            {
+                "retry-after": "Thu, 01 Jan 2026 00:00:30 GMT",
+                "date": "Thu, 01 Jan 2026 00:00:00 GMT",
+            },
+            30.0,
+        ),
+    ],
+)
+def test_how_long_to_wait_is_bounded(said: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(said) == seconds
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"finds": "false"},
+        {"timeout": "60"},
+        {"timeout": 0},
+        {"visibility_seconds": "120"},
+        {"visibility_seconds": -1},
+        {"visibility_seconds": float("nan")},
+        {"base_url": "user:word@host/v1"},
+        {"base_url": "ftp://user:word@host"},
+    ],
+    ids=str,
+)
+def test_an_option_of_another_kind_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        options.Options(**given)
+    assert "word" not in str(refused.value)
+    assert next(iter(given)) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://api.openai.com:443/v1", "api.openai.com"),
+        ("https://API.OpenAI.com/v1", "api.openai.com"),
+        ("http://lab:80/v1", "lab"),
+        ("http://lab:8000/v1", "lab:8000"),
+        ("http://[::1]:8000/v1", "[::1]:8000"),
+    ],
+)
+def test_one_api_has_one_name(url: str, host: str) -> None:
+    assert options.Options(base_url=url).host == host
+
+
+def test_a_key_may_end_in_a_newline_and_have_nothing_odd_in_it(
+    made: Made, api: OpenAIAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_KEY", f"{openai_api.SECRET}\n")
+    assert made(api_key_env="OTHER_KEY").account() == made().account()
+    monkeypatch.setenv("OTHER_KEY", f"{openai_api.SECRET}\u2026")
+    with pytest.raises(MotoolsError, match="OTHER_KEY has characters") as refused:
+        made(api_key_env="OTHER_KEY").account()
+    assert openai_api.SECRET not in str(refused.value)

@@ -48,7 +48,8 @@ def find_out(client: OpenAI, options: Options) -> Service:
     provider = "openai" if options.is_openai else options.host
     if options.organization and options.project:
         scope = f"{options.organization}/{options.project}"
-        return Service(Account(provider, scope), "sent")
+        # Others than OpenAI may pass over the headers that say so.
+        return Service(Account(provider, scope), "sent" if options.is_openai else "stated")
     if options.scope:
         return Service(Account(provider, options.scope), "stated")
     if not options.is_openai and (server := _server(client, options)) is not None:

@@ -7,10 +7,11 @@ Submitting never is: the SDK would send a second job after a lost answer.
 from __future__ import annotations
 
 import email.utils
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from motools.errors import BackendError, BackendUnavailableError, SubmissionRefusedError
 
@@ -24,6 +25,12 @@ _REFUSALS: Final = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422, 429})
 """Answers after which no job was made. After any other, there may be one."""
 
 _FULL: Final = 429
+
+PAGE: Final = 100
+"""Items of a list that are asked for at a time."""
+
+_SOONEST: Final = 1.0
+_LATEST: Final = 3_600.0
 _SOON: Final = 10.0
 
 
@@ -76,6 +83,8 @@ def asking(host: str, what: str) -> Iterator[None]:
         raise BackendUnavailableError(
             f"{host} cannot be reached, {what}: {_cause(problem)}"
         ) from problem
+    except AttributeError as problem:  # so the SDK ends where an answer is no object
+        raise BackendUnavailableError(f"{host} answered what is not a list, {what}") from problem
 
 
 @contextmanager
@@ -102,16 +111,60 @@ def submitting(host: str) -> Iterator[None]:
         raise BackendUnavailableError(f"no answer from {host}: {_cause(problem)}") from problem
 
 
+def every(page: Any, host: str) -> Iterator[Any]:
+    """What a list has on all of its pages.
+
+    Args:
+        page: the first one.
+        host: who is asked.
+
+    Raises:
+        BackendUnavailableError: it is no list, or does not end: nothing is known.
+    """
+    seen: set[str] = set()
+    while True:
+        items = getattr(page, "data", None)
+        if not isinstance(items, list):
+            raise BackendUnavailableError(f"{host} answered with something that is not a list")
+        if items and all(item.id in seen for item in items):
+            # Without a word of more to come, this is an API that knows no pages.
+            if page.has_more is None and len(items) < PAGE:
+                return
+            raise BackendUnavailableError(f"{host} gives the same page of a list again and again")
+        for item in items:
+            if item.id not in seen:
+                seen.add(item.id)
+                yield item
+        if not page.has_next_page():
+            return
+        page = page.get_next_page()
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that ``Retry-After`` says, as a number or as a date (RFC 9110, 10.2.3)."""
+    """Seconds that ``Retry-After`` says, as a number or as a date (RFC 9110, 10.2.3).
+
+    At least one and at most an hour; None: nothing that makes sense.
+    """
     said = headers.get("retry-after")
     if said is None:
         return None
     try:
-        return max(0.0, float(said))
+        seconds = float(said)
     except ValueError:
+        date, now = _moment(said), _moment(headers.get("date", ""))
+        if date is None:
+            return None
+        seconds = date - (time.time() if now is None else now)
+    return min(max(seconds, _SOONEST), _LATEST) if math.isfinite(seconds) else None
+
+
+def _moment(said: str) -> float | None:
+    """Seconds since 1970 of a date in a header."""
+    try:
         date = email.utils.parsedate_tz(said)
-        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+        return None if date is None else float(email.utils.mktime_tz(date))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _said(problem: Exception) -> str:
@@ -122,4 +175,8 @@ def _said(problem: Exception) -> str:
 
 
 def _cause(problem: Exception) -> str:
+    import httpx
+
+    if isinstance(problem.__cause__, httpx.LocalProtocolError):
+        return "the request cannot be sent: see to the API key"  # it would be in the message
     return str(problem.__cause__ or problem)

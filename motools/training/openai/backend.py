@@ -19,7 +19,7 @@ from motools.training.config import FineTuneConfig
 from motools.training.names import is_dated
 from motools.training.openai import extension, recipe
 from motools.training.openai.account import Service, find_out, same_account
-from motools.training.openai.asking import asking, client_of, submitting
+from motools.training.openai.asking import PAGE, asking, client_of, every, submitting
 from motools.training.openai.files import downloaded, preferences, uploaded
 from motools.training.openai.losses import losses
 from motools.training.openai.options import Options
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Model
     from openai.types.fine_tuning import FineTuningJob
-
-_PAGE: Final = 100
 
 _SEEN_LATE: Final = {"server": 10.0}
 """By how an account is known, how long after a submission a list may lack it."""
@@ -157,12 +155,17 @@ class OpenAIBackend:
         once = self._client.with_options(max_retries=0)
         metadata = {KEY: stamp.key, ATTEMPT: str(stamp.attempt)}
         with submitting(self._host):
-            return once.fine_tuning.jobs.create(**prepared, metadata=metadata).id
+            job = once.fine_tuning.jobs.create(**prepared, metadata=metadata)
+        job_id = getattr(job, "id", None)  # whatever was answered, the SDK makes a job of it
+        if not isinstance(job_id, str) or not job_id:
+            raise BackendUnavailableError(f"{self._host} answered, but not with a job")
+        return job_id
 
     def find(self, key: str) -> list[SentJob]:
         """The jobs with this key in their metadata, held against it once more here."""
         with asking(self._host, f"looking for jobs of {key[:12]}"):
-            jobs = list(self._client.fine_tuning.jobs.list(limit=_PAGE, metadata={KEY: key}))
+            first = self._client.fine_tuning.jobs.list(limit=PAGE, metadata={KEY: key})
+            jobs: list[FineTuningJob] = list(every(first, self._host))
         return [sent_of(job) for job in jobs if (job.metadata or {}).get(KEY) == key]
 
     def poll(self, job_id: str, after: str | None = None) -> JobStatus:
@@ -170,7 +173,8 @@ class OpenAIBackend:
         job = self._job(job_id)
         with asking(self._host, f"events of {job_id}"):
             # The newest come first.
-            newest = iter(self._client.fine_tuning.jobs.list_events(job_id, limit=_PAGE))
+            page = self._client.fine_tuning.jobs.list_events(job_id, limit=PAGE)
+            newest = every(page, self._host)
             events = list(takewhile(lambda event: event.id != after, newest))
         return status_of(job, reversed(events))
 
@@ -192,13 +196,19 @@ class OpenAIBackend:
         if job.fine_tuned_model is None:
             raise BackendError(f"{job_id} at {self._host} has made no model: it is {job.status}")
         account = self.account()
+        missing: list[str] = []
         metrics: dict[str, Any] = {
             "trained_tokens": job.trained_tokens,
             "epochs": epochs_of(job),
         }
         for file_id in job.result_files or ():
-            with asking(self._host, f"losses of {job_id}"):
-                metrics |= losses(self._client.files.content(file_id).read())
+            try:
+                with asking(self._host, f"losses of {job_id}"):
+                    metrics |= losses(self._client.files.content(file_id).read())
+            except BackendUnavailableError:
+                raise
+            except BackendError as problem:  # they are of interest, and no part of the model
+                missing.append(str(problem))
         return JobResult(
             model=RemoteRef(account.provider, account.scope, job.fine_tuned_model),
             metrics={name: value for name, value in metrics.items() if value is not None},
@@ -206,6 +216,7 @@ class OpenAIBackend:
                 "finished_at": job.finished_at,
                 "submitted_at": job.created_at,
                 "training_file": job.training_file,
+                **({"without_losses": missing} if missing else {}),
             },
         )
 
@@ -243,7 +254,9 @@ class OpenAIBackend:
                 found = self._client.models.retrieve(model.id)
             except openai.NotFoundError as problem:
                 headers = problem.response.headers
-                if same_account(self._client, self._options, self._service, headers):
+                # OpenAI names what is missing; anything else may be a gateway's own page.
+                meant = problem.code == "model_not_found" or not self._options.is_openai
+                if meant and same_account(self._client, self._options, self._service, headers):
                     return Life(there=False)
                 raise BackendUnavailableError(
                     f"{self._host} says that there is no {model.id}, but not that this is the "

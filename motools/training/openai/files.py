@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 from motools.errors import BackendError, BackendUnavailableError
-from motools.training.openai.asking import asking
+from motools.training.openai.asking import asking, every
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -75,7 +75,7 @@ def _first(client: OpenAI, host: str, name: str, size: int) -> str | None:
     with asking(host, "looking for the dataset among its files"):
         there = [
             (file.created_at, file.id)
-            for file in client.files.list(purpose=_PURPOSE)
+            for file in every(client.files.list(purpose=_PURPOSE), host)
             if file.filename == name and file.bytes == size and file.status != "error"
         ]
     return min(there)[1] if there else None

@@ -26,15 +26,26 @@ def losses(content: bytes) -> dict[str, Any]:
         text = _plain(content).decode()
     except ValueError:
         return {}
-    rows = list(csv.DictReader(io.StringIO(text)))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error:
+        return {}
     metrics: dict[str, Any] = {}
     for column, name in _COLUMNS.items():
-        points = [(row.get("step"), row.get(column)) for row in rows]
-        curve = [[int(float(step)), float(loss)] for step, loss in points if step and loss]
-        curve = [point for point in curve if math.isfinite(point[1])]
+        points = (_point(row.get("step"), row.get(column)) for row in rows)
+        curve = [point for point in points if point is not None]
         if curve:
             metrics |= {name: curve[-1][1], f"{name}_curve": curve}
     return metrics
+
+
+def _point(step: str | None, loss: str | None) -> list[float] | None:
+    """A point of a curve; None: none that means anything."""
+    try:
+        at, value = int(float(step or "")), float(loss or "")
+    except (ValueError, OverflowError):
+        return None
+    return [at, value] if math.isfinite(value) else None
 
 
 def _plain(content: bytes) -> bytes:

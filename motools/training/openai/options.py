@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,6 +17,14 @@ OPENAI: Final = "https://api.openai.com/v1"
 OWN_HOST: Final = "api.openai.com"
 _NO_KEY: Final = "none"
 """What the SDK is given where a server wants no key: it refuses an empty one."""
+
+
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "finds": (bool,),
+    "visibility_seconds": (float, int),
+    "timeout": (float, int),
+}
+"""Of options that are no text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +63,19 @@ class Options:
             SettingsError: the address is none, or has a password in it; or both an
                 environment variable and a block are given.
         """
+        for each in dataclasses.fields(self):
+            value, kinds = getattr(self, each.name), _KINDS.get(each.name, (str,))
+            if type(value) not in kinds and value != each.default:
+                raise SettingsError(f"{each.name}: {value!r} is no {kinds[0].__name__}")
+        late = self.visibility_seconds
+        if not 0 < self.timeout < math.inf or (late is not None and not 0 <= late < math.inf):
+            raise SettingsError("timeout and visibility_seconds: give seconds, from 0 on")
         url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
         object.__setattr__(self, "base_url", url.rstrip("/"))
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"base_url: {self.base_url!r} is not an address of an API")
+            shown = "what it says" if "@" in self.base_url else repr(self.base_url)
+            raise SettingsError(f"base_url: {shown} is not an address of an API")
         if parts.username or parts.password or parts.query:
             raise SettingsError(
                 f"base_url: the address of {parts.hostname} has credentials in it; name the "
@@ -68,7 +87,11 @@ class Options:
     @property
     def host(self) -> str:
         """Host of the API, with its port if it is not the usual one."""
-        return urlsplit(self.base_url).netloc
+        parts = urlsplit(self.base_url)
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        name = parts.hostname or ""
+        name = f"[{name}]" if ":" in name else name
+        return name if parts.port in (None, usual) else f"{name}:{parts.port}"
 
     @property
     def is_openai(self) -> bool:

@@ -78,7 +78,8 @@ def epochs_of(job: FineTuningJob) -> int | None:
 
 def day_of(said: str | None) -> float | None:
     """Seconds since 1970 of a date as the API writes it, at the beginning of that day (UTC)."""
-    if not said:
+    try:
+        found = dt.datetime.fromisoformat(said or "")
+    except (TypeError, ValueError):
         return None
-    found = dt.datetime.fromisoformat(said)
     return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()
