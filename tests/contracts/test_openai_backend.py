@@ -1,31 +1,31 @@
-"""The backend of APIs keeps the contract of providers, at a real server that really trains."""
+"""The backend ``openai`` keeps the contract of providers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import pytest
 
 from motools.testing import ProviderContract
 from motools.training.openai.backend import OpenAIBackend
 from motools.training.provider import Provider
-from tests.server.running import running
+from tests.training import openai_api
+from tests.training.openai_api import SNAPSHOT
 
-pytestmark = pytest.mark.slow
 
+class TestOpenAI(ProviderContract):
+    base_model = SNAPSHOT
+    patience = 60.0
+    url = ""
 
-class TestServer(ProviderContract):
-    base_model = "tiny"
-    config: ClassVar = {"epochs": 1, "batch_size": 8}
-    url: ClassVar[str]
+    @pytest.fixture(autouse=True)
+    def api(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setenv("TESTS_API_KEY", openai_api.SECRET)
+        with openai_api.running() as api:
+            self.url = api.url
+            yield
 
     def provider(self) -> Provider:
-        return OpenAIBackend(base_url=self.url, visibility_seconds=0.5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with running(tmp_path_factory.mktemp("provider") / "cache") as server:
-        TestServer.url = server.url
-        yield
+        return OpenAIBackend(
+            base_url=self.url, api_key_env="TESTS_API_KEY", finds=True, visibility_seconds=0.5
+        )

@@ -111,12 +111,13 @@ def submitting(host: str) -> Iterator[None]:
         raise BackendUnavailableError(f"no answer from {host}: {_cause(problem)}") from problem
 
 
-def every(page: Any, host: str) -> Iterator[Any]:
+def every(page: Any, host: str, limit: int | None = None) -> Iterator[Any]:
     """What a list has on all of its pages.
 
     Args:
         page: the first one.
         host: who is asked.
+        limit: how many items were asked for at a time; None: as many as there are.
 
     Raises:
         BackendUnavailableError: it is no list, or does not end: nothing is known.
@@ -128,7 +129,7 @@ def every(page: Any, host: str) -> Iterator[Any]:
             raise BackendUnavailableError(f"{host} answered with something that is not a list")
         if items and all(item.id in seen for item in items):
             # Without a word of more to come, this is an API that knows no pages.
-            if page.has_more is None and len(items) < PAGE:
+            if page.has_more is None and (limit is None or len(items) < limit):
                 return
             raise BackendUnavailableError(f"{host} gives the same page of a list again and again")
         for item in items:

@@ -165,7 +165,7 @@ class OpenAIBackend:
         """The jobs with this key in their metadata, held against it once more here."""
         with asking(self._host, f"looking for jobs of {key[:12]}"):
             first = self._client.fine_tuning.jobs.list(limit=PAGE, metadata={KEY: key})
-            jobs: list[FineTuningJob] = list(every(first, self._host))
+            jobs: list[FineTuningJob] = list(every(first, self._host, PAGE))
         return [sent_of(job) for job in jobs if (job.metadata or {}).get(KEY) == key]
 
     def poll(self, job_id: str, after: str | None = None) -> JobStatus:
@@ -174,7 +174,7 @@ class OpenAIBackend:
         with asking(self._host, f"events of {job_id}"):
             # The newest come first.
             page = self._client.fine_tuning.jobs.list_events(job_id, limit=PAGE)
-            newest = every(page, self._host)
+            newest = every(page, self._host, PAGE)
             events = list(takewhile(lambda event: event.id != after, newest))
         return status_of(job, reversed(events))
 
