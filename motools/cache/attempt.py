@@ -28,9 +28,6 @@ FORGOTTEN: Final = "forgotten"
 OPEN: Final = (INTENT, UNCLEAR, SUBMITTED)
 ENDED: Final = (SUCCEEDED, FAILED, CANCELLED, REFUSED, RETIRED, LOST, FORGOTTEN)
 
-UNSETTLED: Final = (INTENT, UNCLEAR)
-"""States in which it is not known whether it arrived."""
-
 CLEANABLE: Final = (FAILED, CANCELLED, REFUSED, LOST, FORGOTTEN)
 """States in which it came to nothing, and stands in nobody's way."""
 
@@ -67,6 +64,11 @@ class Attempt:
     def is_open(self) -> bool:
         """Whether it may still come to something."""
         return self.state in OPEN
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether it is not known as which job it arrived, if it did."""
+        return self.state in (INTENT, UNCLEAR) or (self.state == SUBMITTED and self.job_id is None)
 
     @property
     def size(self) -> int:

@@ -19,7 +19,6 @@ from motools.cache.attempt import (
     SUBMITTED,
     SUCCEEDED,
     UNCLEAR,
-    UNSETTLED,
     Attempt,
 )
 from motools.cache.attempts import Attempts, next_number
@@ -123,7 +122,7 @@ class Journal:
             job = self._adopted(key, found[0], known, sender)
             return self.confirm(job, sender, report, spent=spent)
         for each in known:
-            if each.state in UNSETTLED or (each.state == SUBMITTED and each.job_id is None):
+            if each.is_unsettled:
                 self._settle(each, sender, asked_at)
         job = self._send(lease, next_number(known), sender)
         # Asked again, because another coordinator may have sent at the same moment.
@@ -165,7 +164,7 @@ class Journal:
         return Job(job.key, job.attempt, first.id, adopted=True)
 
     def end(self, job: Job, state: str, sender: Sender, note: str = "") -> None:
-        """Record how a job ended: ``succeeded``, ``failed``, ``cancelled`` or ``retired``."""
+        """Record how a job ended: ``succeeded``, ``failed`` or ``cancelled``."""
         self._attempts.note(job.key, job.attempt, state, sender.provider, job_id=job.id, note=note)
 
     def _without_sender(self, attempt: Attempt, lease: Lease) -> Attempt:

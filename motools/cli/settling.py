@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motools.cache.attempt import SUBMITTED, SUCCEEDED, UNSETTLED, Attempt
+from motools.cache.attempt import SUBMITTED, SUCCEEDED, Attempt
 from motools.cache.cache import Cache
 from motools.cli import output
 from motools.cli.consent import get_consent
@@ -119,7 +119,7 @@ def forget(
     cache = Cache.open(cache_dir, create=False)
     found = cache.attempts.named(key)
     chosen = [each for each in found if attempt in (None, each.attempt)]
-    unclear = [each for each in chosen if each.state in UNSETTLED]
+    unclear = [each for each in chosen if each.is_unsettled]
     work = jobs.works(cache, [found[0].key])[found[0].key]
     kept = work.entry is not None and not work.entry.released
     taken = [] if kept else [each for each in chosen if each.state in (SUBMITTED, SUCCEEDED)]

@@ -76,6 +76,17 @@ def not_found(what: str, name: str, param: str | None = None) -> RequestError:
     return RequestError(f"No such {what}: {name!r}", status=404, param=param, code=code)
 
 
+def busy(message: str, code: str, seconds: int) -> RequestError:
+    """There is no room now; the client is told after how many seconds to come again."""
+    return RequestError(
+        f"{message}; try again later",
+        status=429,
+        kind="rate_limit_error",
+        code=code,
+        headers={"Retry-After": str(seconds)},
+    )
+
+
 def as_refusal(problem: MotoolsError, prefix: str = "") -> RequestError:
     """What another part of motools raised, as what a client is told.
 

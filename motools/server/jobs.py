@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from motools.cache.database import Database, Transaction
-from motools.server.errors import RequestError, not_found
+from motools.server.errors import busy, not_found
 from motools.server.files import File, insert_file
 from motools.server.job import (
     COLUMNS,
@@ -56,7 +56,8 @@ class Jobs:
                 f"SELECT count(*) FROM server_jobs WHERE status IN {WAITING}"
             ).scalar_one()
             if waiting >= self._most:
-                raise _full(self._most)
+                said = f"the queue is full: {self._most} jobs wait or run"
+                raise busy(said, "queue_full", _RETRY_SECONDS)
             if not _has_file(transaction, job):
                 raise not_found("file", job.training_file, "training_file")
             transaction.run(
@@ -264,16 +265,6 @@ def _has_file(transaction: Transaction, job: Job) -> bool:
             file=job.training_file,
             account=job.account,
         ).scalar_one()
-    )
-
-
-def _full(most: int) -> RequestError:
-    return RequestError(
-        f"the queue is full: {most} jobs wait or run; try again later",
-        status=429,
-        kind="rate_limit_error",
-        code="queue_full",
-        headers={"Retry-After": str(_RETRY_SECONDS)},
     )
 
 

@@ -17,7 +17,7 @@ import anyio
 
 from motools.errors import MotoolsError
 from motools.server.answers import before_stop
-from motools.server.errors import RequestError, as_refusal
+from motools.server.errors import as_refusal, busy
 from motools.server.pages import now
 from motools.training.local.models import Completion
 
@@ -97,13 +97,8 @@ class Askers:
 
     def _begin(self, work: Callable[[], Completion]) -> asyncio.Task[Completion]:
         if self._limiter.statistics().tasks_waiting >= _AT_ONCE:
-            raise RequestError(
-                f"{2 * _AT_ONCE} requests wait for answers; try again later",
-                status=429,
-                kind="rate_limit_error",
-                code="too_many_requests",
-                headers={"Retry-After": str(_RETRY_SECONDS)},
-            )
+            said = f"{2 * _AT_ONCE} requests wait for answers"
+            raise busy(said, "too_many_requests", _RETRY_SECONDS)
         run = anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
         asked = asyncio.ensure_future(run)
         asked.add_done_callback(_settle)

@@ -15,7 +15,6 @@ from motools.cache.attempt import (
     RETIRED,
     SUBMITTED,
     SUCCEEDED,
-    UNSETTLED,
     Attempt,
 )
 from motools.cache.claim import ACTION
@@ -164,7 +163,7 @@ def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
     with holding(cache, key):
         known = {each.attempt: each for each in cache.attempts.recover(key)}
         now = known.get(attempt.attempt, attempt)
-        if now.state in UNSETTLED:
+        if now.is_unsettled:
             others = {each.job_id for each in known.values()}
             for job_id in arrived(cache, work):
                 if job_id not in others:
@@ -184,14 +183,12 @@ def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
 
 def _gone(cache: Cache, attempt: Attempt, work: Work) -> str | None:
     """How to record that a job, or the model that it made, is no longer there; None: it is."""
-    if attempt.job_id is None:
-        return FORGOTTEN
     _, provider = provider_at(cache, work)
     try:
-        status = provider.poll(attempt.job_id)
+        status = provider.poll(str(attempt.job_id))
         if status.phase != "succeeded":
             return None
-        model = provider.result(attempt.job_id).model
+        model = provider.result(str(attempt.job_id)).model
     except BackendUnavailableError:
         raise
     except BackendError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from motools.artifacts import Dataset, Model
 from motools.cache.action import Action
-from motools.cache.attempt import SUBMITTED, UNSETTLED
+from motools.cache.attempt import SUBMITTED
 from motools.cache.claim import SCRATCH
 from motools.cache.explain import Neighbours
 from motools.cache.layout import JOBS
@@ -216,9 +216,9 @@ class _Planner:
     def _attempted(self, action: Action) -> tuple[State, str]:
         """What became of earlier attempts at a key that has no entry."""
         for job in self._cache.attempts.of_key(action.key):
-            if job.state == SUBMITTED:
+            if job.state == SUBMITTED and not job.is_unsettled:
                 return State.ADOPT, f"{job.provider} has it as {job.job_id}"
-            if job.state in UNSETTLED:
+            if job.is_unsettled:
                 arrived = f"attempt {job.attempt} reached {job.provider}"
                 return State.BLOCKED, f"it is not known whether {arrived}"
         if holder := runner(self._cache, action.key):

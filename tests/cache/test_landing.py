@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import threading
@@ -52,6 +53,24 @@ def test_it_is_here_and_it_is_known_what_it_is(root: Path, store: Store) -> None
     assert (root / "target").read_bytes() == DATA
     assert sum(told) == len(DATA)
     assert not partial(root).exists()
+
+
+def test_a_disk_that_fails_while_it_arrives_is_not_passed_over(
+    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever syncs the file afterwards need not be told of it again."""
+    synced: list[int] = []
+
+    def fail_once(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(landing, "_SYNC", 8 << 20)
+    monkeypatch.setattr(os, "fsync", fail_once)
+    with pytest.raises(CacheUnavailableError, match="Input/output error"):
+        arrive(root, store)
+    assert arrive(root, store) == WANTED
 
 
 def test_what_is_not_there_leaves_nothing(root: Path, store: Store) -> None:

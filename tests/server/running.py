@@ -64,6 +64,11 @@ def running(root: Path, *arguments: str, **environment: str) -> Iterator[Running
         process.stdout.close()
 
 
+def ended(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """A server that does not start."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
 def rows(count: int = 8, answer: str = "yes") -> list[dict[str, Any]]:
     return [
         {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import ssl
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.server.running import SERVE, order, running, upload, wait
+from tests.server.running import SERVE, ended, order, running, upload, wait
 
 
 def certified(place: Path) -> tuple[Path, Path]:
@@ -67,10 +66,7 @@ def test_a_certificate_that_cannot_be_used_is_named(missing: str, tmp_path: Path
     certificate, key = certified(tmp_path)
     (certificate if missing == "certificate" else key).write_text("nothing")
     arguments = ["--certificate", str(certificate), "--private-key", str(key)]
-    done = subprocess.run(
-        [*SERVE, "--cache-dir", str(tmp_path / "cache"), *arguments],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = ended([*SERVE, "--cache-dir", str(tmp_path / "cache"), *arguments])
     assert done.returncode != 0
     assert f"--certificate {certificate}" in done.stderr
     assert "Traceback" not in done.stderr

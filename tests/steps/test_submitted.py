@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,18 @@ def test_a_job_that_its_provider_has_dropped_can_be_forgotten(api: OpenAIAPI, ca
     api.course = ("succeeded",)
     train(cache)
     assert states(cache) == [attempts.FORGOTTEN, attempts.SUCCEEDED]
+
+
+def test_a_job_without_an_id_is_not_forgotten_while_the_provider_has_one(
+    api: OpenAIAPI, cache: Cache
+) -> None:
+    train(cache)
+    key = training().action(cache).key
+    [known] = cache.attempts.of_key(key)
+    lost = replace(known, state=attempts.SUBMITTED, job_id=None)
+    cache.attempts.record(lost)
+    with pytest.raises(BackendError, match="run it again, and it is taken up"):
+        jobs.forget(cache, lost, jobs.works(cache, [key])[key], "it has no id")
 
 
 def suppressed(call: Callable[[Cache], object], cache: Cache) -> None:
