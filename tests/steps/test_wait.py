@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
@@ -64,17 +64,14 @@ def test_an_exception_reaches_its_waiter_and_no_other() -> None:
 
 
 def test_a_cancelled_watch_ends_and_the_thread_too() -> None:
-    before = threading.active_count()
-    poller = Poller(first=0.01, longest=0.01)
+    poller = Poller(first=0.01, longest=0.01, threads=1)
     future = poller.watch(Job(questions=10**9))
     assert future.cancel()
     with pytest.raises(CancelledError):
         future.result(timeout=1)
-    wait([poller.watch(Job(questions=1))], timeout=10)
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    asking = poller.watch(lambda: Done(threading.current_thread())).result(timeout=10)
+    asking.join(timeout=10)
+    assert not asking.is_alive()
 
 
 def test_a_thread_that_may_block_asks_with_growing_pauses_until_it_holds() -> None:
