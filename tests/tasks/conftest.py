@@ -44,7 +44,7 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def _eventually(read: Callable[[], T], enough: Callable[[T], bool], seconds: float = 20.0) -> T:
+def _eventually(read: Callable[[], T], enough: Callable[[T], bool], seconds: float = 60.0) -> T:
     """What ``read`` returns once it is enough: the server takes task states from events."""
     deadline = time.monotonic() + seconds
     while True:

@@ -95,5 +95,5 @@ def test_a_line_on_a_terminal(tmp_path: Path) -> None:
         pass  # how Linux says that the other end was closed
     finally:
         os.close(ours)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert "━ counting: 2 of 3".encode() in said.replace(b"\x1b[0m", b"").replace(b"  ", b" ")

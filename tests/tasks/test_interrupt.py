@@ -54,9 +54,9 @@ def interrupted(process: subprocess.Popen[bytes], log: Path) -> None:
     workers = psutil.Process(process.pid).children(recursive=True)
     assert workers
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(60)
     assert process.returncode != 0
-    _, alive = psutil.wait_procs(workers, timeout=5)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     said = log.read_text()
     assert "StoppedError: it was interrupted: run it again to go on" in said

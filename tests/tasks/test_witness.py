@@ -43,7 +43,7 @@ def priced(x: int, log: Path) -> int:
 @cached_task(version="1")
 def held() -> int:
     begun.set()
-    assert go_on.wait(20)
+    assert go_on.wait(60)
     return 1
 
 
@@ -107,7 +107,7 @@ def test_waiting_is_said(cache: Cache, events: Events) -> None:
     @flow
     def both() -> UUID:
         first = held.submit()
-        assert begun.wait(20)
+        assert begun.wait(60)
         second = held.submit()
         events(UUID(flow_run.id), 2)
         go_on.set()

@@ -49,7 +49,7 @@ class Waiter(threading.Thread):
         with devices.place(self.what, self.note, until, count=self.count, among=self.among):
             self.order.append(self.what)
             self.has.set()
-            self.leave.wait(20)
+            self.leave.wait(60)
 
     def note(self, device: str, ahead: list[str]) -> None:
         self.seen.append((device, ahead))
@@ -59,15 +59,15 @@ class Waiter(threading.Thread):
 def test_those_who_wait_see_who_is_ahead_and_come_in_order() -> None:
     order: list[str] = []
     first = Waiter("a", order)
-    assert first.has.wait(20)
+    assert first.has.wait(60)
     second = Waiter("b", order)
-    assert second.waits.wait(20)
+    assert second.waits.wait(60)
     third = Waiter("c", order)
-    assert third.waits.wait(20)
+    assert third.waits.wait(60)
     assert (second.seen, third.seen) == ([("one", ["a"])], [("one", ["a", "b"])])
     for waiter in (first, second, third):
         waiter.leave.set()
-        waiter.join(20)
+        waiter.join(60)
     assert order == ["a", "b", "c"]
     assert third.seen[1:] in ([], [("one", ["b"])])
 
@@ -77,27 +77,27 @@ def test_a_place_is_held_for_as_long_as_the_worker_lives() -> None:
     assert holder.stdout is not None
     worker = int(holder.stdout.readline())
     holder.send_signal(signal.SIGKILL)
-    holder.wait(10)
+    holder.wait(60)
     waiter = Waiter("next", [])
     try:
-        assert waiter.waits.wait(20)
+        assert waiter.waits.wait(60)
         assert waiter.seen == [("one", ["the holder"])]
         assert not waiter.has.is_set()
     finally:
         os.kill(worker, signal.SIGKILL)
-    assert waiter.has.wait(20), "a dead holder's place is nobody's"
+    assert waiter.has.wait(60), "a dead holder's place is nobody's"
     waiter.leave.set()
-    waiter.join(20)
+    waiter.join(60)
 
 
 def test_a_device_takes_as_many_as_it_has_room_for_and_the_emptiest_is_chosen() -> None:
     two = Device("two", "1", 2)
     taken = [Waiter("x", []), *(Waiter("y", [], two) for _ in range(2))]
     for waiter in taken:
-        assert waiter.has.wait(20)
+        assert waiter.has.wait(60)
     leaver = taken.pop()
     leaver.leave.set()
-    leaver.join(20)
+    leaver.join(60)
     with devices.place("z", pytest.fail, until, among=[ONE, two]) as place:
         assert place.devices == (two,)
     for waiter in taken:
@@ -109,15 +109,15 @@ def test_places_on_several_devices_come_all_at_once_and_in_no_circle() -> None:
     both = (Device("left", "0", 1), Device("right", "1", 1))
     order: list[str] = []
     first = Waiter("a", order, *both, count=2)
-    assert first.has.wait(20)
+    assert first.has.wait(60)
     second = Waiter("b", order, *reversed(both), count=2)
-    assert second.waits.wait(20)
+    assert second.waits.wait(60)
     third = Waiter("c", order, both[1])
-    assert third.waits.wait(20)
+    assert third.waits.wait(60)
     assert third.seen == [("right", ["a", "b"])]
     for waiter in (first, second, third):
         waiter.leave.set()
-        waiter.join(20)
+        waiter.join(60)
     assert order == ["a", "b", "c"]
     with devices.place("z", pytest.fail, until, count=2, among=both) as place:
         assert (place.visible, len(place.descriptors)) == ("0,1", 2)
@@ -140,15 +140,15 @@ def test_who_gives_up_leaves_the_queue() -> None:
         raise Cancelled
 
     first = Waiter("a", [])
-    assert first.has.wait(20)
+    assert first.has.wait(60)
     with pytest.raises(Cancelled), devices.place("b", lambda *_: None, cancel, among=[ONE]):
         pass
     last = Waiter("c", [])
-    assert last.waits.wait(20)
+    assert last.waits.wait(60)
     assert last.seen == [("one", ["a"])]
     for waiter in (first, last):
         waiter.leave.set()
-        waiter.join(20)
+        waiter.join(60)
 
 
 def test_the_environment_says_which(monkeypatch: pytest.MonkeyPatch) -> None:

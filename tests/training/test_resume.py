@@ -59,7 +59,7 @@ def test_it_ends_as_if_it_had_never_been_killed(greetings: Path, tmp_path: Path)
             time.sleep(chance.uniform(0.0, 1.0))
         finally:
             holder.send_signal(signal.SIGKILL)
-            holder.wait(10)
+            holder.wait(60)
 
     said: list[str] = []
     again = run(str(greetings), str(killed), 0.0, lambda message, _: said.append(message))

@@ -115,7 +115,7 @@ def test_killed_it_leaves_no_process_and_ends_as_if_it_had_not_been(tmp_path: Pa
         sealed = "checkpoint-*/COMPLETE.json"
         assert any(list((place / "scratch").glob(sealed)) for _ in holder.stdout), "never saved"
         holder.send_signal(signal.SIGKILL)
-        holder.wait(10)
+        holder.wait(60)
         assert select.select([reader], [], [], 20)[0], "a process outlives the holder"
         assert os.read(reader, 1) == b""
     finally:

@@ -195,11 +195,11 @@ def test_a_worker_dies_with_its_holder(greetings: Path, tmp_path: Path) -> None:
         assert any(line == "progress\n" for line in holder.stdout), "it never trained"
         assert not select.select([reader], [], [], 0)[0], "nobody holds the lock"
         holder.send_signal(signal.SIGKILL)
-        holder.wait(10)
+        holder.wait(60)
         assert select.select([reader], [], [], 10)[0], "the worker outlives its holder"
         assert os.read(reader, 1) == b""
     finally:
         holder.kill()
-        holder.wait(10)
+        holder.wait(60)
         os.close(reader)
     assert (tmp_path / LOG).exists()
