@@ -10,11 +10,14 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeAlias
 
 from motools.errors import EvaluationError
 from motools.training.local.models import Completion
 from motools.training.local.sampling import Sampling
+
+Asked: TypeAlias = Callable[[Callable[[], None]], None]
+"""Is given what ends an answer, once the answer is asked for."""
 
 
 class Connection:
@@ -58,7 +61,7 @@ class Connection:
         stop: Sequence[str],
         told: Callable[[str], None] | None = None,
         fits: bool = False,
-        asked: Callable[[Callable[[], None]], None] | None = None,
+        asked: Asked | None = None,
     ) -> Completion:
         """What a model answers; a stop text stays in it.
 
@@ -70,7 +73,7 @@ class Connection:
             stop: texts that end the answer.
             told: is told the answer as it grows, in another thread. Must not block.
             fits: whether to refuse a conversation that has no room in the model's context.
-            asked: is given what ends the answer where it is, once it is asked for.
+            asked: see :data:`Asked`.
 
         Raises:
             EvaluationError: it cannot be answered, or the host has ended.

@@ -19,7 +19,7 @@ from typing import Final
 from motools.artifacts import Model
 from motools.cache import Cache
 from motools.digest import canonical_json, hash_bytes
-from motools.evals.connection import Connection
+from motools.evals.connection import Asked, Connection
 from motools.steps.models import loadable
 from motools.training.local import host
 from motools.training.local.models import Completion
@@ -80,7 +80,7 @@ class Answers:
         digest: str,
         question: Question,
         told: Callable[[str], None] | None = None,
-        asked: Callable[[Callable[[], None]], None] | None = None,
+        asked: Asked | None = None,
     ) -> Completion:
         """What a model answers.
 
@@ -89,7 +89,7 @@ class Answers:
             digest: that stands for it.
             question: what it is asked.
             told: is told the answer as it grows, in another thread. Must not block.
-            asked: is given what ends the answer where it is, once it is asked for.
+            asked: see :data:`.connection.Asked`.
 
         Raises:
             EvaluationError: it cannot be answered.
@@ -172,7 +172,7 @@ class _Held:
         digest: str,
         question: Question,
         told: Callable[[str], None] | None,
-        asked: Callable[[Callable[[], None]], None] | None,
+        asked: Asked | None,
     ) -> Completion:
         """What it answers."""
         assert self._connection is not None

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 
 from motools.errors import MotoolsError
+from motools.evals.connection import Asked
 from motools.server.answers import before_stop
 from motools.server.errors import as_refusal, busy
 from motools.server.pages import now
@@ -24,7 +25,6 @@ from motools.training.local.models import Completion
 _log: Final = logging.getLogger(__name__)
 
 Told: TypeAlias = Callable[[str], None] | None
-Asked: TypeAlias = Callable[[Callable[[], None]], None]
 Ask: TypeAlias = Callable[[Told, Asked], Completion]
 """Asks a model. It is given who is told the answer as it grows, and who is given what ends it."""
 
