@@ -54,15 +54,22 @@ class Blobs:
         self._downloads = Downloads(root, store)
 
     def absent(self, files: Iterable[Sequence[Any]]) -> list[str]:
-        """Which of some ``[path, digest, size, …]`` have no bytes of that size in place.
+        """Which of some ``[path, digest, size, …]`` have no bytes of that size in place."""
+        wanted = {file[1]: file[2] for file in files}
+        sizes = self._store.sizes([blob_name(digest) for digest in wanted])
+        return [
+            digest
+            for (digest, size), there in zip(wanted.items(), sizes, strict=True)
+            if there != size
+        ]
+
+    def seen_absent(self, files: Iterable[Sequence[Any]]) -> list[str]:
+        """Like :meth:`absent`, as far as it costs nothing to know: for hits.
 
         None is looked for over a network: a hit would cost a request a file. There, what is
         missing is noticed when it is fetched.
         """
-        if self._store.far:
-            return []
-        size = self._store.size
-        return [file[1] for file in files if size(blob_name(file[1])) != file[2]]
+        return [] if self._store.far else self.absent(files)
 
     def gather(self, files: Iterable[Sequence[Any]]) -> None:
         """Have the bytes of some ``[path, digest, size, …]`` in the store, if a source has them.
@@ -70,9 +77,10 @@ class Blobs:
         Raises:
             MissingBlobError: the source has not all of them.
         """
+        if self.source is None:
+            return
         sizes = {file[1]: file[2] for file in files}
-        absent = self.absent(("", *blob) for blob in sizes.items())
-        if absent and self.source is not None:
+        if absent := self.absent(("", *blob) for blob in sizes.items()):
             self.source.fetch({digest: sizes[digest] for digest in absent})
 
     def put_bytes(self, data: bytes) -> Digest:

@@ -168,7 +168,7 @@ class Index:
             raise said.error(row[2], row[0])
         entry = Entry(row, self._blobs)
         if row[6] != "[]" and entry.state == "live":
-            gone = self._blobs.absent(json.loads(row[6]))  # not kept, of perhaps thousands
+            gone = self._blobs.seen_absent(json.loads(row[6]))  # not kept, of perhaps thousands
             if gone:
                 raise MissingBlobError(
                     f"{entry.kind} {entry.key[:12]} is recorded, but {len(gone)} of its files are "

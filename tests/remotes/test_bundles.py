@@ -16,6 +16,8 @@ from motools.cache.selection import Selection
 from motools.errors import CacheError, RemoteError
 from motools.remotes import export_bundle, import_bundle
 from motools.remotes.layout import LARGE
+from motools.settings import Settings
+from tests import s3
 
 from .conftest import Opened, commit, contents
 from .test_killed import kills, place
@@ -42,6 +44,18 @@ def test_a_bundle_holds_all_that_is_needed(opened: Opened, tmp_path: Path) -> No
     assert import_bundle(b, file).entries == ()
     with pytest.raises(RemoteError, match="there already"):
         export_bundle(a, file)
+
+
+def test_it_goes_into_a_cache_whose_bytes_are_in_a_bucket(
+    opened: Opened, bucket: s3.Bucket, tmp_path: Path
+) -> None:
+    a, file = opened("a"), tmp_path / "paper.motools"
+    filled(a)
+    export_bundle(a, file)
+    b = Cache.open(tmp_path / "far", settings=Settings(store=f"{bucket.url}/cache"))
+    assert import_bundle(b, file).blobs == 5
+    assert contents(b) == contents(a)
+    b.close()
 
 
 def test_only_what_was_chosen_is_in_it(opened: Opened, tmp_path: Path) -> None:

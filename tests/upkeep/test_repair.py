@@ -16,7 +16,7 @@ from motools.upkeep.repair import Repaired
 from motools.upkeep.verify import verify
 from tests.cache.steps import in_child
 from tests.filled import SHARED, Filled
-from tests.postgresql import BOTH
+from tests.s3 import EVERYWHERE
 
 from .conftest import alter
 
@@ -62,11 +62,11 @@ def test_a_copy_that_is_right_after_all_comes_back(cache: Cache, filled: Filled)
     assert verify(cache, read_data=True).findings == ()
 
 
-@BOTH
+@EVERYWHERE
 def test_what_has_no_copy_is_released_and_stays_a_hit(cache: Cache, filled: Filled) -> None:
     [entry] = [cache.entry(filled.models[1].key)]
     digest = {path: digest for path, digest, *_ in entry.file_rows}["weights.safetensors"]
-    (filled.root / blob_name(digest)).unlink()
+    cache.store.remove(blob_name(digest))
     plan = repair.plan(cache, verify(cache).findings)
     assert [each.key for each in plan.released] == [entry.key]
     assert plan.cost_to_remake == 1.25
