@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,6 +19,10 @@ _NOT_HERE: Final = "SELECT key, generation FROM entries WHERE state <> 'live'"
 _LINKS: Final = "SELECT key, generation, digest FROM entry_blobs"
 _USED: Final = "SELECT key, last_used_at FROM statistics"
 _SIZES: Final = "SELECT digest, size FROM blobs"
+_ARRIVING: Final = (
+    "SELECT e.key, l.digest FROM entries e "
+    "JOIN entry_blobs l ON l.key = e.key AND l.generation = e.generation WHERE e.state = 'remote'"
+)
 
 
 class Holding(NamedTuple):
@@ -73,3 +77,20 @@ def holdings(cache: Cache) -> Holdings:
             needs = tuple(set(needs))
         found[key] = Holding(key, kind, used_at, paid, needs)
     return Holdings(tuple(found.values()), sizes)
+
+
+def arriving(cache: Cache, pinned: Collection[str], since: float) -> set[str]:
+    """The digests of what entries need whose bytes come from a remote when they are used.
+
+    Args:
+        cache: which.
+        pinned: the keys of those that count whenever they were used.
+        since: others count if they were used later than this (seconds since 1970).
+    """
+    cache.statistics.flush()
+    used = dict(cache.database.read(_USED))
+    return {
+        digest
+        for key, digest in cache.database.read(_ARRIVING)
+        if key in pinned or used.get(key, 0.0) > since
+    }

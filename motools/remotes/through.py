@@ -15,6 +15,7 @@ from motools.cache.selection import Selection
 from motools.errors import CacheError, MissingBlobError
 from motools.remotes import marks
 from motools.remotes.accepting import accepted
+from motools.remotes.completing import Completing
 from motools.remotes.fetching import fetch
 from motools.remotes.pushing import push
 from motools.remotes.remote import Remote, open_remote
@@ -31,8 +32,9 @@ _SHARE: Final = 9.0
 class Through:
     """The remote of the settings, or the default one, behind a cache.
 
-    Entries come without their bytes, which are fetched when they are used. An
-    answer that cannot be had is an error, never a miss.
+    Entries come without their bytes, which are fetched when they are used; once all
+    of them were, an entry is like one that was made here. An answer that cannot be
+    had is an error, never a miss.
 
     Args:
         cache: the cache in front.
@@ -40,6 +42,7 @@ class Through:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
+        self._completing = Completing(cache)
         self._writes = cache.settings.remote_mode == "read-write"
         self._lock = threading.RLock()
         self._opened: tuple[int, Remote] | None = None
@@ -84,7 +87,9 @@ class Through:
         if failed:  # a prune may have moved them since the index was read
             remote = self._remote(fresh=True, at_once=True)
             failed = fetch(self._cache, remote, {digest: sizes[digest] for digest in failed})
-        self._cache.blobs.settle(digest for digest in sizes if digest not in failed)
+        came = [digest for digest in sizes if digest not in failed]
+        self._cache.blobs.settle(came)
+        self._completing.arrived(came)
         for why in failed.values():
             raise MissingBlobError(
                 f"{why}. Its bytes are not in this cache either: put them back from a backup, or "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from motools.cache import leftovers, logs, removal, trash
 from motools.cache.cache import Cache
-from motools.cache.holdings import Holdings, holdings
+from motools.cache.holdings import Holdings, arriving, holdings
 from motools.cache.marks import PIN
 from motools.cache.removal import RemovalPlan, Removed
 from motools.cache.running import needed_by_runs
@@ -86,12 +86,14 @@ def plan(
     needed = needed_by_runs(cache)
     held = holdings(cache)  # which counts what was used until now
     now = time.time() if now is None else now
-    protected = cache.marks.keys(PIN) | _needed(held, needed) | _models(cache, needed)
+    pinned = cache.marks.keys(PIN)
+    protected = pinned | _needed(held, needed) | _models(cache, needed)
     if among is not None:
         protected |= {entry.key for entry in held.entries if entry.key not in among}
     keys = to_release(held, policy, protected=protected, now=now)
     planned = removal.plan(cache, cache.index.newest(keys), release=True)
-    unused = leftovers.unused_blobs(cache, needed.union(held.sizes))
+    coming = arriving(cache, pinned, now - policy.spare)
+    unused = leftovers.unused_blobs(cache, needed.union(held.sizes, coming))
     return Pruning(
         dataclasses.replace(
             planned, blobs={**planned.blobs, **unused}, leftovers=leftovers.find(cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import pytest
 
 from motools.cache import Cache, removal
+from motools.cache.marks import PIN
 from motools.cache.undelete import undelete
 from motools.errors import CacheError, MissingBlobError, RemoteError
 from motools.remotes import add_remote, compare, open_remote, pull, push, registry, through
 from motools.settings import Settings
+from motools.upkeep import prune
+from motools.upkeep.policy import Policy
+from motools.upkeep.verify import verify
 from tests.cache.conftest import action
 
 from .conftest import commit, contents
@@ -126,6 +131,55 @@ def test_a_pull_completes_it(made: With) -> None:
     assert b.entry(action(1).key).state == "live"
     assert contents(b) == contents(a)
     assert not compare(b, open_remote(b)).behind
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_was_fetched_whole_is_like_what_was_made_here(
+    made: With, tmp_path: Path, at_once: bool
+) -> None:
+    a, b = made("a"), made("b")
+    commit(a, 1, {name: name.encode() * 9 for name in "xyz"})
+    push(a, open_remote(a))
+    [entry] = b.look_up([action(1)])
+    assert entry is not None
+    if at_once:
+        entry.checkout(tmp_path / "out")
+    else:
+        assert [entry.files[name].stat().st_size for name in "zx"] == [9, 9]
+        assert b.entry(entry.key).state == "remote"
+        assert entry.files["y"].stat().st_size == 9
+    assert b.entry(entry.key).state == "live"
+    other = add_remote(b, "other", str(tmp_path / "other"))
+    assert push(b, other).entries == (entry.key,)
+    assert not prune.plan(b, Policy()).unused
+    assert verify(b, read_data=True).findings == ()
+
+
+def test_what_has_come_of_an_entry_is_kept_while_it_is_used_or_pinned(made: With) -> None:
+    a, b = made("a"), made("b")
+    commit(a, 1, {"x": b"x" * 9, "y": b"y" * 9})
+    push(a, open_remote(a))
+    entry = b.get_or_run(action(1), refuse)
+    digest = {name: digest for name, digest, *_ in entry.file_rows}["x"]
+    entry.file("x")
+    later = time.time() + 7_200.0
+    assert not prune.plan(b, Policy()).unused
+    assert digest in prune.plan(b, Policy(), now=later).unused
+    b.marks.set(entry.key, PIN)
+    assert not prune.plan(b, Policy(), now=later).unused
+
+
+def test_what_was_taken_while_the_rest_came_is_fetched_again(made: With) -> None:
+    a, b = made("a"), made("b")
+    commit(a, 1, {"x": b"x" * 9, "y": b"y" * 9})
+    push(a, open_remote(a))
+    [entry] = b.look_up([action(1)])
+    assert entry is not None
+    entry.files["x"].unlink()
+    assert entry.files["y"].read_bytes() == b"y" * 9
+    assert b.entry(entry.key).state == "remote"
+    assert entry.files["x"].read_bytes() == b"x" * 9
+    assert b.entry(entry.key).state == "live"
 
 
 def test_a_damaged_document_is_no_miss(made: With, monkeypatch: pytest.MonkeyPatch) -> None:
