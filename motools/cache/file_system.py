@@ -141,15 +141,36 @@ class FsspecStore(NetworkedStore):
         self, prefix: str, *, but: Collection[str] = frozenset()
     ) -> Iterator[tuple[str, int]]:
         with reached(f"cannot list {self._at(prefix)}"):
-            try:
-                found = self.fs.find(self._at(prefix), detail=True)
-            except FileNotFoundError:
-                return
-        for path, info in found.items():
+            found = self._found(self._at(prefix))
+        for path, size in found:
             name = path[len(self._at("")) :]
+            if name not in but:
+                yield name, size
+
+    def _found(self, top: str) -> list[tuple[str, int]]:
+        """Path and size of every file below a folder; one that is not there has none."""
+        if self._whole:
+            try:
+                infos = self.fs.find(top, detail=True).values()
+            except FileNotFoundError:
+                return []
             # Of a folder with nothing in it, some find the folder.
-            if info["type"] == "file" and name not in but:
-                yield name, int(info["size"])
+            return [(info["name"], int(info["size"])) for info in infos if info["type"] == "file"]
+        # Not `find`, which takes a folder that may not be read for an empty one.
+        folders, found = [top], []
+        while folders:
+            folder = folders.pop()
+            try:
+                infos = self.fs.ls(folder, detail=True)
+            except FileNotFoundError:
+                continue
+            for info in infos:
+                path = info["name"].rstrip("/")
+                if info["type"] == "file":
+                    found.append((path, int(info["size"])))
+                elif path != folder:
+                    folders.append(path)
+        return found
 
     def unfinished(self) -> Iterator[Unfinished]:
         for name, size in () if self._whole else self.names(TMP):

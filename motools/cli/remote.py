@@ -56,7 +56,8 @@ def add(
 
     remote = add_remote(Cache.open(cache_dir), name, url)
     entries = output.count(remote.index.totals()["entries"], "entry")
-    output.say(f"{name} is {remote.url}, with {entries}")
+    how = "which is a new remote" if remote.new else f"with {entries}"
+    output.say(f"{name} is {remote.url}, {how}")
 
 
 @app.command("list", cls=LightCommand)

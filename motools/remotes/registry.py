@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from motools.cache.layout import TMP
 from motools.cache.store import unavailable
@@ -21,6 +20,10 @@ from motools.errors import RemoteError
 FILE: Final = "remotes.json"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_SLIPPED: Final = re.compile(r"([a-z][a-z0-9+.-]+):/*([^/].*)")
+
+_WITH_USERS: Final = frozenset({"sftp", "ssh", "ftp", "smb", "abfs", "abfss", "hdfs", "webhdfs"})
+"""Where what stands before an ``@`` is a user or a container; elsewhere it may be a token."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,28 @@ def add(root: Path, name: str, url: str) -> str:
     """Enter a remote; the first one is the default. Returns its URL as entered.
 
     Raises:
-        RemoteError: the name is taken or is none, or the URL holds a password.
+        RemoteError: as :func:`checked` says.
+    """
+    with _edited(root) as known:
+        whole = checked(known, name, url)
+        replace(known, urls={**known.urls, name: whole}, default=known.default or name).write(root)
+    return whole
+
+
+def checked(known: Registry, name: str, url: str) -> str:
+    """The URL of a remote that may be entered, as it is kept; nothing is changed.
+
+    Raises:
+        RemoteError: the name is taken or is none, or the URL is none or holds a password.
     """
     if not _NAME.fullmatch(name):
         raise RemoteError(f"{name!r} is no name: use letters, digits, '-', '_' and '.'")
     whole = checked_url(url)
-    with _edited(root) as known:
-        if known.urls.get(name, whole) != whole:
-            raise RemoteError(f"{name} is {known.urls[name]} already: remove it first")
-        replace(known, urls={**known.urls, name: whole}, default=known.default or name).write(root)
+    if known.urls.get(name, whole) != whole:
+        raise RemoteError(
+            f"{name} is {known.urls[name]} already: `motools cache remote remove {name}` first, "
+            "or choose another name"
+        )
     return whole
 
 
@@ -124,16 +140,24 @@ def checked_url(url: str) -> str:
     """A URL as it is kept; a path becomes an absolute one.
 
     Raises:
-        RemoteError: it holds a password, which would be readable in the cache.
+        RemoteError: it holds a password, which would be readable in the cache, or is none.
     """
     if "://" not in url:
+        if slipped := _SLIPPED.match(url):
+            raise RemoteError(
+                f"{url} is neither a URL nor a path: write {slipped[1]}://{slipped[2]}, or ./{url}"
+            )
         return os.fspath(Path(url).expanduser().absolute())
-    parts = urlsplit(url)
-    if parts.password is not None or parts.query or parts.fragment:
+    scheme, _, rest = url.partition("://")
+    before, at, _ = rest.rpartition("@")
+    in_place = "@" in rest.partition("/")[0]
+    secret = at and (":" in before or (in_place and scheme.lower() not in _WITH_USERS))
+    if secret or "::" in url or "?" in rest or "#" in rest:
         raise RemoteError(
-            f"{parts.scheme}://…: a remote's URL is kept in the cache and shown, so it must hold "
-            "no password and no options. Credentials are taken from where the storage's own tools "
-            "take them: environment variables, profiles, or the machine"
+            f"{scheme.rpartition('::')[2]}://…: a remote's URL is kept in the cache and shown, so "
+            "it must hold no password, no options and no other URL. Credentials are taken from "
+            "where the storage's own tools take them: environment variables, profiles, or the "
+            "machine"
         )
     return url.rstrip("/")
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,7 +19,7 @@ from motools.errors import CacheUnavailableError, CacheVersionError, RemoteError
 from motools.remotes import registry
 from motools.remotes.index import Index
 from motools.remotes.layout import FORMAT, MARKER, TMP
-from motools.remotes.registry import Registry, checked_url
+from motools.remotes.registry import Registry
 
 FOLDER: Final = "remotes"
 """Where a cache keeps what it has read of remotes' indexes."""
@@ -39,6 +39,7 @@ class Remote:
         store: its named bytes.
         index: what it holds.
         connections: how many objects are sent or fetched at once.
+        new: whether its place was made a remote just now.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Remote:
     store: Store
     index: Index
     connections: int
+    new: bool = False
 
     def refresh(self) -> None:
         """Have the index say what the remote has now.
@@ -105,16 +107,17 @@ def add_remote(cache: Cache, name: str, url: str) -> Remote:
     """Enter a place into a cache's registry; it is made a remote if it is none.
 
     Raises:
-        RemoteError: the name is taken, or the URL holds a password.
+        RemoteError: the name is taken, or the URL holds a password; nothing was made.
         CacheUnavailableError: the place cannot be reached, or refuses.
     """
-    whole = checked_url(url)
+    whole = registry.checked(Registry.of(cache.root), name, url)
     store = open_store(whole, cache.settings.s3)
-    if store.read(MARKER) is None:
+    new = store.read(MARKER) is None
+    if new:
         make_marker(store)
     remote = found_remote(cache, name, store, whole)
     registry.add(cache.root, name, whole)
-    return remote
+    return replace(remote, new=new)
 
 
 def make_marker(store: Store) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from motools.cache.file_system import FsspecStore
 from motools.cache.s3 import S3Store
@@ -168,3 +171,23 @@ def test_a_file_in_the_way_is_unknown_not_missing(tmp_path: Path) -> None:
     store.publish_bytes("folder/b", b"x")
     with pytest.raises(CacheUnavailableError):
         store.read("folder")
+
+
+class _Closed(LocalFileSystem):
+    """One folder may not be read, as is true of root for no folder of this machine."""
+
+    protocol = "closed"
+
+    def ls(self, path: str, detail: bool = False, **options: Any) -> Any:
+        if path.endswith("/index/ab"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return super().ls(path, detail=detail, **options)
+
+
+def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path) -> None:
+    store = FsspecStore(lambda: _Closed(auto_mkdir=True), str(tmp_path))
+    store.publish_bytes("index/ab/cd", b"1")
+    store.publish_bytes("packs/ab/cd", b"1")
+    assert list(store.names("packs")) == [("packs/ab/cd", 1)]
+    with pytest.raises(CacheUnavailableError, match=r"index.*[Pp]ermission denied"):
+        list(store.names("index"))

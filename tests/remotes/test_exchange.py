@@ -10,7 +10,16 @@ import pytest
 from motools.cache import removal
 from motools.cache.selection import Selection
 from motools.errors import RemoteError
-from motools.remotes import Remote, compare, find_keys, open_remote, pull, push, registry
+from motools.remotes import (
+    Remote,
+    add_remote,
+    compare,
+    find_keys,
+    open_remote,
+    pull,
+    push,
+    registry,
+)
 from motools.remotes.layout import BLOBS, INDEX, LARGE, PACKS
 
 from .conftest import Opened, There, commit, contents
@@ -140,7 +149,38 @@ def test_a_place_that_is_not_there_is_no_empty_remote(opened: Opened, tmp_path: 
     assert not (tmp_path / "not").exists()
 
 
-@pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "ssh://h/x?password=y"])
+def test_a_name_that_is_taken_makes_no_remote(opened: Opened, tmp_path: Path) -> None:
+    a = opened("a")
+    assert add_remote(a, "team", str(tmp_path / "team")).new
+    assert not add_remote(a, "same", str(tmp_path / "team")).new
+    with pytest.raises(RemoteError, match="remote remove team"):
+        add_remote(a, "team", str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "s3:bucket/x"])
+def test_a_url_with_a_slip_is_no_path(url: str) -> None:
+    with pytest.raises(RemoteError, match="write s3://bucket/x"):
+        registry.checked_url(url)
+
+
+@pytest.mark.parametrize("url", ["sftp://me@host:22/x", "abfs://box@account/x", "s3://b/x@y"])
+def test_a_user_is_no_secret(url: str) -> None:
+    assert registry.checked_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:secret@bucket/x",
+        "s3://key@bucket/x",
+        "https://token@host/x",
+        "sftp://me:with/slash@host/x",
+        "ssh://h/x?password=y",
+        "simplecache::s3://key:secret@bucket/x",
+        "dir::sftp://me:secret@host",
+    ],
+)
 def test_no_secret_is_written_down(opened: Opened, url: str) -> None:
     a = opened("a")
     with pytest.raises(RemoteError, match="password"):
