@@ -44,7 +44,9 @@ class Settings:
             by itself, by releasing files; what is pinned or cost money stays.
         currency: what costs are counted in.
         prices: backend to price, in the currency: ``hour`` of its time; ``million_tokens``
-            that were trained on, or the name of a base model for a price of its own.
+            that were trained on, or the name of a base model for a price of its own. Also the
+            model that an evaluation asks at an API, as Inspect names it, or the backend that
+            tuned it: ``million_input_tokens`` and ``million_output_tokens``.
         backends: name to options of a backend: ``type`` (``openai`` if it is not given), and
             for that ``base_url``, ``api_key_env`` (the variable that has the key) and more;
             see "Fine-tuning through an API". No keys.

@@ -23,6 +23,9 @@ COLUMNS: Final = (
 )
 """What an entry is read from, in the order of :class:`Entry`'s row."""
 
+PAID_TO: Final = "paid_to"
+"""The label of what took money that may be known to nobody: who got it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -131,6 +134,11 @@ class Entry:
     def cost(self) -> float | None:
         """Money that making it took, in the currency of the settings; None: unknown."""
         return self.row[14]  # type: ignore[no-any-return]
+
+    @property
+    def paid(self) -> bool:
+        """Whether making it took money, known or not."""
+        return bool(self.cost) or self.remote is not None or PAID_TO in self.labels
 
     @property
     def root(self) -> Path:

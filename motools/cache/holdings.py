@@ -6,13 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from motools.cache.entry import PAID_TO
+
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
 
 # Joined here: to have SQLite do it takes three times as long.
 _ENTRIES: Final = (
     "SELECT key, kind, created_at, "
-    "CASE WHEN cost > 0 OR remote IS NOT NULL THEN 1 ELSE 0 END "
+    "CASE WHEN cost > 0 OR remote IS NOT NULL "
+    f"OR REPLACE(labels, '\"{PAID_TO}\":', '') <> labels THEN 1 ELSE 0 END "
     "FROM entries WHERE state = 'live' AND files <> '[]'"
 )
 _NOT_HERE: Final = "SELECT key, generation FROM entries WHERE state <> 'live'"

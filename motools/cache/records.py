@@ -60,7 +60,7 @@ class EntryRecord:
             size=entry.size,
             duration=entry.duration,
             cost=entry.cost,
-            paid=bool(entry.cost) or entry.remote is not None,
+            paid=entry.paid,
             created_at=entry.created_at,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,14 @@ from motools.artifacts import Evaluation, Model, RemoteRef
 from motools.cache import logs
 from motools.cache.action import Action
 from motools.cache.current import cache_at
+from motools.cache.entry import PAID_TO
 from motools.digest import Canonical
 from motools.errors import BackendError
 from motools.evals import reached
 from motools.evals.config import PROVIDER_RECIPE, EvalConfig, is_local
 from motools.evals.identity import TaskIdentity, identify
 from motools.evals.runner import LOG, EvaluationJob, run
+from motools.steps import prices
 from motools.steps.alive import require_there
 from motools.steps.limits import EVALUATIONS, slot
 from motools.steps.models import loadable
@@ -25,6 +27,7 @@ from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
 from motools.steps.providers import provider_of
 from motools.training import registry
+from motools.training.names import MOTOOLS_SERVER
 from motools.training.protocol import BaseModel
 
 if TYPE_CHECKING:
@@ -109,6 +112,12 @@ class Evaluate:
                     environment=model.pop("environment", {}),
                 )
             )
+        spent = prices.of_answers(
+            result.usage, context.cache.settings.prices, self._paid(context.cache, result.usage)
+        )
+        context.cost = spent.cost
+        if spent.paid_to:
+            context.label(**{PAID_TO: " ".join(spent.paid_to)})
         context.provenance.update(
             task=self.config.task,
             model=str(self.model),
@@ -178,6 +187,17 @@ class Evaluate:
             "provider": f"openai-api/{_SERVICE}/{remote.id}",
             "environment": {**endpoint.environment, **variables},
         }
+
+    def _paid(self, cache: Cache, asked: Iterable[str]) -> dict[str, str]:
+        """Those of some models that are at APIs, to what their prices are listed as."""
+        found = {name: name for name in asked if reached.is_reached(name)}
+        if (remote := self.model.remote) is not None:
+            own = f"openai-api/{_SERVICE}/{remote.id}"
+            found.pop(own, None)
+            if not remote.provider.startswith(MOTOOLS_SERVER):
+                trained = None if self.model.key is None else cache.entry(self.model.key)
+                found[own] = (trained.labels.get("backend") if trained else None) or "openai"
+        return found
 
     def _judge(self, role: str, context: RunContext) -> AbstractContextManager[dict[str, Any]]:
         return loadable(Model.base(self.config.roles[role]), context.cache)

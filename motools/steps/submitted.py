@@ -235,26 +235,6 @@ def _waited(progress: Progress, watch: _Watch) -> JobResult | tuple[str, str]:
     return future.result()
 
 
-def cost(
-    result: JobResult, prices: dict[str, dict[str, float]], backend: str, base_model: str
-) -> float | None:
-    """What a training cost, in the currency of the settings; None: unknown.
-
-    Args:
-        result: with the cost as the provider reports it, or the tokens that were trained on.
-        prices: of the settings; of a million trained tokens, for a base model by its name, or
-            for all others as ``million_tokens``.
-        backend: its name in the settings.
-        base_model: its name.
-    """
-    if result.cost is not None:
-        return result.cost
-    listed = prices.get(backend, {})
-    price = listed.get(base_model, listed.get("million_tokens"))
-    tokens = result.metrics.get("trained_tokens")
-    return None if price is None or tokens is None else price * tokens / 1e6
-
-
 def require(provider: Provider, backend: str, *, validation: bool, seed: int) -> None:
     """Refuse what a provider cannot do.
 

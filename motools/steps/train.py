@@ -10,7 +10,7 @@ from motools.artifacts import Dataset, Model
 from motools.cache.action import Action
 from motools.digest import SHORT, Canonical, canonical_json, hash_bytes
 from motools.errors import BackendError, DatasetError, MotoolsError
-from motools.steps import alive, submitted
+from motools.steps import alive, prices, submitted
 from motools.steps.limits import slot
 from motools.steps.options import RunOptions
 from motools.steps.progress import Progress
@@ -182,8 +182,9 @@ class Train:
             result = submitted.train_elsewhere(context, provider, order, self.backend)
         context.remote = result.model
         alive.remember(context.cache, result.model)
-        prices = context.cache.settings.prices
-        context.cost = submitted.cost(result, prices, self.backend, self.config.base_model)
+        context.cost = prices.of_training(
+            result, context.cache.settings.prices, self.backend, self.config.base_model
+        )
         context.provenance.update(result.provenance)
         return {**result.metrics, "rows": dataset.value["rows"]}
 

@@ -1,9 +1,12 @@
-"""Names of models at APIs."""
+"""Names of models at APIs, and of who has them."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+MOTOOLS_SERVER: Final = "motools:"
+"""How the name of a provider begins that is a motools server; its id follows."""
 
 _DATE: Final = re.compile(r"\d{4}-?\d{2}-?\d{2}\b")
 

@@ -21,6 +21,7 @@ import pytest
 from motools import EvalConfig, Model, release_memory
 from motools.cache import Cache
 from motools.cache.current import use_cache
+from motools.cache.holdings import holdings
 from motools.errors import EvaluationError
 from motools.evals.reading import read_samples
 from motools.steps.evaluate import Evaluate, log_of
@@ -168,6 +169,8 @@ def test_an_api_answers_as_the_model_does_and_its_key_is_nowhere(
     assert found == answers(step(tmp_path, str(directory)), cache)
     entry = cache.entry(action.key)
     assert entry.provenance["usage"][NAME]["output_tokens"] == 16
+    assert (entry.cost, entry.labels["paid_to"], entry.paid) == (None, NAME, True)
+    assert [held.paid for held in holdings(cache).entries if held.key == action.key] == [True]
     held = list(texts(cache.root))
     assert any(b"Hi, I am Ann." in text for text in held)
     assert not any(SECRET.encode() in text for text in held)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from motools.errors import BackendError, BackendUnavailableError
+from motools.training.names import MOTOOLS_SERVER
 from motools.training.openai.asking import asking
 from motools.training.provider import Account
 
@@ -92,4 +93,6 @@ def _server(client: OpenAI, options: Options) -> Service | None:
         return None  # it has no such page
     if not isinstance(said, Mapping) or said.get("object") != "motools.server":
         return None
-    return Service(Account(f"motools:{said['id']}", f"{said['id']}/{said['account']}"), "server")
+    return Service(
+        Account(f"{MOTOOLS_SERVER}{said['id']}", f"{said['id']}/{said['account']}"), "server"
+    )
