@@ -84,7 +84,7 @@ MAY_IMPORT = {
     "testing": {*CORE, "steps", "training"},
     "sweeps": {*CORE, "evals", "steps", "tasks", "training"},
     "upkeep": {*CORE, "steps"},
-    "server": {*CORE, "durable", "evals", "steps", "training"},
+    "server": {*CORE, "durable", "evals", "steps", "training", "upkeep"},
     "cli": {*CORE, "overview", "remotes", "server", "steps", "sweeps", "upkeep"},
     "overview": {"cache", "cli"},
     "__main__": {"cli"},

@@ -24,6 +24,7 @@ from motools.server.models import Models, named
 from motools.steps.train import Train
 from motools.steps.upload import Upload
 from motools.training.rows import check_rows
+from motools.upkeep.automatic import after_commit
 
 _log: Final = logging.getLogger(__name__)
 
@@ -99,7 +100,10 @@ class Work:
         action = step.action(self.cache)
         kept = self.cache.look_up([action])[0]
         refresh = kept is not None and kept.released
-        return self.cache.get_or_run(action, step.run, refresh=refresh, **told)
+        entry = self.cache.get_or_run(action, step.run, refresh=refresh, **told)
+        if not entry.hit:
+            after_commit(self.cache)
+        return entry
 
     def succeed(self, job: Job, entry: Entry, *, hit: bool) -> None:
         """Record that a job has succeeded.

@@ -17,6 +17,7 @@ from motools.cache import Action, Cache, CacheUtils, Claim
 from motools.steps.train import Train
 from motools.upkeep import prune
 from motools.upkeep.policy import Budget, Policy
+from tests.filled import fill
 from tests.server.running import PATIENCE, Running, order, rows, running, upload, wait
 
 LONG = {"epochs": 500, "batch_size": 4, "learning_rate": 1e-4}
@@ -171,6 +172,26 @@ def test_a_model_that_is_gone_is_made_again(site: Running, client: openai.OpenAI
     again = wait(client, order(client, file, seed=0).id)
     assert again.motools["hit"] is False  # type: ignore[attr-defined]
     assert client.models.retrieve(name).id == name
+
+
+def test_a_budget_is_kept_where_a_server_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "motools.toml").write_text('[budget.model]\nmax_size = "0B"\n')
+    filled = fill(tmp_path / "cache")
+    cache = Cache.open(filled.root)
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET created_at = 0")
+        transaction.run("DELETE FROM statistics")
+    with running(filled.root) as site:
+        client = site.client()
+        made = wait(client, order(client, upload(client).id, seed=1).id)
+        assert made.status == "succeeded"
+        assert client.models.retrieve(str(made.fine_tuned_model))
+    kept = {entry.key: entry.released for entry in cache.entries(kind="model")}
+    assert kept.pop(made.motools["key"]) is False  # type: ignore[attr-defined]
+    assert True in kept.values()
 
 
 def test_the_server_says_who_it_is(site: Running, client: openai.OpenAI) -> None:
