@@ -119,7 +119,9 @@ def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) 
             for name in names
             if name not in kept_on
         ),
-        tuple(each for each in remote.store.unfinished() if each.started + grace <= now),
+        tuple(
+            each for each in remote.store.unfinished((PACKS, BLOBS)) if each.started + grace <= now
+        ),
         tuple(kept),
         tuple(remove),
         tuple(sorted({frame.name for frame in broken})),
