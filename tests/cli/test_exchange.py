@@ -172,4 +172,7 @@ def test_entries_go_from_a_remote_only_by_name(
     [state] = data("status")
     assert (state["same"], state["ahead"], state["removed"]) == (7, 0, 1)
     assert data("push")["entries"] == []
+    for command in ("push", "sync"):
+        told = run(command)
+        assert (told.exit_code, "1 were removed there" in told.stderr) == (0, True)
     assert data("push", model.key)["entries"] == [model.key]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from motools.cache import Cache
+from motools.cache.layout import blob_name
 from motools.cache.selection import Selection
 from motools.cache.store import Store
 from motools.errors import CacheUnavailableError
@@ -133,6 +134,28 @@ def test_doomed_while_a_push_relies_on_it(
     assert pushed.bytes_there, "it relied on what was there"
     prune(there(a), plan_prune(there(a), grace=0), grace=0)
     assert len(pull(a, there(a)).entries) == 1
+
+
+def test_what_cannot_be_sent_again_is_a_problem(
+    opened: Opened, there: There, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what a prune doomed while it was pushed."""
+    b = opened("b")
+    lost, kept = commit(b, 1), commit(b, 2)
+    remote = there(b)
+    listed = pushing.Draft.publish
+
+    def doomed_and_lost(self: pushing.Draft, *arguments: object) -> str | None:
+        if not list(remote.store.names("doomed")):
+            sentences.doom(remote.store, [name for name, _ in remote.store.names("packs")])
+            [(_, digest, _, _)] = lost.file_rows
+            b.store.remove(blob_name(digest))
+        return listed(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pushing.Draft, "publish", doomed_and_lost)
+    pushed = push(b, remote)
+    assert list(pushed.problems) == [lost.key]
+    assert pushed.entries == (kept.key,)
 
 
 def test_a_slow_prune_deletes_nothing_that_was_pushed_meanwhile(
@@ -372,7 +395,8 @@ def test_what_is_removed_stays_removed_until_somebody_names_it(
     prune(there(a), plan)
     assert set(objects) <= set(there(a).store.names("packs")), "bytes go a grace period later"
     for cache in (a, b):
-        assert push(cache, there(cache)).entries == ()
+        pushed = push(cache, there(cache))
+        assert (pushed.entries, pushed.removed) == ((), ((gone.key, 1),))
         assert compare(cache, there(cache)).removed == ((gone.key, 1),)
     assert contents(b) == contents(a), "who had it has it"
     c = opened("c")
