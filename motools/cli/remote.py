@@ -134,7 +134,8 @@ def prune(
         typer.Option(
             min=0,
             metavar="HOURS",
-            help="How long it was doomed before it goes; MUST be longer than any push takes.",
+            help="How long it was doomed before it goes; MUST be longer than any push or prune "
+            "takes.",
         ),
     ] = 24.0,
     dry_run: DryRun = False,
