@@ -6,13 +6,13 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from motools.cache.layout import TMP
 from motools.cache.networked import NetworkedStore
-from motools.cache.store import Unfinished, unavailable_because
+from motools.cache.store import Unfinished, is_temporary, unavailable_because
 from motools.errors import CacheUnavailableError, MotoolsError
 
 _PIECE: Final = 8 << 20
@@ -172,9 +172,9 @@ class FsspecStore(NetworkedStore):
                     folders.append(path)
         return found
 
-    def unfinished(self) -> Iterator[Unfinished]:
+    def unfinished(self, folders: Sequence[str]) -> Iterator[Unfinished]:  # noqa: ARG002
         for name, size in () if self._whole else self.names(TMP):
-            changed = self.modified(name)
+            changed = self.modified(name) if is_temporary(name) else None
             if changed is not None:
                 yield Unfinished(name, "", changed, size)
 

@@ -40,6 +40,9 @@ TMP: Final = "tmp"
 TRASH: Final = "trash"
 QUARANTINE: Final = "quarantine"
 
+BLOB_FOLDERS: Final = (OBJECTS, f"{TRASH}/{OBJECTS}", QUARANTINE)
+"""Where blobs are, of which some are large."""
+
 
 def blob_name(digest: str) -> str:
     """Where a blob is."""

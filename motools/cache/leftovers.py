@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from motools.cache.claim import ACTION
-from motools.cache.layout import JOBS, OBJECTS, TEXTS, TMP, blob_name, key_in, text_name
+from motools.cache.layout import (
+    BLOB_FOLDERS,
+    JOBS,
+    OBJECTS,
+    TEXTS,
+    TMP,
+    blob_name,
+    key_in,
+    text_name,
+)
 from motools.cache.lease import JobLock
 from motools.cache.running import locked
 from motools.cache.store import Unfinished, unavailable
@@ -170,7 +179,7 @@ _ACTIONS: Final = "SELECT key, action FROM entries WHERE key > ? ORDER BY key LI
 
 def _uploads(cache: Cache, now: float) -> Iterator[Leftover]:
     if cache.store.far:  # else what is unfinished is staging
-        for each in cache.store.unfinished():
+        for each in cache.store.unfinished(BLOB_FOLDERS):
             if now - each.started > cache.settings.trash_days * _DAY:
                 yield Leftover(UPLOAD, each.name, each.size, each.id)
 

@@ -7,7 +7,7 @@ profile, or the machine's role. None is a setting, none is written anywhere.
 # ruff: noqa: D102 - the methods of every store are described by `Store`
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -142,12 +142,13 @@ class S3Store(NetworkedStore):
                 if not name.endswith("/") and name not in but:  # what some make of a folder
                     yield name, item.size
 
-    def unfinished(self) -> Iterator[Unfinished]:
+    def unfinished(self, folders: Sequence[str]) -> Iterator[Unfinished]:
         start = len(self._key(""))
-        with self._reached("list uploads to", ""):
-            for upload in multipart.uploads(self.bucket, self._key("")):
-                size = multipart.stored(self.bucket, upload)
-                yield Unfinished(upload.key[start:], upload.id, upload.started, size)
+        for folder in folders:
+            with self._reached("list uploads to", folder):
+                for upload in multipart.uploads(self.bucket, self._key(f"{folder}/")):
+                    size = multipart.stored(self.bucket, upload)
+                    yield Unfinished(upload.key[start:], upload.id, upload.started, size)
 
     def abandon(self, unfinished: Unfinished) -> bool:
         key = self._key(unfinished.name)

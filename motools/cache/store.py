@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -116,8 +117,13 @@ class Store(Protocol):
             but: names to leave out: on a local disk, a size costs more than a name.
         """
 
-    def unfinished(self) -> Iterator[Unfinished]:
-        """What is being written, by anybody, or was when somebody died."""
+    def unfinished(self, folders: Sequence[str]) -> Iterator[Unfinished]:
+        """What is being written, by anybody, or was when somebody died.
+
+        Args:
+            folders: where the caller's large files go. There may be other things below the
+                place of a store, such as another store: they are nobody's business here.
+        """
 
     def abandon(self, unfinished: Unfinished) -> bool:
         """Delete it; False: it is gone, or was published."""
@@ -288,14 +294,22 @@ class LocalStore:
                             continue
                         yield name, size
 
-    def unfinished(self) -> Iterator[Unfinished]:
+    def unfinished(self, folders: Sequence[str]) -> Iterator[Unfinished]:  # noqa: ARG002
         for name, size in self.names(TMP):
-            changed = self.modified(name)
+            changed = self.modified(name) if is_temporary(name) else None
             if changed is not None:
                 yield Unfinished(name, "", changed, size)
 
     def abandon(self, unfinished: Unfinished) -> bool:
         return self.remove(unfinished.name)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether stores write under such a name what is to get another one."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+_TEMPORARY: Final = re.compile(rf"{TMP}/[0-9a-f]{{32}}(\.tmp)?")
 
 
 def copy_file(source: Path, target: Path) -> None:

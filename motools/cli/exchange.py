@@ -76,7 +76,7 @@ def push(which: _Exchange, *, dry_run: DryRun = False) -> None:
     if which.style is not Format.TABLE:
         output.emit_one(_push_row(place, pushed), {}, which.style)
     there = f", {output.size(pushed.bytes_there)} were there" if pushed.bytes_there else ""
-    _tell(place, began, [_pushed(pushed) + there], pushed.diverged)
+    _tell(place, began, [_pushed(pushed) + there + _also_removed(pushed)], pushed.diverged)
     _end(pushed.problems, pushed.diverged)
 
 
@@ -115,7 +115,7 @@ def sync(which: _Exchange, *, dry_run: DryRun = False) -> None:
         pushed = send(cache, place, which.meant(cache, place), progress=progress)
     if which.style is not Format.TABLE:
         output.emit([_pull_row(place, pulled), _push_row(place, pushed)], (), which.style)
-    _tell(place, began, [_pulled(pulled), _pushed(pushed)], pulled.diverged)
+    _tell(place, began, [_pulled(pulled), _pushed(pushed) + _also_removed(pushed)], pulled.diverged)
     _end({**pulled.problems, **pushed.problems}, pulled.diverged)
 
 
@@ -230,6 +230,12 @@ def _amount(entries: tuple[str, ...], count: int) -> str:
 
 def _also_marks(count: int) -> str:
     return f" and {output.count(count, 'mark')}" if count else ""
+
+
+def _also_removed(pushed: Pushed) -> str:
+    if not pushed.removed:
+        return ""
+    return f", {len(pushed.removed)} were removed there (name them to send them)"
 
 
 def _also_diverged(diverged: tuple[Diverged, ...]) -> str:

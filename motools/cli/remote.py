@@ -135,7 +135,8 @@ def prune(
         typer.Option(
             min=0,
             metavar="HOURS",
-            help="How long it was doomed before it goes; MUST be longer than any push takes.",
+            help="How long it was doomed before it goes; MUST be longer than any push or prune "
+            "takes.",
         ),
     ] = 24.0,
     dry_run: DryRun = False,
@@ -158,6 +159,12 @@ def prune(
     remove = _to_remove(cache, remote, which) if which.narrowed else []
     plan = plan_prune(remote, grace=grace * 3600, remove=remove)
     output.emit(_rows(plan), _PLAN, style)
+    if plan.missing:
+        output.say(
+            f"{remote.name} lacks {output.count(len(plan.missing), 'object')} that its index "
+            f"names, or parts of them: `motools cache verify --remote {remote.name}` says which "
+            "entries need them"
+        )
     if remove:
         cost = output.money(sum(entry.cost or 0.0 for entry in remove))
         output.say(
@@ -173,7 +180,7 @@ def prune(
     removed = f"{output.count(len(remove), 'entry')} removed, " if remove else ""
     output.say(
         f"{remote.name}: {removed}{output.count(deleted, 'object')} deleted; "
-        f"{output.count(len(plan.dead) + len(plan.sparse), 'object')} "
+        f"{output.count(len(plan.doomed), 'object')} "
         f"({output.size(plan.bytes_doomed)}) go with the first prune after {grace:g} h"
     )
 
@@ -193,5 +200,5 @@ def _rows(plan: PrunePlan) -> list[Row]:
         *({"will": "go now", "object": u.name, "bytes": u.size} for u in plan.unfinished),
         *({"will": "be doomed", "object": n, "bytes": size} for n, size in plan.dead.items()),
         *({"will": "be rewritten", "object": n, "bytes": b} for n, b in plan.sparse.items()),
-        *({"will": "be rewritten", "object": name, "bytes": None} for name in plan.segments),
+        *({"will": "be rewritten", "object": n, "bytes": b} for n, b in plan.segments.items()),
     ]

@@ -77,6 +77,30 @@ def accepted(
         yield Accepted(key, tuple(rows), tuple(refused))
 
 
+def acceptable(cache: Cache, remote: Remote, keys: Iterable[str]) -> set[tuple[str, int, str]]:
+    """Key, number and checksum of each result of some keys that might come.
+
+    What a segment says that it has is not among them if no document there is of it.
+
+    Args:
+        cache: where it would go.
+        remote: where it is; its index as last read.
+        keys: which.
+    """
+    trusted = cache.settings.trusted_keys
+    signed = marks.names(remote.index, keys) if trusted else {}
+    found: set[tuple[str, int, str]] = set()
+    for key, document in remote.index.documents(keys):
+        try:
+            rows = parse(document, key)
+        except CorruptDocumentError:
+            continue
+        if trusted:
+            rows, _ = _vouched_for(rows, signed.get(key, ()), trusted)
+        found.update((row[0], row[1], row[8]) for row in rows)
+    return found
+
+
 def _vouched_for(
     variants: list[Row], signed: Iterable[str], trusted: dict[str, str]
 ) -> tuple[list[Row], list[CacheError]]:

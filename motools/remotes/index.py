@@ -18,7 +18,7 @@ from motools.remotes import segments
 from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
 from motools.remotes.segments import Listed, Said
-from motools.remotes.tables import OF_SEGMENTS, connected, forget, insert
+from motools.remotes.tables import connected, drop_superseded, forget, insert
 
 _BATCH: Final = 500
 _ATTEMPTS: Final = 3
@@ -66,11 +66,10 @@ class Index:
                     if data is None:
                         return False  # compacted since it was listed
                     self._take_in(name, data)
-        if gone:
-            with self._connected() as connection:
-                for name in gone:
-                    forget(connection, name)
-        self._drop_superseded()
+        with self._connected() as connection:
+            if gone and forget(connection, gone):
+                return False
+            drop_superseded(connection)
         return True
 
     def _take_in(self, name: str, data: bytes) -> None:
@@ -85,15 +84,6 @@ class Index:
                 return  # another process was quicker
             (segment,) = taken
             insert(connection, segment, contents)
-
-    def _drop_superseded(self) -> None:
-        with self._connected() as connection:
-            old: list[tuple[int]] = connection.execute(
-                "SELECT id FROM segments WHERE name IN (SELECT name FROM supersedes)"
-            ).fetchall()
-            for (segment,) in old:
-                for table in OF_SEGMENTS:
-                    connection.execute(f"DELETE FROM {table} WHERE segment = ?", (segment,))
 
     def generations(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, int, str, str]]:
         """Key, number, checksum and state of each generation that is there; some more than once.
@@ -189,6 +179,23 @@ class Index:
             "ORDER BY made_at, name"
         )
         return [name for (name,) in rows]
+
+    def superseded(self) -> list[str]:
+        """Names of the segments that say nothing any more, as far as they may still be there."""
+        rows = self._rows("SELECT DISTINCT name FROM supersedes ORDER BY name")
+        return [name for (name,) in rows]
+
+    def holding(self) -> set[str]:
+        """The superseded segments without which others, that are there, would count again."""
+        rows = self._rows(
+            "WITH gone AS (SELECT name FROM supersedes), "
+            "lasting AS (SELECT x.name FROM supersedes x JOIN segments s ON s.id = x.segment "
+            "WHERE s.name NOT IN gone) "
+            "SELECT DISTINCT s.name FROM segments s JOIN supersedes x ON x.segment = s.id "
+            "WHERE s.name IN gone AND x.name NOT IN lasting "
+            "AND x.name IN (SELECT name FROM segments)"
+        )
+        return {name for (name,) in rows}
 
     def oldest(self) -> float | None:
         """When the oldest segment was made (seconds since 1970); None: there is none."""

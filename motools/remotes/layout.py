@@ -8,6 +8,7 @@
     ├── blobs/ab/cdef…          a large blob on its own, as it is
     ├── index/abcdef….zst       segments: what packs hold, and the entries that need them
     ├── doomed/….json           what a prune will delete once nobody can rely on it any more
+    ├── doomed/….done.json      that it has
     └── tmp/                    what is being written, on file systems
 
 Nothing is ever changed under its name. Blobs MUST be durable before the segment

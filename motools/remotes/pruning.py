@@ -6,15 +6,15 @@ left over in ``doomed/``. From then on nobody may begin to rely on it. The secon
 a grace period later, deletes what no segment names by then. The period MUST be
 longer than any push takes from reading the index to its last segment: a push
 that had relied on a doomed object has either said so in a segment, or noticed.
+It MUST be longer than any prune takes, too: the names of what went stay doomed for
+another period, since a slower prune may still be deleting them.
 """
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,15 +22,16 @@ from motools.cache.entry import Entry
 from motools.cache.store import Unfinished
 from motools.errors import CorruptBlobError
 from motools.remotes import marks
-from motools.remotes.doomed import Doomed, sentence
+from motools.remotes.doomed import Doomed
 from motools.remotes.index import in_parts
-from motools.remotes.layout import BLOBS, DOOMED, PACK, PACKS
+from motools.remotes.layout import BLOBS, INDEX, PACK, PACKS
 from motools.remotes.packs import Frame, opened, packed
 from motools.remotes.remote import Remote
 from motools.remotes.segments import Draft, Listed, Removed
+from motools.remotes.sentences import carry_out, doom, due, needed
 
 GRACE: Final = 86_400.0
-"""Seconds between the phases."""
+"""Seconds between the phases, and until the names of what went may be used again."""
 
 _MOSTLY_DEAD: Final = 0.5
 _MANY_SEGMENTS: Final = 32
@@ -44,25 +45,32 @@ class PrunePlan:
     Attributes:
         dead: objects that no entry needs, with their sizes.
         sparse: packs of which little is needed, which goes into new ones, with their sizes.
-        segments: those of the index that would be written anew.
+        segments: those of the index that would be written anew, with their sizes.
         due: objects that an earlier prune doomed long enough ago.
         unfinished: what somebody began to send that long ago, and never finished.
         kept: where all that is needed is.
         removed: entries that would be removed, newest generation of each key.
+        missing: objects that the index names, and that are not there or were cut short.
     """
 
     dead: dict[str, int]
     sparse: dict[str, int]
-    segments: tuple[str, ...]
+    segments: dict[str, int]
     due: tuple[str, ...]
     unfinished: tuple[Unfinished, ...]
     kept: tuple[Frame, ...]
     removed: tuple[Entry, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def doomed(self) -> dict[str, int]:
+        """Objects that go after the grace period, with their sizes; some come back in new ones."""
+        return {**self.dead, **self.sparse, **self.segments}
 
     @property
     def bytes_doomed(self) -> int:
-        """Bytes in objects that go after the grace period; some come back in new packs."""
-        return sum(self.dead.values()) + sum(self.sparse.values())
+        """Bytes in them."""
+        return sum(self.doomed.values())
 
     @property
     def bytes_freed(self) -> int:
@@ -80,30 +88,43 @@ def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) 
             them do not push them again unless they name them.
     """
     doomed = Doomed.of(remote.store).names
-    names = remote.store.names
-    sizes = {name: size for folder in (PACKS, BLOBS) for name, size in names(folder)}
-    kept = _chosen(remote, {entry.key for entry in remove})
+    index, now = remote.index, time.time()
+    sizes = {n: size for folder in (PACKS, BLOBS) for n, size in remote.store.names(folder)}
+    places = index.every_frame()
+    broken = {frame for frame in places if not _is_there(frame, sizes)}
+    kept = _chosen(remote, {entry.key for entry in remove}, broken, doomed)
     used: Counter[str] = Counter()
     for frame in kept:
         used[frame.name] += frame.stored
-    dead = {n: size for n, size in sizes.items() if n not in used and n not in doomed}
+    lacking = {frame.name for frame in kept if frame in broken}
     sparse = {
         name: size
         for name, size in sizes.items()
-        if name.startswith(PACKS) and 0 < used[name] < _MOSTLY_DEAD * size
+        if name.startswith(PACKS) and 0 < used[name] < _MOSTLY_DEAD * size and name not in lacking
     }
-    segments = remote.index.segments()
-    named = {frame.name for frame in remote.index.every_frame()}
-    again = remove or sparse or named - used.keys() or len(segments) > _MANY_SEGMENTS
-    due = tuple(name for _, name in _due(remote, grace))
+    every = dict(remote.store.names(INDEX))
+    segments, old = index.segments(), index.superseded()
+    unneeded = {n: size for n, size in sizes.items() if n not in used}
+    # Also what a prune superseded that was killed before it had doomed it.
+    unneeded.update((name, every[name]) for name in old if name in every)
+    again = remove or sparse or {f.name for f in places} - used.keys()
+    kept_on = needed(remote)
     return PrunePlan(
-        dead,
+        {name: size for name, size in unneeded.items() if name not in doomed},
         sparse,
-        tuple(segments) if again else (),
-        due,
-        tuple(each for each in remote.store.unfinished() if each.started + grace <= time.time()),
+        {n: every.get(n, 0) for n in segments} if again or len(segments) > _MANY_SEGMENTS else {},
+        tuple(
+            name
+            for names in due(remote.store, grace, now).names.values()
+            for name in names
+            if name not in kept_on
+        ),
+        tuple(
+            each for each in remote.store.unfinished((PACKS, BLOBS)) if each.started + grace <= now
+        ),
         tuple(kept),
         tuple(remove),
+        tuple(sorted({frame.name for frame in broken})),
     )
 
 
@@ -117,19 +138,22 @@ def prune(remote: Remote, planned: PrunePlan, *, grace: float = GRACE) -> int:
         CorruptBlobError: a pack that was to be written anew is damaged; nothing was doomed.
         CacheUnavailableError: the remote cannot be reached or refuses; run it again.
     """
-    deleted = _delete_due(remote, grace)
+    deleted = carry_out(remote, grace)
     deleted += sum(remote.store.abandon(each) for each in planned.unfinished)
-    superseded = _write_anew(remote, planned) if planned.segments else ()
-    names = [*planned.dead, *(planned.sparse if superseded else ()), *superseded]
-    if names:
-        facts = {"made_at": time.time(), "names": names}
-        remote.store.publish_bytes(
-            f"{DOOMED}/{uuid.uuid4().hex}.json", json.dumps(facts).encode() + b"\n"
-        )
+    if planned.segments:
+        _write_anew(remote, planned)
+    if planned.doomed:
+        doom(remote.store, planned.doomed)
     return deleted
 
 
-def _chosen(remote: Remote, removed: Collection[str]) -> list[Frame]:
+def _is_there(frame: Frame, sizes: Mapping[str, int]) -> bool:
+    return frame.offset + frame.stored <= sizes.get(frame.name, -1)
+
+
+def _chosen(
+    remote: Remote, removed: Collection[str], broken: Collection[Frame], doomed: Collection[str]
+) -> list[Frame]:
     """One place for each blob that is needed: where it is whole, that of which most is needed."""
     damaged = remote.index.damaged()
     needed = remote.index.needed(without=removed)
@@ -137,15 +161,18 @@ def _chosen(remote: Remote, removed: Collection[str]) -> list[Frame]:
     weight: Counter[str] = Counter()
     for frame in frames:
         weight[frame.name] += frame.stored
+
+    def worth(frame: Frame) -> tuple[bool, bool, int, str]:
+        lost = frame in broken or (frame.digest, frame.name) in damaged
+        return lost, frame.name in doomed, -weight[frame.name], frame.name
+
     best: dict[str, Frame] = {}
-    for frame in sorted(
-        frames, key=lambda f: ((f.digest, f.name) in damaged, -weight[f.name], f.name)
-    ):
+    for frame in sorted(frames, key=worth):
         best.setdefault(frame.digest, frame)
     return list(best.values())
 
 
-def _write_anew(remote: Remote, planned: PrunePlan) -> tuple[str, ...]:
+def _write_anew(remote: Remote, planned: PrunePlan) -> None:
     """New packs, then new segments, the last of which supersedes the old ones."""
     frames = {f.digest: f for f in planned.kept if f.name not in planned.sparse}
     moving = [f for f in planned.kept if f.name in planned.sparse]
@@ -170,9 +197,10 @@ def _write_anew(remote: Remote, planned: PrunePlan) -> tuple[str, ...]:
         draft.add_marks(marked)
     for key, generation, checksum in sorted(gone):
         draft.add_removed(Removed(key, ((generation, checksum),)))
-    draft.supersede(planned.segments)
+    # Those that were superseded before, too, as long as they are there: what says so goes as well.
+    there = {name for name, _ in remote.store.names(INDEX)}
+    draft.supersede([*planned.segments, *there.intersection(remote.index.superseded())])
     draft.publish(remote.store)
-    return planned.segments
 
 
 def _repacked(remote: Remote, frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -219,27 +247,3 @@ def _without_repeats(several: list[Listed]) -> Iterator[Listed]:
         others = ((p, set(other.generations)) for p, other in enumerate(several))
         if not any(mine < theirs or (mine == theirs and p < place) for p, theirs in others):
             yield listed
-
-
-def _due(remote: Remote, grace: float) -> Iterator[tuple[str, str]]:
-    """Sentence and name of what was doomed long enough ago and no segment names."""
-    named = {frame.name for frame in remote.index.every_frame()} | set(remote.index.segments())
-    for file, _ in remote.store.names(DOOMED):
-        data = remote.store.read(file)
-        if data is None:
-            continue
-        facts = sentence(file, data)
-        if facts["made_at"] + grace <= time.time():
-            yield from ((file, name) for name in facts["names"] if name not in named)
-            yield file, ""
-
-
-def _delete_due(remote: Remote, grace: float) -> int:
-    remote.refresh()  # a push may have named something since the plan was made
-    deleted = 0
-    for file, name in list(_due(remote, grace)):
-        if name:
-            deleted += remote.store.remove(name)
-        else:
-            remote.store.remove(file)  # last, so that a prune that is killed goes on
-    return deleted

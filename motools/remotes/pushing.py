@@ -9,27 +9,21 @@ their segment never came.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-from motools.cache.arrival import needs
 from motools.cache.cache import Cache
-from motools.cache.documents import compact, entry_document
-from motools.cache.entry import COLUMNS, check
-from motools.cache.memo import BATCH
 from motools.cache.selection import Selection
 from motools.errors import CorruptBlobError, CorruptDocumentError, MissingBlobError
 from motools.remotes import marks
 from motools.remotes.doomed import Doomed
-from motools.remotes.index import in_parts
 from motools.remotes.layout import BLOBS, LARGE, PACK, PACKS, blob_name
+from motools.remotes.outgoing import Outgoing, outgoing
 from motools.remotes.packs import RAW, Frame, packed
 from motools.remotes.progress import Progress, unseen
 from motools.remotes.remote import Remote
-from motools.remotes.segments import Draft, Listed
+from motools.remotes.segments import Draft
 from motools.remotes.selected import here
 from motools.remotes.status import Diverged, Status, compare
 
@@ -52,6 +46,8 @@ class Pushed:
         diverged: generations that the remote has another result of; they were not sent.
         problems: key to why it was not sent.
         marks: how many marks were sent, and of how many it was said that they were taken off.
+        removed: keys and generations that were removed from the remote on purpose; they were
+            not sent, as nobody named them.
     """
 
     entries: tuple[str, ...] = ()
@@ -61,6 +57,21 @@ class Pushed:
     diverged: tuple[Diverged, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
     marks: int = 0
+    removed: tuple[tuple[str, int], ...] = ()
+
+    def followed_by(self, later: Pushed) -> Pushed:
+        """What this push did, and a later round of it that sent some of the same entries again."""
+        entries = dict.fromkeys((*self.entries, *later.entries))
+        return Pushed(
+            tuple(key for key in entries if key not in later.problems),
+            self.blobs + later.blobs,
+            self.bytes_sent + later.bytes_sent,
+            self.bytes_there + later.bytes_there,
+            self.diverged,
+            {**self.problems, **later.problems},
+            self.marks + later.marks,
+            self.removed,
+        )
 
 
 def push(
@@ -87,29 +98,8 @@ def push(
         remote.refresh()
         again = _Push(cache, remote, status, doomed, selection=selection, progress=progress)
         if again.missing():
-            again.run()
+            pushed = pushed.followed_by(again.run())
     return pushed
-
-
-@dataclass(frozen=True)
-class _Outgoing:
-    """A key, and those of its generations that the remote may have."""
-
-    key: str
-    rows: tuple[tuple[Any, ...], ...]
-
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        """Digest to size of what they need."""
-        return {digest: size for row in self.rows for digest, size in needs(row)[1].items()}
-
-    def listed(self) -> Listed:
-        """What a segment says of it."""
-        for row in self.rows:
-            check(row)
-        generations = tuple((row[1], row[8], row[9]) for row in self.rows)
-        document = compact(json.loads(entry_document(self.rows))).encode()
-        return Listed(self.key, generations, tuple(self.sizes), document)
 
 
 @dataclass(frozen=True)
@@ -149,8 +139,8 @@ class _Push:
         self._problems: dict[str, str] = {}
         self._marks = 0
         self._draft = Draft()
-        self._waiting: Iterator[_Outgoing] = iter(())
-        self._first: _Outgoing | None = None
+        self._waiting: Iterator[Outgoing] = iter(())
+        self._first: Outgoing | None = None
 
     def run(self) -> Pushed:
         """Send all of it."""
@@ -165,8 +155,9 @@ class _Push:
         self._add_marks()
         self._publish()
         listed = tuple(self._listed)
-        diverged, problems = self._status.diverged, self._problems
-        return Pushed(listed, blobs, sent, there, diverged, problems, self._marks)
+        diverged, removed = self._status.diverged, self._status.removed
+        problems = self._problems
+        return Pushed(listed, blobs, sent, there, diverged, problems, self._marks, removed)
 
     def _send_all(self, missing: dict[str, int]) -> Iterator[_Sent]:
         if not missing:
@@ -185,22 +176,13 @@ class _Push:
 
     def missing(self) -> dict[str, int]:
         """Digest to size of what has to be sent, in the order of the entries that need it."""
-        wanted = {d: size for outgoing in self._outgoing() for d, size in outgoing.sizes.items()}
+        wanted = {d: size for each in self._outgoing() for d, size in each.sizes.items()}
         frames = self._remote.index.frames(wanted)
         self._there = {f.digest: f for f in frames if f.name not in self._doomed.names}
         return {digest: size for digest, size in wanted.items() if digest not in self._there}
 
-    def _outgoing(self) -> Iterator[_Outgoing]:
-        for part in in_parts(self._status.ahead, BATCH):
-            rows: dict[str, list[tuple[Any, ...]]] = {key: [] for key in part}
-            for row in self._cache.database.read(
-                f"SELECT {COLUMNS} FROM entries WHERE key IN ({','.join('?' * len(part))}) "
-                "AND state IN ('live', 'released') ORDER BY generation",
-                part,
-            ):
-                if (row[0], row[1]) not in self._withheld:
-                    rows[row[0]].append(tuple(row))
-            yield from (_Outgoing(key, tuple(found)) for key, found in rows.items() if found)
+    def _outgoing(self) -> Iterator[Outgoing]:
+        return outgoing(self._cache, self._status.ahead, self._withheld)
 
     def _up(self) -> dict[str, int]:
         """Objects that are there, whether or not a segment names them, with their sizes."""
@@ -224,6 +206,7 @@ class _Push:
         name = self._doomed.fresh(blob_name(digest))
         frame = Frame(digest, size, name, 0, size, RAW)
         if up.get(name) == size:
+            self._remote.store.settle([name])  # who sent it may have been killed before that
             self._progress.advance(size)
             return _Sent((frame,), 0, size, {})
         try:
@@ -240,7 +223,9 @@ class _Push:
         broken: dict[str, str] = {}
         pack = packed(self._read(blobs, broken), self._doomed.fresh)
         known = up.get(pack.name) == len(pack.data)
-        if pack.frames and not known:
+        if known:
+            self._remote.store.settle([pack.name])
+        elif pack.frames:
             self._remote.store.publish_bytes(pack.name, pack.data)
             self._written(pack.name)
         self._progress.advance(sum(blobs.values()))
@@ -285,16 +270,16 @@ class _Push:
             self._draft.add_marks(each)
             self._marks += len(each.rows)
 
-    def _list_entry(self, outgoing: _Outgoing) -> None:
+    def _list_entry(self, entry: Outgoing) -> None:
         try:
-            listed = outgoing.listed()
+            listed = entry.listed()
         except CorruptDocumentError as problem:
-            self._problems[outgoing.key] = str(problem)
+            self._problems[entry.key] = str(problem)
             return
         # Also those that an earlier segment has: a prune may be about to supersede it.
-        self._draft.add_frames(self._there[digest] for digest in outgoing.sizes)
+        self._draft.add_frames(self._there[digest] for digest in entry.sizes)
         self._draft.add_entry(listed)
-        self._listed.append(outgoing.key)
+        self._listed.append(entry.key)
         if self._draft.size > _SEGMENT:
             self._publish()
 

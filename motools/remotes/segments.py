@@ -4,7 +4,7 @@ A segment is zstd-compressed lines of JSON: a head, then what it describes. An
 entry is two lines, of which the second is its document as the cache writes it,
 so that who only compares need not parse documents::
 
-    {"format": "motools.segment/2", "made_at": …}
+    {"format": "motools.segment/2", "made_at": …, "id": "…"}
     {"frames": [["<digest>", size, "<object>", offset, stored, "raw"|"zstd"], …]}
     {"entry": "<key>", "generations": [[number, "<checksum>", "<state>"], …], "blobs": […]}
     {"format": "motools.entry/1", …}
@@ -19,6 +19,7 @@ import io
 import json
 import math
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -108,7 +109,9 @@ class Draft:
     def __init__(self, made_at: float | None = None) -> None:
         self._buffer = io.BytesIO()
         self._writer = ZstdCompressor(level=_LEVEL).stream_writer(self._buffer, closefd=False)
-        self._write({"format": SCHEMA, "made_at": made_at or time.time()})
+        # Its own, so that no segment gets the name of one that was superseded or doomed.
+        own = {"id": uuid.uuid4().hex}
+        self._write({"format": SCHEMA, "made_at": made_at or time.time(), **own})
         self.size = 0
         self._said: set[Frame] = set()
 

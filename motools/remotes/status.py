@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from motools.cache.cache import Cache
 from motools.cache.memo import BATCH
 from motools.cache.selection import Selection
+from motools.remotes.accepting import acceptable
 from motools.remotes.index import Index, in_parts
 from motools.remotes.remote import Remote
 from motools.remotes.selected import here, there
@@ -44,7 +45,8 @@ class Status:
         same: keys that are the same on both sides.
         released: keys whose bytes were given up here and are there; they count as the same.
         cleared: keys that are in the trash here, and there.
-        diverged: generations with different results.
+        diverged: generations with different results. One there that could not come here, since
+            its document is damaged or nobody who is trusted vouches for it, is none.
         removed: keys and generations that are here and were removed from the remote on
             purpose; they are pushed only if they are named.
     """
@@ -69,7 +71,10 @@ def compare(cache: Cache, remote: Remote, selection: Selection | None = None) ->
     selection = selection or Selection()
     index = remote.index
     sides = _Sides(index, selection)
-    for key, generation, checksum, state in _generations(cache, selection.keys):
+    mine = list(_generations(cache, selection.keys))
+    others = sides.others(mine)
+    sides.leave_out(others - acceptable(cache, remote, {key for key, *_ in others}))
+    for key, generation, checksum, state in mine:
         sides.add(key, generation, checksum, state)
     behind = {**sides.behind, **{key: None for key, _ in sides.there}}
     gone = (key for key, _ in sides.removed)
@@ -106,6 +111,21 @@ class _Sides:
         self._in_want = index.in_want()
         # Who names an entry means it.
         self._gone = index.removed() if selection.keys is None else set()
+
+    def others(self, mine: Iterable[tuple[Any, ...]]) -> set[tuple[str, int, str]]:
+        """Key, number and checksum of what is said to be there instead of what is here."""
+        return {
+            (key, generation, other)
+            for key, generation, checksum, state in mine
+            if state != "trash"
+            for other in self.there.get((key, generation), ())
+            if other != checksum
+        }
+
+    def leave_out(self, results: Iterable[tuple[str, int, str]]) -> None:
+        """Take some results for not there."""
+        for key, generation, checksum in results:
+            del self.there[key, generation][checksum]
 
     def add(self, key: str, generation: int, checksum: str, state: str) -> None:
         """Take a generation that is here into account; what is only there stays in ``there``."""

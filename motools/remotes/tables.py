@@ -21,10 +21,11 @@ from motools.errors import CacheUnavailableError
 from motools.remotes.packs import Frame
 from motools.remotes.segments import Marked, Part, Removed, Supersedes
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 _TABLES: Final = """
 CREATE TABLE segments (
-    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, made_at REAL NOT NULL, bytes INTEGER NOT NULL
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, made_at REAL NOT NULL,
+    bytes INTEGER NOT NULL, emptied INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE supersedes (segment INTEGER NOT NULL, name TEXT NOT NULL);
 CREATE TABLE frames (
@@ -62,7 +63,7 @@ _INTO: Final = {
     "documents": "INSERT OR IGNORE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
 }
 _TOGETHER: Final = 20_000
-OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks", "removed")
+_OF_SEGMENTS: Final = ("frames", "entries", "documents", "marks", "removed")
 _BUSY_SECONDS: Final = 60.0
 
 
@@ -146,9 +147,40 @@ def _rows_of(
         yield "documents", (part.key, segment, position, *said)
 
 
-def forget(connection: sqlite3.Connection, name: str) -> None:
-    """Have nothing said by a segment that is no more."""
-    found = connection.execute("SELECT id FROM segments WHERE name = ?", (name,)).fetchone()
-    for table in (*OF_SEGMENTS, "supersedes"):
-        connection.execute(f"DELETE FROM {table} WHERE segment = ?", found or (None,))
-    connection.execute("DELETE FROM segments WHERE name = ?", (name,))
+def drop_superseded(connection: sqlite3.Connection) -> None:
+    """Have nothing said by segments that others supersede; that they are there stays known."""
+    old = _ids(connection, "emptied = 0 AND name IN (SELECT name FROM supersedes)")
+    _empty(connection, _OF_SEGMENTS, old)
+    connection.executemany("UPDATE segments SET emptied = 1 WHERE id = ?", zip(old, strict=True))
+
+
+def forget(connection: sqlite3.Connection, names: Iterable[str]) -> bool:
+    """Have nothing said by segments that are no more.
+
+    Returns:
+        Whether others count again which they had superseded: those are forgotten, too,
+        so that they are read again.
+    """
+    gone = [each for name in names for each in _ids(connection, "name = ?", name)]
+    _empty(connection, _OF_SEGMENTS, gone)
+    _drop(connection, gone)
+    again = _ids(connection, "emptied = 1 AND name NOT IN (SELECT name FROM supersedes)")
+    _drop(connection, again)
+    return bool(again)
+
+
+def _ids(connection: sqlite3.Connection, condition: str, *parameters: str) -> list[int]:
+    found = connection.execute(f"SELECT id FROM segments WHERE {condition}", parameters)
+    return [segment for (segment,) in found]
+
+
+def _drop(connection: sqlite3.Connection, ids: list[int]) -> None:
+    _empty(connection, ("supersedes",), ids)
+    connection.executemany("DELETE FROM segments WHERE id = ?", zip(ids, strict=True))
+
+
+def _empty(connection: sqlite3.Connection, tables: Iterable[str], ids: list[int]) -> None:
+    """Delete the rows of segments, all in one go: no table is sorted by segment."""
+    if ids:
+        for table in tables:
+            connection.execute(f"DELETE FROM {table} WHERE segment IN ({str(ids)[1:-1]})")

@@ -93,16 +93,26 @@ def test_what_cannot_be_done_has_an_exit_code(filled: Filled, run: Run, other: s
 
 def test_prune_says_what_goes_and_when(run: Run, data: Data, other: str) -> None:
     run("push")
-    orphan = Path(other).parent / "team" / "packs" / "ab" / "cd"
+    orphan = Path(other).parent / "team" / "packs" / "ab" / (62 * "c")
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"nobody's")
     [row] = data("remote", "prune", "--dry-run")
-    assert (row["will"], row["object"], row["bytes"]) == ("be doomed", "packs/ab/cd", 8)
+    assert (row["will"], row["object"], row["bytes"]) == (
+        "be doomed",
+        f"packs/ab/{62 * 'c'}",
+        8,
+    )
     assert run("remote", "prune", "team").exit_code == 0
     assert orphan.exists()
     assert [row["will"] for row in data("remote", "prune", "--grace", "0")] == ["go now"]
     assert not orphan.exists()
     assert data("remote", "probe")["entries"] == 8
+    assert "lacks" not in run("remote", "prune").stderr
+    for pack in orphan.parents[1].rglob("*"):
+        if pack.is_file():
+            pack.unlink()
+    lacking = run("remote", "prune", "--dry-run").stderr
+    assert "team lacks 1 object" in lacking and "verify --remote team" in lacking
 
 
 def test_a_bundle_carries_entries_over(filled: Filled, run: Run, tmp_path: Path) -> None:
@@ -158,7 +168,11 @@ def test_entries_go_from_a_remote_only_by_name(
     assert data("status")[0]["same"] == 8
     done = run("remote", "prune", "team", "--tag", "old", "--yes")
     assert (done.exit_code, "1 entry removed" in done.stderr) == (0, True)
+    assert "2 objects (" in done.stderr, "the segments that were written anew go, too"
     [state] = data("status")
     assert (state["same"], state["ahead"], state["removed"]) == (7, 0, 1)
     assert data("push")["entries"] == []
+    for command in ("push", "sync"):
+        told = run(command)
+        assert (told.exit_code, "1 were removed there" in told.stderr) == (0, True)
     assert data("push", model.key)["entries"] == [model.key]

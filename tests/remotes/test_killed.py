@@ -98,6 +98,21 @@ def test_what_was_sent_is_not_sent_again(full: Cache, place: Path) -> None:
     assert again.bytes_there > 4_000
 
 
+def test_what_was_sent_is_made_durable_before_it_is_relied_on(
+    full: Cache, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sent it may have been killed before that."""
+    remote = add_remote(full, "there", str(place / "remote"))
+    push(full, remote)
+    for name, _ in list(remote.store.names("index")):
+        remote.store.remove(name)
+    settled: set[str] = set()
+    monkeypatch.setattr(type(remote.store), "settle", lambda _, names: settled.update(names))
+    assert push(full, open_remote(full)).bytes_sent == 0
+    sent = {name for folder in ("packs", "blobs") for name, _ in remote.store.names(folder)}
+    assert settled == sent
+
+
 def test_pull(full: Cache, place: Path) -> None:
     url = str(place / "remote")
     push(full, add_remote(full, "there", url))

@@ -185,7 +185,7 @@ def test_what_was_taken_while_the_rest_came_is_fetched_again(made: With) -> None
 def test_a_damaged_document_is_no_miss(made: With, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = made("a"), made("b")
     monkeypatch.setattr(
-        "motools.remotes.pushing.entry_document", lambda rows: b'{"format": "another"}'
+        "motools.remotes.outgoing.entry_document", lambda rows: b'{"format": "another"}'
     )
     commit(a, 1)
     push(a, open_remote(a))

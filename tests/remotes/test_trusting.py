@@ -14,10 +14,21 @@ import pytest
 from motools.cache import Cache
 from motools.cache.marks import NOTE, REJECTED, TAG
 from motools.cache.rejection import Rejection, reject, withdraw
+from motools.cache.selection import Selection
 from motools.cache.trust import SIGNATURE, Signer, make_signer, sign
 from motools.errors import RejectedError, UntrustedError
-from motools.remotes import Remote, add_remote, open_remote, plan_prune, prune, pruning, pull, push
-from motools.remotes.segments import Draft, Marked, Said
+from motools.remotes import (
+    Remote,
+    add_remote,
+    compare,
+    open_remote,
+    plan_prune,
+    prune,
+    pruning,
+    pull,
+    push,
+)
+from motools.remotes.segments import Draft, Listed, Marked, Said
 from motools.settings import Settings
 from tests.cache.conftest import action
 
@@ -97,6 +108,38 @@ def test_who_comes_first_does_not_stand_in_the_way(person: People) -> None:
     assert len(list(remote.index.documents([entry.key]))) == 2
     assert pull(reader, remote).entries == (entry.key,)
     assert reader.entry(entry.key).value == entry.value
+
+
+@pytest.mark.parametrize("names_it", [False, True])
+def test_who_pushed_first_does_not_keep_a_signed_result_out(person: People, names_it: bool) -> None:
+    mallory, alice = person("mallory"), person("alice", trusts=("alice",))
+    poisoned, entry = commit(mallory, 1, value="poisoned"), commit(alice, 1)
+    push(mallory, open_remote(mallory))
+    selection = Selection(keys=frozenset([entry.key])) if names_it else None
+    pushed = push(alice, open_remote(alice), selection)
+    assert (pushed.entries, pushed.diverged) == ((entry.key,), ())
+    status = compare(alice, open_remote(alice))
+    assert (status.same, status.ahead, status.diverged) == (1, (), ())
+    reader = person("reader", trusts=("alice",))
+    assert pull(reader, open_remote(reader)).entries == (entry.key,)
+    assert reader.entry(entry.key).value == entry.value
+    # Whoever trusts everybody is told, and has what was there first.
+    plain = person("plain")
+    commit(plain, 1)
+    [diverged] = compare(plain, open_remote(plain)).diverged
+    assert poisoned.row[8] in diverged.there
+
+
+def test_what_only_a_segment_says_keeps_nothing_out(person: People) -> None:
+    plain = person("plain")
+    entry = commit(plain, 1)
+    draft = Draft()
+    draft.add_entry(Listed(entry.key, ((1, 64 * "0", "live"),), (), b"{}"))
+    draft.publish(open_remote(plain).store)
+    pushed = push(plain, open_remote(plain))
+    assert (pushed.entries, pushed.diverged) == ((entry.key,), ())
+    reader = person("reader")
+    assert pull(reader, open_remote(reader)).entries == (entry.key,)
 
 
 def _blind(cache: Cache, *_: Any) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from motools.cache import Action, Cache, RunContext
+from motools.cache.layout import BLOB_FOLDERS
+from motools.cache.s3 import S3Store
 from motools.errors import CacheUnavailableError
 from motools.remotes import add_remote, open_remote, plan_prune, pull, push
 from motools.remotes import prune as prune_remote
@@ -50,7 +52,7 @@ def test_those_to_the_store(bucket: s3.Bucket, proxy: Proxy, tmp_path: Path) -> 
     assert found.size == len(LARGE)
     assert found.name.startswith("objects/")
     assert prune.execute(cache, pruning).bytes_freed >= len(LARGE)
-    assert list(cache.store.unfinished()) == []
+    assert list(cache.store.unfinished(BLOB_FOLDERS)) == []
     assert cache.get_or_run(Action("function", config={"n": 1}), run).files
 
 
@@ -73,3 +75,28 @@ def test_those_to_a_remote(bucket: s3.Bucket, proxy: Proxy, tmp_path: Path) -> N
     other = Cache.open(tmp_path / "b", settings=Settings())
     assert pull(other, add_remote(other, "there", f"{bucket.url}/team")).bytes_received
     assert other.entries()[0].files["weights"].read_bytes() == LARGE
+
+
+@pytest.mark.parametrize("folder", ["", "/team"])
+def test_those_of_others_beside_and_below_a_remote_are_left_alone(
+    bucket: s3.Bucket, tmp_path: Path, folder: str
+) -> None:
+    cache = Cache.open(tmp_path / "a", settings=Settings())
+    remote = add_remote(cache, "there", f"{bucket.url}{folder}")
+    assert isinstance(remote.store, S3Store)
+    prefix = f"{folder}/".lstrip("/")
+    others = {"other-teams-backup/db.tar", f"{prefix}cache/objects/ab/cd", f"{prefix}packs-of-dogs"}
+    for name in (*others, f"{prefix}packs/ab/cd"):
+        multipart._begun(remote.store.bucket, name)
+    assert prune_remote(remote, plan_prune(remote, grace=0), grace=0) == 1
+    assert {upload.key for upload in multipart.uploads(remote.store.bucket, "")} == others
+
+
+def test_files_of_others_in_a_directory_are_left_alone(tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path / "a", settings=Settings())
+    remote = add_remote(cache, "there", str(tmp_path / "shared"))
+    mine, theirs = (tmp_path / "shared" / "tmp" / name for name in (f"{32 * 'a'}.tmp", "thesis"))
+    for file in (mine, theirs):
+        file.write_bytes(b"half")
+    assert prune_remote(remote, plan_prune(remote, grace=0), grace=0) == 1
+    assert (mine.exists(), theirs.exists()) == (False, True)
