@@ -30,6 +30,7 @@ _STATUSES: Final = {
     "released": "bytes only there",
     "cleared": "cleared here",
     "removed": "removed there",
+    "elsewhere": "elsewhere",
 }
 """How a key may differ, and what people read for it."""
 
@@ -76,7 +77,7 @@ def push(which: _Exchange, *, dry_run: DryRun = False) -> None:
     if which.style is not Format.TABLE:
         output.emit_one(_push_row(place, pushed), {}, which.style)
     there = f", {output.size(pushed.bytes_there)} were there" if pushed.bytes_there else ""
-    _tell(place, began, [_pushed(pushed) + there + _also_removed(pushed)], pushed.diverged)
+    _tell(place, began, [_pushed(pushed) + there + _withheld(pushed)], pushed.diverged)
     _end(pushed.problems, pushed.diverged)
 
 
@@ -115,7 +116,7 @@ def sync(which: _Exchange, *, dry_run: DryRun = False) -> None:
         pushed = send(cache, place, which.meant(cache, place), progress=progress)
     if which.style is not Format.TABLE:
         output.emit([_pull_row(place, pulled), _push_row(place, pushed)], (), which.style)
-    _tell(place, began, [_pulled(pulled), _pushed(pushed) + _also_removed(pushed)], pulled.diverged)
+    _tell(place, began, [_pulled(pulled), _pushed(pushed) + _withheld(pushed)], pulled.diverged)
     _end({**pulled.problems, **pushed.problems}, pulled.diverged)
 
 
@@ -232,10 +233,14 @@ def _also_marks(count: int) -> str:
     return f" and {output.count(count, 'mark')}" if count else ""
 
 
-def _also_removed(pushed: Pushed) -> str:
-    if not pushed.removed:
-        return ""
-    return f", {len(pushed.removed)} were removed there (name them to send them)"
+def _withheld(pushed: Pushed) -> str:
+    removed, elsewhere = len(pushed.removed), len(pushed.elsewhere)
+    said = f", {removed} were removed there (name them to send them)" if removed else ""
+    if elsewhere:
+        said += (
+            f", {elsewhere} are in another remote alone (pull them from there first)"
+        )
+    return said
 
 
 def _also_diverged(diverged: tuple[Diverged, ...]) -> str:

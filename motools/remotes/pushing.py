@@ -33,6 +33,10 @@ _CHECKPOINT: Final = 256 << 20
 _SEGMENT: Final = 64 << 20
 """Bytes of documents in a segment, before they are compressed."""
 
+_ELSEWHERE: Final = (
+    "its files are in another remote alone: `motools cache pull` it from there first"
+)
+
 
 @dataclass(frozen=True)
 class Pushed:
@@ -48,6 +52,8 @@ class Pushed:
         marks: how many marks were sent, and of how many it was said that they were taken off.
         removed: keys and generations that were removed from the remote on purpose; they were
             not sent, as nobody named them.
+        elsewhere: keys whose files are in another remote alone; of those that are named it is a
+            problem.
     """
 
     entries: tuple[str, ...] = ()
@@ -58,6 +64,7 @@ class Pushed:
     problems: dict[str, str] = field(default_factory=dict)
     marks: int = 0
     removed: tuple[tuple[str, int], ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     def followed_by(self, later: Pushed) -> Pushed:
         """What this push did, and a later round of it that sent some of the same entries again."""
@@ -71,6 +78,7 @@ class Pushed:
             {**self.problems, **later.problems},
             self.marks + later.marks,
             self.removed,
+            self.elsewhere,
         )
 
 
@@ -154,10 +162,19 @@ class _Push:
         self._list(final=True)
         self._add_marks()
         self._publish()
-        listed = tuple(self._listed)
-        diverged, removed = self._status.diverged, self._status.removed
-        problems = self._problems
-        return Pushed(listed, blobs, sent, there, diverged, problems, self._marks, removed)
+        status, named = self._status, self._selection is not None and self._selection.keys
+        problems = dict.fromkeys(status.elsewhere if named else (), _ELSEWHERE) | self._problems
+        return Pushed(
+            entries=tuple(self._listed),
+            blobs=blobs,
+            bytes_sent=sent,
+            bytes_there=there,
+            diverged=status.diverged,
+            problems=problems,
+            marks=self._marks,
+            removed=status.removed,
+            elsewhere=() if named else status.elsewhere,
+        )
 
     def _send_all(self, missing: dict[str, int]) -> Iterator[_Sent]:
         if not missing:

@@ -49,6 +49,8 @@ class Status:
             its document is damaged or nobody who is trusted vouches for it, is none.
         removed: keys and generations that are here and were removed from the remote on
             purpose; they are pushed only if they are named.
+        elsewhere: keys of which the remote lacks a generation whose files are not here either:
+            they are in another remote, and fetched when they are used.
     """
 
     ahead: tuple[str, ...]
@@ -58,6 +60,7 @@ class Status:
     cleared: tuple[str, ...]
     diverged: tuple[Diverged, ...]
     removed: tuple[tuple[str, int], ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 def compare(cache: Cache, remote: Remote, selection: Selection | None = None) -> Status:
@@ -78,7 +81,7 @@ def compare(cache: Cache, remote: Remote, selection: Selection | None = None) ->
         sides.add(key, generation, checksum, state)
     behind = {**sides.behind, **{key: None for key, _ in sides.there}}
     gone = (key for key, _ in sides.removed)
-    unlike = {*sides.ahead, *behind, *(d.key for d in sides.diverged), *gone}
+    unlike = {*sides.ahead, *behind, *(d.key for d in sides.diverged), *gone, *sides.elsewhere}
     same = (key for key in {**sides.here, **behind} if key not in unlike)
     diverged = set(here(cache, selection, dict.fromkeys(d.key for d in sides.diverged)))
     removed = set(here(cache, selection, dict.fromkeys(key for key, _ in sides.removed)))
@@ -90,6 +93,7 @@ def compare(cache: Cache, remote: Remote, selection: Selection | None = None) ->
         there(cache, index, selection, sides.cleared),
         tuple(d for d in sides.diverged if d.key in diverged),
         tuple(pair for pair in sides.removed if pair[0] in removed),
+        here(cache, selection, sides.elsewhere),
     )
 
 
@@ -108,6 +112,7 @@ class _Sides:
         self.cleared: dict[str, None] = {}
         self.diverged: list[Diverged] = []
         self.removed: list[tuple[str, int]] = []
+        self.elsewhere: dict[str, None] = {}
         self._in_want = index.in_want()
         # Who names an entry means it.
         self._gone = index.removed() if selection.keys is None else set()
@@ -141,8 +146,8 @@ class _Sides:
             self.removed.append((key, generation))
         elif self._lacks(key, variants, checksum, state):
             self.ahead[key] = None
-        elif state == "remote" and checksum in variants:
-            self.behind[key] = None
+        elif state == "remote":
+            (self.behind if checksum in variants else self.elsewhere)[key] = None
         elif state == "released" and variants.get(checksum) == "live":
             self.released[key] = None
 

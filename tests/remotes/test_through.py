@@ -12,6 +12,7 @@ import pytest
 
 from motools.cache import Cache, removal
 from motools.cache.marks import PIN
+from motools.cache.selection import Selection
 from motools.cache.undelete import undelete
 from motools.errors import CacheError, MissingBlobError, RemoteError
 from motools.remotes import add_remote, compare, open_remote, pull, push, registry, through
@@ -142,6 +143,10 @@ def test_what_was_fetched_whole_is_like_what_was_made_here(
     push(a, open_remote(a))
     [entry] = b.look_up([action(1)])
     assert entry is not None
+    other = add_remote(b, "other", str(tmp_path / "other"))
+    assert (compare(b, other).elsewhere, compare(b, other).same) == ((entry.key,), 0)
+    assert push(b, other).elsewhere == (entry.key,)
+    assert "pull" in push(b, other, Selection(keys=frozenset([entry.key]))).problems[entry.key]
     if at_once:
         entry.checkout(tmp_path / "out")
     else:
@@ -149,7 +154,6 @@ def test_what_was_fetched_whole_is_like_what_was_made_here(
         assert b.entry(entry.key).state == "remote"
         assert entry.files["y"].stat().st_size == 9
     assert b.entry(entry.key).state == "live"
-    other = add_remote(b, "other", str(tmp_path / "other"))
     assert push(b, other).entries == (entry.key,)
     assert not prune.plan(b, Policy()).unused
     assert verify(b, read_data=True).findings == ()
