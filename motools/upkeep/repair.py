@@ -17,7 +17,7 @@ from motools.cache.layout import TMP, blob_name, quarantined, trashed
 from motools.cache.tree import Tree, TreeFile
 from motools.digest import hash_private_file
 from motools.upkeep.findings import Damage, Finding
-from motools.upkeep.records import needed, rows_of
+from motools.upkeep.records import needed, needs_links, rows_of
 
 QUARANTINE: Final = "quarantine"
 TRASH: Final = "trash"
@@ -230,7 +230,7 @@ def _fetch(cache: Cache, digest: str, source: Source) -> int | None:
 
 
 def _record_again(transaction: Transaction, key: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    for row in rows:
+    for row in filter(needs_links, rows):
         link(transaction, key, row[1], {digest for _, digest, _ in needed(row)})
     mark_behind(transaction, key)
 

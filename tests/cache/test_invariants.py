@@ -516,6 +516,19 @@ def test_9_what_was_cleared_can_be_undeleted(cache: Cache, runs: Runs) -> None:
 
 
 @BOTH
+def test_9_what_the_tables_forgot_is_not_undeleted_without_it(cache: Cache, runs: Runs) -> None:
+    entry = cache.get_or_run(ACTION, runs)
+    clear(cache, ACTION)
+    digest = entry.file_rows[0][1]
+    cache.store.remove(trashed(blob_name(digest)))
+    with cache.database.write() as transaction:
+        transaction.run("DELETE FROM blobs WHERE digest = :digest", digest=digest)
+    with pytest.raises(MissingBlobError):
+        undelete(cache, [entry.key])
+    assert cache.look_up([ACTION]) == [None]
+
+
+@BOTH
 def test_9_shared_blobs_stay(cache: Cache) -> None:
     for n in (1, 2):
         cache.get_or_run(action(n), write("shared"))
