@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Cache, removal
+from motools.cache import Cache, removal, trash
 from motools.cache.undelete import undelete
 from motools.errors import CacheError, MissingBlobError, RemoteError
 from motools.remotes import add_remote, compare, open_remote, pull, push, registry, through
 from motools.settings import Settings
+from motools.upkeep.verify import verify
 from tests.cache.conftest import action
 
 from .conftest import commit, contents
@@ -126,6 +127,26 @@ def test_a_pull_completes_it(made: With) -> None:
     assert b.entry(action(1).key).state == "live"
     assert contents(b) == contents(a)
     assert not compare(b, open_remote(b)).behind
+
+
+def test_bytes_that_are_about_to_go_into_the_trash_stay(
+    made: With, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the prune's transaction and its moving the bytes, an entry comes that has them."""
+    a, b = made("a"), made("b")
+    commit(a, 1, {"x": b"the same"})
+    push(a, open_remote(a))
+    going = commit(b, 2, {"x": b"the same"})
+    move = trash.move_in
+
+    def move_in(cache: Cache, digests: list[str]) -> None:
+        assert b.get_or_run(action(1), refuse).state == "live"
+        move(cache, digests)
+
+    monkeypatch.setattr(trash, "move_in", move_in)
+    removal.execute(b, removal.plan(b, [going], release=True))
+    assert b.get_or_run(action(1), refuse).files["x"].read_bytes() == b"the same"
+    assert not verify(b).findings
 
 
 def test_a_damaged_document_is_no_miss(made: With, monkeypatch: pytest.MonkeyPatch) -> None:
