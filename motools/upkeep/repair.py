@@ -236,7 +236,7 @@ def _record_again(transaction: Transaction, key: str, rows: Iterable[tuple[Any, 
 
 
 def _release(cache: Cache, transaction: Transaction, entry: Entry) -> int:
-    """Say that an entry's files are gone, unless somebody put them back meanwhile."""
+    """Say that an entry's files are gone for good, unless somebody put them back meanwhile."""
     if not cache.blobs.absent(entry.file_rows):
         return 0
     changed = transaction.run(
@@ -245,5 +245,11 @@ def _release(cache: Cache, transaction: Transaction, entry: Entry) -> int:
         key=entry.key,
         generation=entry.generation,
     ).rowcount
-    mark_behind(transaction, entry.key)
+    if changed:
+        transaction.run(
+            "DELETE FROM entry_blobs WHERE key = :key AND generation = :generation",
+            key=entry.key,
+            generation=entry.generation,
+        )
+        mark_behind(transaction, entry.key)
     return int(changed)

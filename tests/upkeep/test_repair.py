@@ -121,6 +121,20 @@ def test_records_are_made_again(cache: Cache, filled: Filled) -> None:
     assert verify(cache, read_data=True).findings == ()
 
 
+@EVERYWHERE
+def test_what_was_released_can_be_cleared_and_undeleted(cache: Cache, filled: Filled) -> None:
+    entry = filled.models[1]
+    digest = {path: digest for path, digest, *_ in entry.file_rows}["weights.safetensors"]
+    cache.store.remove(blob_name(digest))
+    assert repaired(cache).released == 1
+    plan = removal.plan(cache, [entry], files=True)
+    assert plan.bytes_freed == 0, "what is left of it is a leftover, and counted there"
+    removal.execute(cache, plan)
+    undelete(cache, [entry.key])
+    assert cache.entry(entry.key).state == "released"
+    assert verify(cache, read_data=True).findings == ()
+
+
 def test_records_of_a_released_entry_are_made_again_without_its_files(
     cache: Cache, filled: Filled
 ) -> None:
