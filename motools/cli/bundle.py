@@ -67,6 +67,7 @@ def import_entries(
     )
     output.emit(rows, columns, style)
     verb = "would import" if dry_run else "imported"
-    output.say(f"{file}: {verb} {output.count(len(pulled.entries), 'entry')}")
+    count = output.count(len(pulled.entries), "entry")
+    output.say(f"{file}: {verb} {count}{transfer.in_trash(pulled.cleared)}")
     if pulled.diverged:
         raise typer.Exit(ExitCode.PROBLEMS_FOUND)

@@ -200,7 +200,8 @@ def _pushed(pushed: Pushed) -> str:
 
 
 def _pulled(pulled: Pulled) -> str:
-    return f"pulled {_amount(pulled.entries, pulled.bytes_received)}{_also_marks(pulled.marks)}"
+    amount = _amount(pulled.entries, pulled.bytes_received)
+    return f"pulled {amount}{_also_marks(pulled.marks)}{transfer.in_trash(pulled.cleared)}"
 
 
 def _push_row(place: Remote, pushed: Pushed) -> Row:

@@ -27,7 +27,6 @@ from motools.remotes.progress import Progress, unseen
 from motools.remotes.pulling import Pulled, pull
 from motools.remotes.pushing import Pushed, push
 from motools.remotes.remote import Remote, found_remote, make_marker, open_store
-from motools.remotes.status import compare
 
 _DAMAGE: Final = (
     CorruptDocumentError,
@@ -76,7 +75,8 @@ def import_bundle(
 
     All of it is checked first: documents against their keys, bytes against their
     digests. An entry of which another result is kept here is reported as
-    diverged, and the one here stays.
+    diverged, and the one here stays. Bytes that were given up here come back; what
+    is in the trash here stays there, and is named.
 
     Args:
         cache: where they go.
@@ -85,7 +85,8 @@ def import_bundle(
         progress: is told of bytes that arrived.
 
     Raises:
-        RemoteError: the file is no bundle, or damaged; nothing was changed.
+        RemoteError: the file is no bundle, or damaged, or nobody who is trusted vouches for
+            what is in it; nothing was changed.
     """
     with _scratch(cache) as scratch:
         try:
@@ -97,10 +98,7 @@ def import_bundle(
             raise RemoteError(
                 f"{file} is no bundle, or damaged; nothing was imported: {problem}"
             ) from problem
-        if dry_run:
-            status = compare(cache, remote)
-            return Pulled(status.behind, diverged=status.diverged)
-        pulled = pull(cache, remote, whole=True, progress=progress)
+        pulled = pull(cache, remote, whole=True, dry_run=dry_run, progress=progress)
     for key, why in pulled.problems.items():
         raise RemoteError(f"nothing was imported, for {key[:12]} cannot be: {why}")
     return pulled

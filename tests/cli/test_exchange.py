@@ -74,6 +74,16 @@ def test_a_remote_carries_a_cache_over(filled: Filled, run: Run, data: Data, oth
     assert there.entry(filled.models[0].key).files["tokenizer.json"].read_bytes()
 
 
+def test_who_pulls_what_was_cleared_is_told(filled: Filled, run: Run) -> None:
+    key = filled.models[0].key
+    run("remote", "add", "team", str(filled.root.parent / "team"))
+    run("push")
+    run("clear", "all", key, "--yes")
+    assert "undelete" not in run("pull").stderr, "it was not named"
+    pulled = run("pull", key)
+    assert f"in the trash here: `motools cache undelete {key[:12]}`" in pulled.stderr
+
+
 def test_what_cannot_be_done_has_an_exit_code(filled: Filled, run: Run, other: str) -> None:
     run("push")
     assert run("push", "f" * 20).exit_code == 3
@@ -116,6 +126,10 @@ def test_a_bundle_carries_entries_over(filled: Filled, run: Run, tmp_path: Path)
     assert "imported 2" in run("import", file, "--cache-dir", place).stderr
     there = Cache.open(place, create=False)
     assert {e.key for e in there.entries()} == {filled.models[0].key, filled.evals[0].key}
+    key = filled.models[0].key
+    run("clear", "all", key, "--yes", "--cache-dir", place)
+    again = run("import", file, "--cache-dir", place)
+    assert f"in the trash here: `motools cache undelete {key[:12]}`" in again.stderr
     Path(file).write_bytes(b"PK")
     assert "no bundle" in run("import", file, "--cache-dir", place).stderr
 

@@ -11,16 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from motools.cache import Cache
+from motools.cache import Cache, removal, trash
+from motools.cache.layout import OBJECTS
+from motools.cache.marks import NOTE
+from motools.cache.rejection import reject
 from motools.cache.selection import Selection
+from motools.cache.trust import make_signer
 from motools.errors import CacheError, RemoteError
 from motools.remotes import export_bundle, import_bundle
 from motools.remotes.layout import LARGE
 from motools.settings import Settings
+from motools.upkeep.verify import verify
 from tests import s3
+from tests.cache.conftest import action
 
 from .conftest import Opened, commit, contents
-from .test_killed import kills, place
+from .test_killed import check_rejected, kills, place
 from .test_killed import opened as open_at
 
 assert place  # a fixture
@@ -65,6 +71,43 @@ def test_only_what_was_chosen_is_in_it(opened: Opened, tmp_path: Path) -> None:
     export_bundle(a, file, Selection(keys=frozenset([chosen.key])))
     assert file.stat().st_size < 4_000
     assert import_bundle(b, file).entries == (chosen.key,)
+
+
+def test_a_refused_bundle_changes_nothing(opened: Opened, tmp_path: Path) -> None:
+    a, file = opened("a"), tmp_path / "paper.motools"
+    entry = commit(a, 1)
+    commit(a, 2)
+    a.marks.set(entry.key, NOTE, "theirs")
+    export_bundle(a, file)
+    trusted = {"alice": make_signer(tmp_path / "alice.pem").public}
+    b = Cache.open(tmp_path / "b", settings=Settings(trusted_keys=trusted))
+    commit(b, 1)
+    before = set(b.store.names(OBJECTS))
+    for dry_run in (True, False):
+        with pytest.raises(RemoteError, match="nothing was imported"):
+            import_bundle(b, file, dry_run=dry_run)
+        assert (b.marks.of(entry.key), set(b.store.names(OBJECTS))) == ({}, before)
+    b.close()
+
+
+def test_bytes_that_were_given_up_come_back(opened: Opened, tmp_path: Path) -> None:
+    a, file = opened("a"), tmp_path / "paper.motools"
+    entry = commit(a, 1)
+    every = contents(a)
+    export_bundle(a, file)
+    for purged in (False, True):
+        removal.execute(a, removal.plan(a, [entry], release=True))
+        if purged:
+            trash.purge(a, before=4e9)
+        for dry_run in (True, False):
+            assert import_bundle(a, file, dry_run=dry_run).entries == (entry.key,)
+        assert contents(a) == every
+        assert a.entry(entry.key).row[15] is None, "it is not half in the trash"
+        assert not verify(a, read_data=True).findings
+    removal.execute(a, removal.plan(a, [entry], files=True))
+    for dry_run in (True, False):
+        pulled = import_bundle(a, file, dry_run=dry_run)
+        assert (pulled.entries, pulled.cleared) == ((), (entry.key,))
 
 
 def test_a_damaged_bundle_changes_nothing(opened: Opened, tmp_path: Path) -> None:
@@ -117,8 +160,9 @@ def test_an_import_killed_at_every_step(place: Path) -> None:
     a, file, root = open_at(place / "a"), place / "bundle", place / "b"
     for n in range(2):
         commit(a, n)
-    export_bundle(a, file)
     every = contents(a)
+    reject(a, [a.entry(action(0).key)], "wrong")
+    export_bundle(a, file)
     open_at(place / "empty").close()
 
     def prepare() -> None:
@@ -128,6 +172,7 @@ def test_an_import_killed_at_every_step(place: Path) -> None:
     for _ in kills(lambda: import_bundle(open_at(root), file) and None, prepare):
         b = open_at(root)
         assert contents(b) in ({}, every)
+        check_rejected(b)
         import_bundle(b, file)
         assert contents(b) == every
         b.close()
