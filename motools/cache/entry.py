@@ -186,12 +186,19 @@ class Entry:
             CorruptBlobError: they were altered.
         """
         digest, size, _ = self._places[name]
-        if self.released:
-            raise ReleasedError(
-                f"the files of {self.key[:12]} were released; its record is kept. Making them "
-                f"again takes {self.duration:.0f} s: pass refresh to run it again"
-            )
+        self._require_bytes()
         return (self.blobs.hashed_path if hashed else self.blobs.path)(digest, size)
+
+    def _require_bytes(self) -> None:
+        if not self.released:
+            return
+        back = ""
+        if self.row[15] is not None:
+            back = f"`motools cache undelete {self.key[:12]}` takes them out of the trash. "
+        raise ReleasedError(
+            f"the files of {self.key[:12]} were released; its record is kept. {back}Making them "
+            f"again takes {self.duration:.0f} s: pass refresh to run it again"
+        )
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int, bool]]:
