@@ -11,9 +11,11 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from motools.cache import catalogue
 from motools.cache.arrival import parse
 from motools.cache.cache import Cache
 from motools.cache.layout import TMP
@@ -31,11 +33,21 @@ from motools.remotes.remote import Remote, found_remote, make_marker, open_store
 _DAMAGE: Final = (
     CorruptDocumentError,
     CorruptBlobError,
-    # And what the library says of an archive that claims to be encrypted, new, or longer.
+    # And what the library says of an archive that claims to be encrypted, new, or longer, or
+    # whose names are none.
     zipfile.BadZipFile,
     RuntimeError,
     EOFError,
+    ValueError,
+    IndexError,
 )
+
+_ONLY: Final = {
+    "released": "its files were released, so only its record is in it; while they are in the "
+    "trash, `motools cache undelete {key}` brings them back",
+    "remote": "its files are in a remote, so it is not in it; `motools cache pull {key}` "
+    "brings them here",
+}
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can hold: a bundle does not say when it was made."""
@@ -52,6 +64,9 @@ def export_bundle(
         selection: which entries; None: all.
         progress: is told of bytes that are in it.
 
+    Returns:
+        What is in it; ``problems`` says of which entries the files are not.
+
     Raises:
         RemoteError: the file is there already, or an entry's bytes are not all here.
     """
@@ -65,7 +80,7 @@ def export_bundle(
             raise RemoteError(f"{key[:12]} cannot be exported, so nothing was: {why}")
         with unavailable(f"cannot write {file}"):
             _zip(scratch / "bundle", file)
-    return pushed
+    return replace(pushed, problems=_without_files(cache, selection or Selection()))
 
 
 def import_bundle(
@@ -88,6 +103,8 @@ def import_bundle(
         RemoteError: the file is no bundle, or damaged, or nobody who is trusted vouches for
             what is in it; nothing was changed.
     """
+    if not file.is_file():
+        raise RemoteError(f"there is no file {file}: nothing was imported")
     with _scratch(cache) as scratch:
         try:
             _unzip(file, scratch / "bundle")
@@ -102,6 +119,15 @@ def import_bundle(
     for key, why in pulled.problems.items():
         raise RemoteError(f"nothing was imported, for {key[:12]} cannot be: {why}")
     return pulled
+
+
+def _without_files(cache: Cache, selection: Selection) -> dict[str, str]:
+    """Of entries whose files are not here, what of them is in a bundle, and what to do."""
+    return {
+        entry.key: _ONLY[entry.state].format(key=entry.key[:12])
+        for entry in catalogue.select(cache, selection)
+        if entry.state in _ONLY and entry.file_rows
+    }
 
 
 def _check(remote: Remote) -> None:

@@ -134,6 +134,19 @@ def test_a_bundle_carries_entries_over(filled: Filled, run: Run, tmp_path: Path)
     assert "no bundle" in run("import", file, "--cache-dir", place).stderr
 
 
+def test_an_export_names_what_is_not_whole(filled: Filled, run: Run, tmp_path: Path) -> None:
+    key = filled.models[0].key
+    run("prune", key, "--yes")
+    named = run("export", key, filled.models[1].key, "-o", str(tmp_path / "named"))
+    assert (named.exit_code, "2 entries" in named.stderr) == (4, True)
+    assert f"{key[:12]}: its files were released" in named.stderr
+    assert named.stderr.count("released") == 1
+    every = run("export", "--all", "-o", str(tmp_path / "all"))
+    assert (every.exit_code, f"{key[:12]}: its files" in every.stderr) == (0, True)
+    missing = run("import", str(tmp_path / "nowhere"))
+    assert (missing.exit_code, "there is no file" in missing.stderr) == (1, True)
+
+
 def test_a_remote_is_verified(filled: Filled, run: Run, data: Data, other: str) -> None:
     run("push")
     whole = run("verify", "--remote")

@@ -6,6 +6,7 @@ import itertools
 import random
 import shutil
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -140,6 +141,27 @@ def test_whatever_is_wrong_with_its_directory_is_damage(opened: Opened, tmp_path
         with suppress(CacheError):
             import_bundle(b, file, dry_run=True)
     assert b.entries() == []
+
+
+def no_text(part: bytes) -> bytes:
+    return part[:9] + b"\x08" + part[10:46] + b"\xa7" + part[47:]  # and it says that it is UTF-8
+
+
+def no_name(part: bytes) -> bytes:
+    return part[:46] + b"\x00" + part[47:]
+
+
+@pytest.mark.parametrize("change", [no_text, no_name])
+def test_names_that_are_none_are_damage(
+    opened: Opened, tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    file = tmp_path / "paper.motools"
+    commit(opened("a"), 1)
+    export_bundle(opened("a"), file)
+    before, start, after = file.read_bytes().partition(b"PK\x01\x02")
+    file.write_bytes(before + change(start + after))
+    with pytest.raises(RemoteError, match="no bundle, or damaged"):
+        import_bundle(opened("b"), file)
 
 
 def test_a_bundle_without_a_blob_is_refused(opened: Opened, tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ import pytest
 from motools.cache import Cache, removal, trash
 from motools.cache.undelete import undelete
 from motools.errors import CacheError, MissingBlobError, RemoteError
-from motools.remotes import add_remote, compare, open_remote, pull, push, registry, through
+from motools.remotes import (
+    add_remote,
+    compare,
+    export_bundle,
+    open_remote,
+    pull,
+    push,
+    registry,
+    through,
+)
 from motools.settings import Settings
 from motools.upkeep.verify import verify
 from tests.cache.conftest import action
@@ -116,6 +125,16 @@ def test_bytes_that_are_gone_there_stop_only_their_use(made: With, place: Path) 
     assert b.get_or_run(action(1), refuse).value == {"n": 1}
     with pytest.raises(MissingBlobError, match="gone from"):
         entry.files["file"]
+
+
+def test_what_only_the_remote_has_is_not_in_a_bundle(made: With, tmp_path: Path) -> None:
+    a, b = made("a"), made("b")
+    entry = commit(a, 1)
+    push(a, open_remote(a))
+    b.look_up([action(1)])
+    exported = export_bundle(b, tmp_path / "bundle")
+    assert exported.entries == ()
+    assert f"motools cache pull {entry.key[:12]}" in exported.problems[entry.key]
 
 
 def test_a_pull_completes_it(made: With) -> None:
