@@ -85,15 +85,20 @@ def arrive_without_bytes(
     for row in rows:
         columns = dict(zip(_NAMES, row, strict=True))
         sizes = dict(_needed(row))
-        if any(store.size(blob_name(digest)) != size for digest, size in sizes.items()):
+        there = store.sizes([blob_name(digest) for digest in sizes])
+        whole = there == list(sizes.values())
+        if not whole:
             columns["state"] = "remote"
         if not transaction.run(f"{INSERT_ENTRY} ON CONFLICT DO NOTHING", **columns).rowcount:
             continue
-        transaction.run_many(
-            "INSERT INTO blobs (digest, size, state) VALUES (:digest, :size, 'live') "
-            "ON CONFLICT DO NOTHING",
-            [{"digest": digest, "size": size} for digest, size in sizes.items()],
-        )
+        if whole:
+            make_live(transaction, store, sizes)  # they may be about to go into the trash
+        else:
+            transaction.run_many(
+                "INSERT INTO blobs (digest, size, state) VALUES (:digest, :size, 'live') "
+                "ON CONFLICT DO NOTHING",
+                [{"digest": digest, "size": size} for digest, size in sizes.items()],
+            )
         link(transaction, columns["key"], columns["generation"], sizes)
         mark_behind(transaction, columns["key"])
         added += 1
@@ -111,8 +116,9 @@ def _returned(transaction: Transaction, columns: dict[str, Any]) -> int:
     """Have a generation without bytes live, if it is the same and its bytes came along."""
     return int(
         transaction.run(
-            "UPDATE entries SET state = :state WHERE key = :key AND generation = :generation "
-            "AND checksum = :checksum AND state IN ('released', 'remote') AND :state = 'live'",
+            "UPDATE entries SET state = :state, trashed_at = NULL "
+            "WHERE key = :key AND generation = :generation AND checksum = :checksum "
+            "AND state IN ('released', 'remote') AND :state = 'live'",
             **{name: columns[name] for name in ("state", "key", "generation", "checksum")},
         ).rowcount
     )

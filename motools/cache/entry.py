@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -151,7 +154,7 @@ class Entry:
         *,
         report: Callable[[int], None] | None = None,
     ) -> Path:
-        """Copy the files into a new or empty directory, for a person to own.
+        """Copy the files into a new or empty directory, for a person to own: all, or none.
 
         Args:
             directory: where they go.
@@ -159,19 +162,25 @@ class Entry:
 
         Raises:
             CacheError: something is there already; nothing was copied.
+            ReleasedError: the bytes were pruned.
+            MissingBlobError: a file's bytes are not there.
+            CorruptBlobError: they were altered.
             CacheUnavailableError: the directory cannot be written to.
         """
         target = Path(directory)
+        self._require_bytes()
         with unavailable(f"cannot copy the files of {self.key[:12]} to {target}"):
+            if target.exists() and not target.is_dir():
+                raise CacheError(f"{target} is a file: choose a new or empty directory")
             if target.exists() and any(target.iterdir()):
                 raise CacheError(f"{target} is not empty: choose a new directory")
-            target.mkdir(parents=True, exist_ok=True)
-            for name, path in self._placed(target):
-                copy_file(path, target / name)
-                _, size, executable = self._places[name]
-                (target / name).chmod(0o755 if executable else 0o644)
-                if report is not None:
-                    report(size)
+            with _at_once(target) as staging:
+                for name, path in self._placed(staging):
+                    copy_file(path, staging / name)
+                    _, size, executable = self._places[name]
+                    (staging / name).chmod(0o755 if executable else 0o644)
+                    if report is not None:
+                        report(size)
         return target
 
     def link(self, directory: str | os.PathLike[str]) -> Path:
@@ -194,12 +203,19 @@ class Entry:
             CorruptBlobError: they were altered.
         """
         digest, size, _ = self._places[name]
-        if self.released:
-            raise ReleasedError(
-                f"the files of {self.key[:12]} were released; its record is kept. Making them "
-                f"again takes {self.duration:.0f} s: pass refresh to run it again"
-            )
+        self._require_bytes()
         return (self.blobs.hashed_path if hashed else self.blobs.path)(digest, size)
+
+    def _require_bytes(self) -> None:
+        if not self.released or not self.file_rows:
+            return
+        back = ""
+        if self.row[15] is not None:
+            back = f"`motools cache undelete {self.key[:12]}` takes them out of the trash. "
+        raise ReleasedError(
+            f"the files of {self.key[:12]} were released; its record is kept. {back}Making them "
+            f"again takes {self.duration:.0f} s: pass refresh to run it again"
+        )
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int, bool]]:
@@ -211,6 +227,25 @@ class Entry:
         for name in self.files:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             yield name, self.file(name, hashed=hashed)
+
+
+@contextmanager
+def _at_once(target: Path) -> Iterator[Path]:
+    """A directory to fill, whose contents are then in a new or empty one; after an error, none."""
+    new = not target.exists()
+    place = target.parent if new else target  # which may be where somebody is, or a mount
+    place.mkdir(parents=True, exist_ok=True)
+    staging = place / f".{uuid.uuid4().hex}"
+    try:
+        staging.mkdir()
+        yield staging
+        if new:
+            staging.rename(target)
+        else:
+            for each in sorted(staging.iterdir()):
+                each.rename(target / each.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 class Files(Mapping[str, Path]):

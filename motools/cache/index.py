@@ -6,13 +6,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from motools.cache.action import key_of
 from motools.cache.blobs import Blobs
 from motools.cache.database import Database
 from motools.cache.entry import COLUMNS, Entry, check
 from motools.cache.memo import BATCH
 from motools.cache.rejection import COLUMN as REJECTION
 from motools.cache.rejection import Rejection, any_rejected
-from motools.errors import AmbiguousKeyError, KeyNotFoundError, MissingBlobError
+from motools.errors import (
+    AmbiguousKeyError,
+    CorruptDocumentError,
+    KeyNotFoundError,
+    MissingBlobError,
+)
 
 _ONE: Final = (
     f"SELECT {COLUMNS}, {REJECTION} FROM entries WHERE key = ? AND state <> 'trash' "
@@ -59,7 +65,8 @@ class Index:
         # Asked first, so that what is rejected from now on is as if it were a moment later.
         rejection = REJECTION if any_rejected(self._database) else "NULL"
         rows = self._newest(keys, f"{COLUMNS}, {rejection}")
-        return {row[0]: self._served(row) for row in rows}
+        served = (self._served(row) for row in rows)
+        return {entry.key: entry for entry in served if entry is not None}
 
     def newest(self, keys: Sequence[str]) -> list[Entry]:
         """The newest generation of each key that has one, whether its bytes are there or not."""
@@ -160,19 +167,40 @@ class Index:
             rows = self._database.read(_MANY.format(columns=columns, keys=marks), part)
             yield from {row[0]: tuple(row) for row in rows}.values()
 
-    def _served(self, found: Sequence[Any]) -> Entry:
+    def _served(self, found: Sequence[Any], *, again: bool = False) -> Entry | None:
+        """What is served of a row; None: it was cleared just now."""
         *columns, rejected = found
         row = tuple(columns)
         check(row)
+        if key_of(row[3]) != row[0]:
+            raise CorruptDocumentError(
+                f"the record of {row[0][:12]} was altered: its action's digest is not its key. "
+                "Run `motools cache reindex` to restore it from its document"
+            )
         if rejected is not None and row[1] <= (said := Rejection.parse(rejected)).generation:
             raise said.error(row[2], row[0])
         entry = Entry(row, self._blobs)
         if row[6] != "[]" and entry.state == "live":
             gone = self._blobs.seen_absent(json.loads(row[6]))  # not kept, of perhaps thousands
+            if gone and not again:  # they may have been released, or cleared, since it was read
+                now = self._database.read(_ONE, (entry.key,))
+                return self._served(now[0], again=True) if now else None
             if gone:
-                raise MissingBlobError(
-                    f"{entry.kind} {entry.key[:12]} is recorded, but {len(gone)} of its files are "
-                    f"missing or cut short (blob {gone[0][:12]}). Run `motools cache repair`, or "
-                    f"`motools cache clear all {entry.key[:12]}` so that it is made again"
-                )
+                raise self._missing(entry, gone)
         return entry
+
+    def _missing(self, entry: Entry, gone: Sequence[str]) -> MissingBlobError:
+        what = (
+            f"{entry.kind} {entry.key[:12]} is recorded, but {len(gone)} of its files are "
+            f"missing or cut short (blob {gone[0][:12]})"
+        )
+        if self._database.read(
+            "SELECT 1 FROM blobs WHERE digest = ? AND state = 'trash'", (gone[0],)
+        ):
+            return MissingBlobError(
+                f"{what}: they are in the trash. Run `motools cache repair` to put them back"
+            )
+        return MissingBlobError(
+            f"{what}. Run `motools cache repair`, or "
+            f"`motools cache clear all {entry.key[:12]}` so that it is made again"
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache import layout
+from motools.cache.action import key_of
 from motools.cache.attempt import NAMES as ATTEMPT_NAMES
 from motools.cache.commit import INSERT_ENTRY, link
 from motools.cache.coordinator import hand_over
@@ -27,6 +28,7 @@ from motools.settings import Settings
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
 
+_ACTION: Final = COLUMNS.split(", ").index("action")
 _CHECKSUM: Final = COLUMNS.split(", ").index("checksum")
 
 
@@ -153,6 +155,8 @@ def _diverged(transaction: Transaction, row: tuple[Any, ...]) -> Problem | None:
         return None
     try:
         check(kept)
+        if key_of(kept[_ACTION]) != kept[0]:
+            raise CorruptDocumentError("its action's digest is not its key")
     except CorruptDocumentError:
         transaction.run(f"DELETE FROM entries {where}", **at)
         return None

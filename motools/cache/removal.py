@@ -158,6 +158,7 @@ def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:
 
 
 def _blobs_of(cache: Cache, keys: list[str]) -> dict[str, int]:
+    """Digest to size of the blobs of some keys that are not in the trash already."""
     sizes: dict[str, int] = {}
     for start in range(0, len(keys), BATCH):
         part = keys[start : start + BATCH]
@@ -165,7 +166,7 @@ def _blobs_of(cache: Cache, keys: list[str]) -> dict[str, int]:
         sizes.update(
             cache.database.read(
                 "SELECT DISTINCT b.digest, b.size FROM entry_blobs l JOIN blobs b "
-                f"ON b.digest = l.digest WHERE l.key IN ({marks})",
+                f"ON b.digest = l.digest WHERE l.key IN ({marks}) AND b.state = 'live'",
                 part,
             )
         )

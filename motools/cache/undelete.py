@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from motools.cache.commit import make_live, mark_behind
 from motools.cache.database import Transaction
 from motools.cache.layout import blob_name, trashed
+from motools.cache.tree import Tree, TreeFile
 from motools.errors import KeyNotFoundError
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
 
-_NEEDED: Final = (
-    "SELECT l.generation, b.digest, b.size, b.digest = e.tree "
-    "FROM entry_blobs l JOIN blobs b ON b.digest = l.digest "
-    "JOIN entries e ON e.key = l.key AND e.generation = l.generation "
-    "WHERE l.key = {key} AND e.trashed_at IS NOT NULL"
+_LINKED: Final = (
+    "EXISTS (SELECT 1 FROM entry_blobs l WHERE l.key = entries.key "
+    "AND l.generation = entries.generation)"
+)
+"""Without a link, the files of a cleared entry had been released for good."""
+
+_NEED_BYTES: Final = (
+    "SELECT generation, files FROM entries "
+    f"WHERE key = {{key}} AND trashed_at IS NOT NULL AND {_LINKED}"
 )
 
 
@@ -39,11 +45,8 @@ def undelete(cache: Cache, keys: Sequence[str]) -> int:
     with cache.database.write() as transaction:
         for key in keys:
             restored = transaction.run(
-                # Without a link, the files of a cleared entry had been released for good.
-                "UPDATE entries SET state = CASE WHEN files = '[]' OR EXISTS "
-                "(SELECT 1 FROM entry_blobs l WHERE l.key = entries.key "
-                "AND l.generation = entries.generation) THEN 'live' ELSE 'released' END "
-                "WHERE key = :key AND trashed_at IS NOT NULL",
+                f"UPDATE entries SET state = CASE WHEN files = '[]' OR {_LINKED} "
+                "THEN 'live' ELSE 'released' END WHERE key = :key AND trashed_at IS NOT NULL",
                 key=key,
             ).rowcount
             if not restored:
@@ -58,11 +61,9 @@ def undelete(cache: Cache, keys: Sequence[str]) -> int:
 def _bring_blobs(
     cache: Cache, transaction: Transaction, key: str, at_remotes: Mapping[str, int]
 ) -> None:
-    needed: dict[int, dict[str, int]] = {}
-    rows: Any = transaction.run(_NEEDED.format(key=":key"), key=key).all()
-    for generation, digest, size, _ in rows:
-        needed.setdefault(generation, {})[digest] = size
-    for generation, sizes in needed.items():
+    rows: Any = transaction.run(_NEED_BYTES.format(key=":key"), key=key).all()
+    for generation, files in rows:
+        sizes = _needed(files)
         here = {digest: size for digest, size in sizes.items() if digest not in at_remotes}
         make_live(transaction, cache.store, here)
         if len(here) == len(sizes):
@@ -83,10 +84,10 @@ def _at_remotes(cache: Cache, keys: Sequence[str]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     trees: set[str] = set()
     for key in keys:
-        for _, digest, size, is_tree in cache.database.read(_NEEDED.format(key="?"), (key,)):
-            sizes[digest] = size
-            if is_tree:
-                trees.add(digest)
+        for _, files in cache.database.read(_NEED_BYTES.format(key="?"), (key,)):
+            needed = _needed(files)
+            sizes |= needed
+            trees |= needed.keys() - {digest for _, digest, *_ in json.loads(files)}
     names = [blob_name(digest) for digest in sizes]
     found = zip(
         sizes.items(),
@@ -103,3 +104,10 @@ def _at_remotes(cache: Cache, keys: Sequence[str]) -> dict[str, int]:
     # A tree is in no remote: it is made of the entry's record when its files come.
     there = held(cache, files) | trees
     return {digest: size for digest, size in absent.items() if digest in there}
+
+
+def _needed(files: str) -> dict[str, int]:
+    """Digest to size of some files, and of their tree's blob, whatever the tables know of them."""
+    tree = Tree.of(TreeFile(*file) for file in json.loads(files))
+    sizes = {file.digest: file.size for file in tree.files}
+    return {**sizes, tree.digest.hex: tree.digest.size} if tree.files else sizes

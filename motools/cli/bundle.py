@@ -33,7 +33,11 @@ def export_entries(
     everything: Everything = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Write entries, and all that they need, into one file."""
+    """Write entries, and all that they need, into one file.
+
+    An entry whose files are not here is named; if it was asked for by its key, the
+    exit code is 4.
+    """
     from motools.remotes import export_bundle
 
     cache = Cache.open(cache_dir, create=False)
@@ -43,6 +47,10 @@ def export_entries(
     output.say(
         f"{file}: {output.count(len(pushed.entries), 'entry')}, {output.size(file.stat().st_size)}"
     )
+    for key, why in pushed.problems.items():
+        output.say(f"{key[:12]}: {why}")
+    if pushed.problems and which.keys:
+        raise typer.Exit(ExitCode.PROBLEMS_FOUND)
 
 
 def import_entries(
@@ -67,6 +75,7 @@ def import_entries(
     )
     output.emit(rows, columns, style)
     verb = "would import" if dry_run else "imported"
-    output.say(f"{file}: {verb} {output.count(len(pulled.entries), 'entry')}")
+    count = output.count(len(pulled.entries), "entry")
+    output.say(f"{file}: {verb} {count}{transfer.in_trash(pulled.cleared)}")
     if pulled.diverged:
         raise typer.Exit(ExitCode.PROBLEMS_FOUND)

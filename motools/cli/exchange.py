@@ -201,7 +201,8 @@ def _pushed(pushed: Pushed) -> str:
 
 
 def _pulled(pulled: Pulled) -> str:
-    return f"pulled {_amount(pulled.entries, pulled.bytes_received)}{_also_marks(pulled.marks)}"
+    amount = _amount(pulled.entries, pulled.bytes_received)
+    return f"pulled {amount}{_also_marks(pulled.marks)}{transfer.in_trash(pulled.cleared)}"
 
 
 def _push_row(place: Remote, pushed: Pushed) -> Row:
@@ -237,9 +238,7 @@ def _withheld(pushed: Pushed) -> str:
     removed, elsewhere = len(pushed.removed), len(pushed.elsewhere)
     said = f", {removed} were removed there (name them to send them)" if removed else ""
     if elsewhere:
-        said += (
-            f", {elsewhere} are in another remote alone (pull them from there first)"
-        )
+        said += f", {elsewhere} are in another remote alone (pull them from there first)"
     return said
 
 

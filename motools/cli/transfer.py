@@ -1,11 +1,14 @@
-"""How far a transfer is, for a person: a bar on a terminal, plain lines elsewhere."""
+"""How far a transfer is, for a person: a bar on a terminal, plain lines elsewhere.
+
+And what it left out.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
     from motools.remotes.progress import Progress
 
 _SAY_EVERY: Final = 10.0
+
+
+def in_trash(keys: Sequence[str]) -> str:
+    """What a summary says of entries that did not come since they are in the trash here."""
+    if not keys:
+        return ""
+    are = "is" if len(keys) == 1 else "are"
+    names = " ".join(output.short(key) for key in keys[:3]) + (" …" if len(keys) > 3 else "")
+    count = output.count(len(keys), "entry")
+    return f"; {count} {are} in the trash here: `motools cache undelete {names}`"
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def repair(
     from motools.upkeep import repair as upkeep
 
     cache = Cache.open(cache_dir, create=False)
-    found = _verified(cache, None, read_data=read_data)
+    found = _verified(cache, None, read_data=read_data, put_aside=not dry_run)
     sources = _remotes(cache) if found.findings and not offline else []
     plan = upkeep.plan(cache, found.findings, sources)
     output.emit(_repairs(plan), _REPAIRS, style)
@@ -141,7 +141,9 @@ def add_to(app: typer.Typer) -> None:
         app.command(cls=LightCommand)(command)
 
 
-def _verified(cache: Cache, keys: list[str] | None, *, read_data: bool) -> Verified:
+def _verified(
+    cache: Cache, keys: list[str] | None, *, read_data: bool, put_aside: bool = True
+) -> Verified:
     from motools.upkeep.verify import verify
 
     began = time.monotonic()
@@ -150,6 +152,7 @@ def _verified(cache: Cache, keys: list[str] | None, *, read_data: bool) -> Verif
             cache,
             keys,
             read_data=read_data,
+            put_aside=put_aside,
             report=lambda progress: meter.show(lambda: _line(progress, began)),
         )
 

@@ -11,9 +11,11 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from motools.cache import catalogue
 from motools.cache.arrival import parse
 from motools.cache.cache import Cache
 from motools.cache.layout import TMP
@@ -27,16 +29,25 @@ from motools.remotes.progress import Progress, unseen
 from motools.remotes.pulling import Pulled, pull
 from motools.remotes.pushing import Pushed, push
 from motools.remotes.remote import Remote, found_remote, make_marker, open_store
-from motools.remotes.status import compare
 
 _DAMAGE: Final = (
     CorruptDocumentError,
     CorruptBlobError,
-    # And what the library says of an archive that claims to be encrypted, new, or longer.
+    # And what the library says of an archive that claims to be encrypted, new, or longer, or
+    # whose names are none.
     zipfile.BadZipFile,
     RuntimeError,
     EOFError,
+    ValueError,
+    IndexError,
 )
+
+_ONLY: Final = {
+    "released": "its files were released, so only its record is in it; while they are in the "
+    "trash, `motools cache undelete {key}` brings them back",
+    "remote": "its files are in a remote, so it is not in it; `motools cache pull {key}` "
+    "brings them here",
+}
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can hold: a bundle does not say when it was made."""
@@ -53,6 +64,9 @@ def export_bundle(
         selection: which entries; None: all.
         progress: is told of bytes that are in it.
 
+    Returns:
+        What is in it; ``problems`` says of which entries the files are not.
+
     Raises:
         RemoteError: the file is there already, or an entry's bytes are not all here.
     """
@@ -66,7 +80,7 @@ def export_bundle(
             raise RemoteError(f"{key[:12]} cannot be exported, so nothing was: {why}")
         with unavailable(f"cannot write {file}"):
             _zip(scratch / "bundle", file)
-    return pushed
+    return replace(pushed, problems=_without_files(cache, selection or Selection()))
 
 
 def import_bundle(
@@ -76,7 +90,8 @@ def import_bundle(
 
     All of it is checked first: documents against their keys, bytes against their
     digests. An entry of which another result is kept here is reported as
-    diverged, and the one here stays.
+    diverged, and the one here stays. Bytes that were given up here come back; what
+    is in the trash here stays there, and is named.
 
     Args:
         cache: where they go.
@@ -85,8 +100,11 @@ def import_bundle(
         progress: is told of bytes that arrived.
 
     Raises:
-        RemoteError: the file is no bundle, or damaged; nothing was changed.
+        RemoteError: the file is no bundle, or damaged, or nobody who is trusted vouches for
+            what is in it; nothing was changed.
     """
+    if not file.is_file():
+        raise RemoteError(f"there is no file {file}: nothing was imported")
     with _scratch(cache) as scratch:
         try:
             _unzip(file, scratch / "bundle")
@@ -97,13 +115,19 @@ def import_bundle(
             raise RemoteError(
                 f"{file} is no bundle, or damaged; nothing was imported: {problem}"
             ) from problem
-        if dry_run:
-            status = compare(cache, remote)
-            return Pulled(status.behind, diverged=status.diverged)
-        pulled = pull(cache, remote, whole=True, progress=progress)
+        pulled = pull(cache, remote, whole=True, dry_run=dry_run, progress=progress)
     for key, why in pulled.problems.items():
         raise RemoteError(f"nothing was imported, for {key[:12]} cannot be: {why}")
     return pulled
+
+
+def _without_files(cache: Cache, selection: Selection) -> dict[str, str]:
+    """Of entries whose files are not here, what of them is in a bundle, and what to do."""
+    return {
+        entry.key: _ONLY[entry.state].format(key=entry.key[:12])
+        for entry in catalogue.select(cache, selection)
+        if entry.state in _ONLY and entry.file_rows
+    }
 
 
 def _check(remote: Remote) -> None:

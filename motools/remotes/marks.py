@@ -9,10 +9,11 @@ withdrawal count if one of those signed them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from motools.cache import marks as local
 from motools.cache.cache import Cache
+from motools.cache.database import Transaction
 from motools.cache.rejection import honoured
 from motools.cache.trust import SIGNATURE
 from motools.remotes.index import Index, in_parts
@@ -101,20 +102,32 @@ def kept(index: Index) -> Iterator[Marked]:
         yield Marked(key, tuple(dict.fromkeys(rows)))
 
 
-def take(cache: Cache, remote: Remote, keys: Iterable[str]) -> int:
-    """Have what a remote says of keys that this cache has said here; returns how much was news."""
+def news(cache: Cache, remote: Remote, keys: Iterable[str]) -> list[tuple[Any, ...]]:
+    """What a remote says of some keys, and was not said here: for :func:`say`."""
     there = of_remote(remote.index, keys, cache.settings.trusted_keys)
     here = of_cache(cache, there)
-    news = [
+    return [
         (key, name, value, made_at)
         for key, marks in there.items()
         for name, (value, made_at) in marks.items()
         if name not in here.get(key, {}) or here[key][name][1] < made_at
     ]
-    if not news:
+
+
+def say(transaction: Transaction, news: Iterable[tuple[Any, ...]]) -> int:
+    """Have it said here, too; returns how much was news.
+
+    In the transaction in which entries come, so that a rejected one is never served.
+    """
+    return sum(local.arrive(transaction, *row) for row in news)
+
+
+def take(cache: Cache, remote: Remote, keys: Iterable[str]) -> int:
+    """Have what a remote says of keys that this cache has said here; returns how much was news."""
+    if not (found := news(cache, remote, keys)):
         return 0
     with cache.database.write() as transaction:
-        count = sum(local.arrive(transaction, *row) for row in news)
+        count = say(transaction, found)
     cache.documents.flush()
     return count
 

@@ -9,7 +9,7 @@ that had arrived.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from motools.cache.arrival import arrive, needs
@@ -42,6 +42,7 @@ class Pulled:
         diverged: generations that the remote has another result of; the one here stays.
         problems: key to why it did not come, or one of its generations did not.
         marks: how many marks came, or were taken off.
+        cleared: keys that were named and are in the trash here, from where undelete brings them.
     """
 
     entries: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class Pulled:
     diverged: tuple[Diverged, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
     marks: int = 0
+    cleared: tuple[str, ...] = ()
 
     def followed_by(self, later: Pulled) -> Pulled:
         """What this pull and a later one did together."""
@@ -60,6 +62,7 @@ class Pulled:
             tuple(dict.fromkeys((*self.diverged, *later.diverged))),
             {**self.problems, **later.problems},
             self.marks + later.marks,
+            tuple(dict.fromkeys((*self.cleared, *later.cleared))),
         )
 
 
@@ -69,6 +72,7 @@ def pull(
     selection: Selection | None = None,
     *,
     whole: bool = False,
+    dry_run: bool = False,
     progress: Progress = unseen,
 ) -> Pulled:
     """Take over the entries that this cache lacks, with what they need to be used.
@@ -77,7 +81,8 @@ def pull(
         cache: where they go.
         remote: where from; its index as last read.
         selection: which entries; None: all. With keys, also bytes that were given up here.
-        whole: all or nothing: with a problem, no entry comes.
+        whole: all or nothing, those bytes, too: with a problem, no entry comes, and no mark.
+        dry_run: only say what would come, and what may not.
         progress: is told of bytes that arrived.
 
     Raises:
@@ -85,9 +90,12 @@ def pull(
     """
     status = compare(cache, remote, selection)
     keys = list(status.behind)
-    if selection is not None and selection.keys is not None:
+    cleared: tuple[str, ...] = ()
+    if whole or (selection is not None and selection.keys is not None):
         keys += status.released
-    return _Pull(cache, remote, status.diverged, progress).run(keys, whole=whole)
+        cleared = status.cleared
+    pulling = _Pull(cache, remote, status.diverged, progress)
+    return replace(pulling.run(keys, whole=whole, dry_run=dry_run), cleared=cleared)
 
 
 @dataclass(frozen=True)
@@ -113,25 +121,36 @@ class _Pull:
         self._without = {(d.key, d.generation) for d in diverged}
         self._problems: dict[str, str] = {}
         self._refusals: dict[str, str] = {}
+        self._blobs = self._received = self._marks = 0
 
-    def run(self, keys: Iterable[str], *, whole: bool) -> Pulled:
+    def run(self, keys: Iterable[str], *, whole: bool, dry_run: bool) -> Pulled:
         """Take over the entries of some keys."""
+        batches: Iterable[list[_Incoming]] = self._batches(keys)
+        if whole or dry_run:
+            batches = list(batches)  # all are looked at before any byte comes
+        if whole and self._refusals:
+            return self._pulled()
+        if dry_run:
+            return self._pulled(each.key for batch in batches for each in batch)
         entries: list[str] = []
         held: list[_Incoming] = []
-        blobs = received = 0
-        for batch in self._batches(keys):
-            arrived = self._fetch(batch)
-            blobs, received = blobs + len(arrived), received + sum(arrived.values())
+        for batch in batches:
+            self._fetch(batch)
             held += (incoming for incoming in batch if incoming.key not in self._problems)
             if not whole:
                 entries += self._commit(held)
                 held = []
-        if held and not self._problems and not self._refusals:
-            entries += self._commit(held)
+        if whole and self._problems:
+            return self._pulled()
+        entries += self._commit(held)
         self._cache.documents.flush()
-        said = marks.take(self._cache, self._remote, self._here())
+        self._marks += marks.take(self._cache, self._remote, self._here())
+        return self._pulled(entries)
+
+    def _pulled(self, entries: Iterable[str] = ()) -> Pulled:
         problems = {**self._refusals, **self._problems}
-        return Pulled(tuple(entries), blobs, received, self._diverged, problems, said)
+        blobs, received = self._blobs, self._received
+        return Pulled(tuple(entries), blobs, received, self._diverged, problems, self._marks)
 
     def _here(self) -> Iterator[str]:
         """The keys that are marked there and in this cache, those that were here before, too."""
@@ -166,7 +185,7 @@ class _Pull:
                 sizes = {d: size for _, files in wanted for d, size in files.items()}
                 yield _Incoming(found.key, found.rows, tuple(tree for tree, _ in wanted), sizes)
 
-    def _fetch(self, batch: list[_Incoming]) -> dict[str, int]:
+    def _fetch(self, batch: list[_Incoming]) -> None:
         wanted = {d: size for incoming in batch for d, size in incoming.sizes.items()}
         absent = set(self._cache.blobs.absent(("", d, size) for d, size in wanted.items()))
         lacking = {digest: wanted[digest] for digest in wanted if digest in absent}
@@ -176,14 +195,20 @@ class _Pull:
             for digest in incoming.sizes:
                 if digest in failed:
                     self._problems[incoming.key] = failed[digest]
-        return {digest: size for digest, size in lacking.items() if digest not in failed}
+        arrived = [size for digest, size in lacking.items() if digest not in failed]
+        self._blobs += len(arrived)
+        self._received += sum(arrived)
 
     def _commit(self, batch: list[_Incoming]) -> list[str]:
+        if not batch:
+            return []
         blobs = self._cache.blobs
         durable = {digest for incoming in batch for digest in incoming.sizes}
         for tree in (tree for incoming in batch for tree in incoming.trees if tree.files):
             blobs.receive(tree.digest, tree.canonical)
             durable.add(tree.digest.hex)
         blobs.settle(durable)
+        news = marks.news(self._cache, self._remote, [incoming.key for incoming in batch])
         with self._cache.database.write() as transaction:
+            self._marks += marks.say(transaction, news)
             return [i.key for i in batch if arrive(transaction, self._cache.store, i.rows)]

@@ -69,10 +69,11 @@ class Through:
                     _log.warning("%s; an earlier result is taken", problem)
             came = {row[0] for row in rows}
             if rows:
+                news = marks.news(self._cache, remote, came)
                 with self._cache.database.write() as transaction:
+                    marks.say(transaction, news)
                     arrive_without_bytes(transaction, self._cache.store, rows)
                 self._cache.documents.flush()
-                marks.take(self._cache, remote, came)
             return [key for key in keys if key in came]
 
     def fetch(self, sizes: Mapping[str, int]) -> None:

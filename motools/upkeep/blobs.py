@@ -28,6 +28,7 @@ class Blobs:
         cache: where they are.
         listed: ask for all names at once instead of one by one.
         read_data: whether every byte is read and hashed.
+        put_aside: whether wrong bytes go to ``quarantine/``, or are only told of.
         on_read: called after each blob that was read.
 
     Attributes:
@@ -35,12 +36,19 @@ class Blobs:
     """
 
     def __init__(
-        self, cache: Cache, *, listed: bool, read_data: bool, on_read: Callable[[], None]
+        self,
+        cache: Cache,
+        *,
+        listed: bool,
+        read_data: bool,
+        put_aside: bool,
+        on_read: Callable[[], None],
     ) -> None:
         self.bytes = 0
         self._on_read = on_read
         self._cache = cache
         self._read_data = read_data
+        self._puts_aside = put_aside
         self._listing = dict(_there(cache)) if listed else None
         self._right: set[str] = set()
         self._wrong: dict[str, Wrong] = {}
@@ -51,7 +59,7 @@ class Blobs:
         return len(self._right) + len(self._wrong)
 
     def damaged(self, page: Mapping[str, Rows]) -> Iterator[Finding]:
-        """What is wrong with the blobs of some keys; bytes that are wrong are put aside."""
+        """What is wrong with the blobs of some keys; bytes that are wrong may be put aside."""
         live = [row for rows in page.values() for row in rows if row[9] == "live"]
         self._look_at({digest: size for row in live for _, digest, size in needed(row)})
         for row in live if self._wrong else ():
@@ -119,6 +127,10 @@ class Blobs:
         return found.size, self._put_aside(digest, "its bytes were altered")
 
     def _put_aside(self, digest: str, reason: str) -> Wrong | None:
+        if not self._puts_aside:
+            found = self._cache.blobs.digest_at(blob_name(digest))  # it may be right by now
+            right = found is not None and found.hex == digest
+            return None if right else (Damage.ALTERED, f"{reason}, at {blob_name(digest)}")
         if self._cache.blobs.quarantine(digest):
             return Damage.ALTERED, f"{reason}; they are at {quarantined(digest)} now"
         return None

@@ -19,7 +19,7 @@ class Damage(StrEnum):
     MISSING = "missing"
     """A blob is not there."""
     ALTERED = "altered"
-    """A blob was there with other bytes; they are in ``quarantine/`` now."""
+    """A blob was there with other bytes; they are in ``quarantine/`` now, but in a dry run."""
     UNREADABLE = "unreadable"
     """The disk does not give a blob's bytes."""
 

@@ -48,7 +48,7 @@ def damaged_records(cache: Cache, page: dict[str, Rows]) -> Iterator[Finding]:
     for key, rows in page.items():
         broken = list(_damaged_rows(rows))
         yield from broken
-        for row in [] if broken else rows:
+        for row in [] if broken else filter(needs_links, rows):
             if not {digest for _, digest, _ in needed(row)} <= links.get((key, row[1]), set()):
                 yield _finding(row, Damage.LINKS, "the tables miss a blob that it needs")
         if not broken and (reason := _fault(cache, key, rows)):
@@ -66,6 +66,11 @@ def without_rows(cache: Cache, keys: Container[str]) -> Iterator[Finding]:
         key = key_in(name)
         if key not in keys and not rows_of(cache, [key]):  # it may be newer
             yield Finding(key, 0, "", Damage.RECORD, f"{name} is there, and no row")
+
+
+def needs_links(row: Sequence[Any]) -> bool:
+    """Whether the tables have to name an entry's blobs: once released ones are gone, they don't."""
+    return row[9] in ("live", "remote")
 
 
 def needed(row: Sequence[Any]) -> list[tuple[str | None, str, int | None]]:

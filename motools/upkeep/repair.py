@@ -17,7 +17,7 @@ from motools.cache.layout import TMP, blob_name, quarantined, trashed
 from motools.cache.tree import Tree, TreeFile
 from motools.digest import hash_private_file
 from motools.upkeep.findings import Damage, Finding
-from motools.upkeep.records import needed, rows_of
+from motools.upkeep.records import needed, needs_links, rows_of
 
 QUARANTINE: Final = "quarantine"
 TRASH: Final = "trash"
@@ -230,13 +230,13 @@ def _fetch(cache: Cache, digest: str, source: Source) -> int | None:
 
 
 def _record_again(transaction: Transaction, key: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    for row in rows:
+    for row in filter(needs_links, rows):
         link(transaction, key, row[1], {digest for _, digest, _ in needed(row)})
     mark_behind(transaction, key)
 
 
 def _release(cache: Cache, transaction: Transaction, entry: Entry) -> int:
-    """Say that an entry's files are gone, unless somebody put them back meanwhile."""
+    """Say that an entry's files are gone for good, unless somebody put them back meanwhile."""
     if not cache.blobs.absent(entry.file_rows):
         return 0
     changed = transaction.run(
@@ -245,5 +245,11 @@ def _release(cache: Cache, transaction: Transaction, entry: Entry) -> int:
         key=entry.key,
         generation=entry.generation,
     ).rowcount
-    mark_behind(transaction, entry.key)
+    if changed:
+        transaction.run(
+            "DELETE FROM entry_blobs WHERE key = :key AND generation = :generation",
+            key=entry.key,
+            generation=entry.generation,
+        )
+        mark_behind(transaction, entry.key)
     return int(changed)

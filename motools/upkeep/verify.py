@@ -17,6 +17,7 @@ def verify(
     keys: Sequence[str] | None = None,
     *,
     read_data: bool = False,
+    put_aside: bool = True,
     report: Callable[[Progress], None] | None = None,
 ) -> Verified:
     """Hold records against documents and blobs.
@@ -29,6 +30,7 @@ def verify(
         cache: which cache.
         keys: only these; None: all that is not in the trash.
         read_data: read and hash every byte, too.
+        put_aside: have wrong bytes in ``quarantine/``; if not, nothing is changed.
         report: told how far it has come, now and then.
 
     Raises:
@@ -44,7 +46,9 @@ def verify(
         if report is not None:
             report(Progress(len(seen), total, blobs.bytes))
 
-    blobs = Blobs(cache, listed=keys is None, read_data=read_data, on_read=tell)
+    blobs = Blobs(
+        cache, listed=keys is None, read_data=read_data, put_aside=put_aside, on_read=tell
+    )
     for page in pages(cache, keys):
         wrong = list(damaged_records(cache, page))
         altered = {finding.key for finding in wrong if finding.damage is Damage.RECORD}

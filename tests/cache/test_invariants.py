@@ -278,6 +278,40 @@ def test_4_a_hit_needs_no_bytes_that_were_released(cache: Cache, runs: Runs) -> 
         found.files["log.txt"]
 
 
+@pytest.mark.parametrize("goes", ["released", "cleared"])
+def test_4_what_goes_during_a_hit_is_not_missing(cache: Cache, goes: str) -> None:
+    """Between the row's being read and a look for its bytes, another process takes them away."""
+    entry = cache.get_or_run(ACTION, write("bytes"))
+    look = cache.blobs.absent
+
+    def absent(files: Any) -> list[str]:
+        cache.blobs.absent = look  # type: ignore[method-assign]
+        plan = removal.plan(cache, [entry], files=True, release=goes == "released")
+        removal.execute(cache, plan)
+        return look(files)
+
+    for ask in (lambda: cache.look_up([ACTION]), lambda: cache.look_up([ACTION, action(2)])):
+        cache.blobs.absent = absent  # type: ignore[method-assign]
+        found = ask()[0]
+        if goes == "cleared":
+            assert found is None
+        else:
+            assert found is not None
+            with pytest.raises(ReleasedError, match="undelete"):
+                found.files["file"]
+        undelete(cache, [entry.key])
+
+
+def test_4_bytes_that_are_in_the_trash_are_put_back(cache: Cache) -> None:
+    entry = cache.get_or_run(ACTION, write("bytes"))
+    digest = entry.file_rows[0][1]
+    cache.store.move(blob_name(digest), trashed(blob_name(digest)))
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE blobs SET state = 'trash'")
+    with pytest.raises(MissingBlobError, match=r"in the trash.*motools cache repair"):
+        cache.look_up([ACTION])
+
+
 def test_4_missing_bytes_are_an_error_not_a_miss(cache: Cache, runs: Runs) -> None:
     entry = cache.get_or_run(ACTION, runs)
     entry.files["log.txt"].unlink()
@@ -516,6 +550,19 @@ def test_9_what_was_cleared_can_be_undeleted(cache: Cache, runs: Runs) -> None:
 
 
 @BOTH
+def test_9_what_the_tables_forgot_is_not_undeleted_without_it(cache: Cache, runs: Runs) -> None:
+    entry = cache.get_or_run(ACTION, runs)
+    clear(cache, ACTION)
+    digest = entry.file_rows[0][1]
+    cache.store.remove(trashed(blob_name(digest)))
+    with cache.database.write() as transaction:
+        transaction.run("DELETE FROM blobs WHERE digest = :digest", digest=digest)
+    with pytest.raises(MissingBlobError):
+        undelete(cache, [entry.key])
+    assert cache.look_up([ACTION]) == [None]
+
+
+@BOTH
 def test_9_shared_blobs_stay(cache: Cache) -> None:
     for n in (1, 2):
         cache.get_or_run(action(n), write("shared"))
@@ -699,6 +746,20 @@ def test_10_reindexing_restores_all_but_leases_and_statistics(cache: Cache, runs
     undelete(fresh, [action(1).key])
     assert fresh.get_or_run(action(1), runs).files["log.txt"].read_text() == "done\n"
     fresh.close()
+
+
+@BOTH
+def test_10_a_row_with_another_action_makes_way_for_the_document(cache: Cache, runs: Runs) -> None:
+    """No checksum has it, and people choose results by it."""
+    entry = cache.get_or_run(ACTION, runs)
+    cache.flush()
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET action = replace(action, 'test', 'tesu')")
+    for ask in (lambda: cache.look_up([ACTION]), lambda: cache.look_up([ACTION, action(2)])):
+        with pytest.raises(CorruptDocumentError, match="reindex"):
+            ask()
+    assert not reindex(cache.root).problems
+    assert cache.look_up([ACTION])[0].canonical == entry.canonical  # type: ignore[union-attr]
 
 
 # 11. The database.

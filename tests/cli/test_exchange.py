@@ -74,6 +74,16 @@ def test_a_remote_carries_a_cache_over(filled: Filled, run: Run, data: Data, oth
     assert there.entry(filled.models[0].key).files["tokenizer.json"].read_bytes()
 
 
+def test_who_pulls_what_was_cleared_is_told(filled: Filled, run: Run) -> None:
+    key = filled.models[0].key
+    run("remote", "add", "team", str(filled.root.parent / "team"))
+    run("push")
+    run("clear", "all", key, "--yes")
+    assert "undelete" not in run("pull").stderr, "it was not named"
+    pulled = run("pull", key)
+    assert f"in the trash here: `motools cache undelete {key[:12]}`" in pulled.stderr
+
+
 def test_what_cannot_be_done_has_an_exit_code(filled: Filled, run: Run, other: str) -> None:
     run("push")
     assert run("push", "f" * 20).exit_code == 3
@@ -126,8 +136,25 @@ def test_a_bundle_carries_entries_over(filled: Filled, run: Run, tmp_path: Path)
     assert "imported 2" in run("import", file, "--cache-dir", place).stderr
     there = Cache.open(place, create=False)
     assert {e.key for e in there.entries()} == {filled.models[0].key, filled.evals[0].key}
+    key = filled.models[0].key
+    run("clear", "all", key, "--yes", "--cache-dir", place)
+    again = run("import", file, "--cache-dir", place)
+    assert f"in the trash here: `motools cache undelete {key[:12]}`" in again.stderr
     Path(file).write_bytes(b"PK")
     assert "no bundle" in run("import", file, "--cache-dir", place).stderr
+
+
+def test_an_export_names_what_is_not_whole(filled: Filled, run: Run, tmp_path: Path) -> None:
+    key = filled.models[0].key
+    run("prune", key, "--yes")
+    named = run("export", key, filled.models[1].key, "-o", str(tmp_path / "named"))
+    assert (named.exit_code, "2 entries" in named.stderr) == (4, True)
+    assert f"{key[:12]}: its files were released" in named.stderr
+    assert named.stderr.count("released") == 1
+    every = run("export", "--all", "-o", str(tmp_path / "all"))
+    assert (every.exit_code, f"{key[:12]}: its files" in every.stderr) == (0, True)
+    missing = run("import", str(tmp_path / "nowhere"))
+    assert (missing.exit_code, "there is no file" in missing.stderr) == (1, True)
 
 
 def test_a_remote_is_verified(filled: Filled, run: Run, data: Data, other: str) -> None:

@@ -51,9 +51,34 @@ def test_checkout_gives_copies_to_own(filled: Filled, run: Run, tmp_path: Path) 
     assert again.exit_code == 1
     assert "is not empty" in again.stderr
     (tmp_path / "file").write_text("")
-    assert run("checkout", key[:12], str(tmp_path / "file")).exit_code == 1
+    in_the_way = run("checkout", key[:12], str(tmp_path / "file"))
+    assert (in_the_way.exit_code, "is a file: choose" in in_the_way.stderr) == (1, True)
     cache = Cache.open(filled.root)
     assert cache.entry(key).files["weights.safetensors"].read_bytes() == WEIGHTS + b"local"
+
+
+def test_checkout_copies_all_or_nothing(filled: Filled, run: Run, tmp_path: Path) -> None:
+    key, new, empty = filled.models[0].key, tmp_path / "new", tmp_path / "empty"
+    empty.mkdir()
+    before = sorted(tmp_path.iterdir())
+    path = Cache.open(filled.root).entry(key).files["weights.safetensors"]
+    path.rename(tmp_path / "aside")
+    for place in (new, empty):
+        assert run("checkout", key, str(place)).exit_code == 1
+    (tmp_path / "aside").rename(path)
+    assert sorted(tmp_path.iterdir()) == before
+    for place in (new, empty):
+        assert run("checkout", key, str(place)).exit_code == 0
+        assert {each.name for each in place.iterdir()} == {"weights.safetensors", "tokenizer.json"}
+
+
+def test_what_was_released_is_not_checked_out(filled: Filled, run: Run, tmp_path: Path) -> None:
+    key, place = filled.models[0].key, tmp_path / "mine"
+    assert run("prune", key, "--yes").exit_code == 0
+    result = run("checkout", key, str(place))
+    assert result.exit_code == 1
+    assert f"motools cache undelete {key[:12]}" in result.stderr
+    assert not place.exists()
 
 
 def test_keys_are_made_listed_and_sign(

@@ -8,6 +8,7 @@ from typing import Any
 
 from motools.cache.layout import blob_name
 from tests.filled import Filled
+from tests.upkeep.conftest import alter
 
 from .conftest import Run
 
@@ -45,3 +46,15 @@ def test_repair_says_what_it_would_take_and_asks(filled: Filled, run: Run) -> No
     assert run("repair", "--yes").exit_code == 0
     assert run("verify", "--read-data").exit_code == 0
     assert run("repair").exit_code == 0  # nothing to ask about
+
+
+def test_a_dry_run_of_repair_moves_nothing(filled: Filled, run: Run) -> None:
+    weights = {path: digest for path, digest, *_ in filled.models[1].file_rows}
+    path = filled.root / blob_name(weights["weights.safetensors"])
+    for change in (lambda data: data[::-1], lambda data: data[1:]):
+        alter(path, change)
+        planned = run("repair", "--read-data", "--dry-run", "--format", "json")
+        assert [row["key"] for row in json.loads(planned.stdout)] == [filled.models[1].key]
+        assert path.exists()
+    run("repair", "--read-data", "--yes")
+    assert not path.exists()

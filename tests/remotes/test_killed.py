@@ -8,15 +8,18 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import motools.cache.schema
 from motools.cache import Cache
+from motools.cache.rejection import reject
+from motools.errors import RejectedError
 from motools.remotes import add_remote, open_remote, pull, push, pushing
 from motools.settings import Settings
-from tests.cache.conftest import MEMORY
+from tests.cache.conftest import MEMORY, action
 from tests.cache.steps import in_child
 
 from .conftest import commit, contents
@@ -113,8 +116,15 @@ def test_what_was_sent_is_made_durable_before_it_is_relied_on(
     assert settled == sent
 
 
+def check_rejected(cache: Cache) -> None:
+    """What was rejected is never served: it is not here, or known to be rejected."""
+    with suppress(RejectedError):
+        assert cache.look_up([action(0)]) == [None]
+
+
 def test_pull(full: Cache, place: Path) -> None:
     url = str(place / "remote")
+    reject(full, [full.entry(action(0).key)], "wrong")
     push(full, add_remote(full, "there", url))
     root = place / "reader"
     made = opened(root)
@@ -134,9 +144,31 @@ def test_pull(full: Cache, place: Path) -> None:
     every = contents(full)
     for _ in kills(work, prepare):
         reader = opened(root)
+        check_rejected(reader)
         had = contents(reader)
         assert had == {key: every[key] for key in had}
         assert len(pull(reader, open_remote(reader)).entries) == 4 - len(had)
         assert contents(reader) == every
         reader.close()
         assert len(list((root / "entries").rglob("*.json"))) == 4
+
+
+def test_a_look_up_through_the_cache(full: Cache, place: Path) -> None:
+    reject(full, [full.entry(action(0).key)], "wrong")
+    push(full, add_remote(full, "there", str(place / "remote")))
+    empty, root = opened(place / "empty"), place / "reader"
+    add_remote(empty, "there", str(place / "remote"))
+    empty.close()
+
+    def prepare() -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(empty.root, root)
+
+    def work() -> None:
+        with suppress(RejectedError):
+            Cache.open(root, settings=Settings(remote_mode="read")).look_up([action(0)])
+
+    for _ in kills(work, prepare):
+        reader = opened(root)
+        check_rejected(reader)
+        reader.close()

@@ -10,12 +10,21 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Cache, removal
+from motools.cache import Cache, removal, trash
 from motools.cache.marks import PIN
 from motools.cache.selection import Selection
 from motools.cache.undelete import undelete
 from motools.errors import CacheError, MissingBlobError, RemoteError
-from motools.remotes import add_remote, compare, open_remote, pull, push, registry, through
+from motools.remotes import (
+    add_remote,
+    compare,
+    export_bundle,
+    open_remote,
+    pull,
+    push,
+    registry,
+    through,
+)
 from motools.settings import Settings
 from motools.upkeep import prune
 from motools.upkeep.policy import Policy
@@ -123,6 +132,16 @@ def test_bytes_that_are_gone_there_stop_only_their_use(made: With, place: Path) 
         entry.files["file"]
 
 
+def test_what_only_the_remote_has_is_not_in_a_bundle(made: With, tmp_path: Path) -> None:
+    a, b = made("a"), made("b")
+    entry = commit(a, 1)
+    push(a, open_remote(a))
+    b.look_up([action(1)])
+    exported = export_bundle(b, tmp_path / "bundle")
+    assert exported.entries == ()
+    assert f"motools cache pull {entry.key[:12]}" in exported.problems[entry.key]
+
+
 def test_a_pull_completes_it(made: With) -> None:
     a, b = made("a"), made("b")
     commit(a, 1)
@@ -184,6 +203,26 @@ def test_what_was_taken_while_the_rest_came_is_fetched_again(made: With) -> None
     assert b.entry(entry.key).state == "remote"
     assert entry.files["x"].read_bytes() == b"x" * 9
     assert b.entry(entry.key).state == "live"
+
+
+def test_bytes_that_are_about_to_go_into_the_trash_stay(
+    made: With, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the prune's transaction and its moving the bytes, an entry comes that has them."""
+    a, b = made("a"), made("b")
+    commit(a, 1, {"x": b"the same"})
+    push(a, open_remote(a))
+    going = commit(b, 2, {"x": b"the same"})
+    move = trash.move_in
+
+    def move_in(cache: Cache, digests: list[str]) -> None:
+        assert b.get_or_run(action(1), refuse).state == "live"
+        move(cache, digests)
+
+    monkeypatch.setattr(trash, "move_in", move_in)
+    removal.execute(b, removal.plan(b, [going], release=True))
+    assert b.get_or_run(action(1), refuse).files["x"].read_bytes() == b"the same"
+    assert not verify(b).findings
 
 
 def test_a_damaged_document_is_no_miss(made: With, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,6 +263,16 @@ def test_a_released_entry_is_a_hit_and_comes_back(cache: Cache) -> None:
     assert cache.look_up([wanted])[0].files["2"].read_bytes() == content("2")  # type: ignore[union-attr]
 
 
+def test_bytes_in_the_trash_are_not_freed_twice(cache: Cache) -> None:
+    entry = cache.get_or_run(action(1), write("2"))
+    assert prune_all(cache).bytes_freed > 0
+    plan = removal.plan(cache, [entry], files=True)
+    assert plan.bytes_freed == 0
+    removal.execute(cache, plan)
+    undelete(cache, [entry.key])
+    assert cache.entry(entry.key).files["2"].read_bytes() == content("2")
+
+
 def test_after_the_grace_period_only_the_record_is_left(cache: Cache) -> None:
     wanted = action(1)
     cache.get_or_run(wanted, write("1"))

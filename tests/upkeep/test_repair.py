@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from motools.cache import Cache
+from motools.cache import Cache, removal
 from motools.cache.layout import blob_name, entry_name, quarantined, trashed
+from motools.cache.undelete import undelete
 from motools.errors import ReleasedError
 from motools.upkeep import repair
 from motools.upkeep.repair import Repaired
@@ -19,6 +20,7 @@ from tests.filled import SHARED, Filled
 from tests.s3 import EVERYWHERE
 
 from .conftest import alter
+from .test_verify import for_good
 
 
 class Folder:
@@ -117,6 +119,33 @@ def test_records_are_made_again(cache: Cache, filled: Filled) -> None:
     done = repaired(cache)
     assert (done.copies, done.records, done.released) == (1, 2, 0)
     assert verify(cache, read_data=True).findings == ()
+
+
+@EVERYWHERE
+def test_what_was_released_can_be_cleared_and_undeleted(cache: Cache, filled: Filled) -> None:
+    entry = filled.models[1]
+    digest = {path: digest for path, digest, *_ in entry.file_rows}["weights.safetensors"]
+    cache.store.remove(blob_name(digest))
+    assert repaired(cache).released == 1
+    plan = removal.plan(cache, [entry], files=True)
+    assert plan.bytes_freed == 0, "what is left of it is a leftover, and counted there"
+    removal.execute(cache, plan)
+    undelete(cache, [entry.key])
+    assert cache.entry(entry.key).state == "released"
+    assert verify(cache, read_data=True).findings == ()
+
+
+def test_records_of_a_released_entry_are_made_again_without_its_files(
+    cache: Cache, filled: Filled
+) -> None:
+    """Or else clearing and undeleting it would make an entry without bytes."""
+    entry = filled.models[0]
+    for_good(cache, entry)
+    (filled.root / entry_name(entry.key)).unlink()
+    assert repaired(cache).records == 1
+    removal.execute(cache, removal.plan(cache, [entry], files=True))
+    undelete(cache, [entry.key])
+    assert cache.entry(entry.key).state == "released"
 
 
 def test_what_came_back_meanwhile_is_not_released(cache: Cache, filled: Filled) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Cache
+from motools.cache import Cache, Entry, removal, trash
 from motools.cache.layout import OBJECTS, blob_name, entry_name, quarantined
+from motools.cache.reindex import reindex
 from motools.upkeep.findings import Damage, Finding
 from motools.upkeep.health import health
 from motools.upkeep.verify import verify
@@ -25,6 +26,12 @@ def weights(filled: Filled) -> tuple[str, Path]:
     rows = {path: digest for path, digest, *_ in filled.models[0].file_rows}
     digest = rows["weights.safetensors"]
     return digest, filled.root / blob_name(digest)
+
+
+def for_good(cache: Cache, entry: Entry) -> None:
+    """Release an entry, and have its files gone."""
+    removal.execute(cache, removal.plan(cache, [entry], release=True))
+    trash.purge(cache, before=4e9)
 
 
 def found(cache: Cache, **options: Any) -> list[Finding]:
@@ -160,3 +167,12 @@ def test_entries_in_the_trash_and_released_ones_need_no_bytes(cache: Cache, fill
             transaction.run("INSERT INTO outbox (name) VALUES (:key)", key=key)
     weights(filled)[1].unlink()
     assert found(cache) == []
+
+
+def test_a_released_entry_is_well_when_its_files_are_gone_for_good(
+    cache: Cache, filled: Filled
+) -> None:
+    for_good(cache, filled.models[0])
+    assert found(cache, read_data=True) == []
+    reindex(filled.root)
+    assert found(cache, read_data=True) == []
