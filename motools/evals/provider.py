@@ -29,6 +29,7 @@ from motools.evals.config import MAX_TOKENS
 from motools.evals.connection import Connection
 from motools.training.local.pool import AT_ONCE
 from motools.training.local.sampling import Sampling
+from motools.training.seeds import of_replicate
 
 if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
@@ -50,18 +51,19 @@ _IRRELEVANT: Final = frozenset(
 )
 
 
-def offer(connection: Connection, name: str, digest: str) -> None:
+def offer(connection: Connection, name: str, digest: str, replicate: int = 0) -> None:
     """Let Inspect find a model.
 
     Args:
         connection: to the process that holds it.
         name: that Inspect finds it by, ``motools/…``.
         digest: under which it was loaded over the connection.
+        replicate: which of several independent repeats asks it.
     """
-    _offered[name.removeprefix("motools/")] = (connection, digest)
+    _offered[name.removeprefix("motools/")] = (connection, digest, replicate)
 
 
-_offered: Final[dict[str, tuple[Connection, str]]] = {}
+_offered: Final[dict[str, tuple[Connection, str, int]]] = {}
 
 
 @modelapi(name="motools")
@@ -90,7 +92,7 @@ class LocalModel(ModelAPI):
             raise EvaluationError(
                 f"motools/{model_name} is there only in evaluations that motools runs"
             )
-        self._connection, self._digest = _offered[model_name]
+        self._connection, self._digest, self._replicate = _offered[model_name]
         self._asked: Counter[bytes] = Counter()
         self._threads = anyio.CapacityLimiter(self.max_connections())
 
@@ -143,7 +145,7 @@ class LocalModel(ModelAPI):
             raise EvaluationError(f"local models cannot honour the setting {unknown[0]}")
         if not config.temperature:
             return None
-        seed = self._seed(conversation, config.seed or 0)
+        seed = self._seed(conversation, of_replicate(config.seed or 0, self._replicate))
         return Sampling(config.temperature, seed, config.top_p)
 
     def _seed(self, conversation: list[dict[str, str]], seed: int) -> int:

@@ -60,6 +60,8 @@ class EvaluationJob:
         environment: variables of the worker, for a model that Inspect reaches; they may hold
             the key of an account.
         local_roles: role to the local model that plays it, with its ``digest``.
+        replicate: which of several independent repeats: each draws answers of its own from
+            local models.
     """
 
     config: EvalConfig
@@ -73,6 +75,7 @@ class EvaluationJob:
     lock_fds: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     local_roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    replicate: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def run(job: EvaluationJob) -> EvaluationResult:
         request = {
             "task": task_request(job.config, job.base_dir, job.equivalent),
             "material": job.identity.material,
-            "identity": _identity(job.identity, models),
+            "identity": _identity(job, models),
+            "replicate": job.replicate,
             "config": dataclasses.asdict(job.config),
             "local_roles": {role: spec["digest"] for role, spec in job.local_roles.items()},
             "models": models,
@@ -134,11 +138,12 @@ def run(job: EvaluationJob) -> EvaluationResult:
     return EvaluationResult(log=job.directory / LOG, **found)
 
 
-def _identity(task: TaskIdentity, models: Mapping[str, Any]) -> str:
+def _identity(job: EvaluationJob, models: Mapping[str, Any]) -> str:
     """Stands for all that decides the result: what a part of an evaluation has to be of."""
     evaluated = models["evaluated"]
     which = models["local"].get(evaluated, {}).get("digest", models["args"])
-    return hash_bytes(canonical_json([task.digest, evaluated, which, PROVIDER_RECIPE])).hex
+    parts = [job.identity.digest, evaluated, which, PROVIDER_RECIPE, job.replicate]
+    return hash_bytes(canonical_json(parts)).hex
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     task = load_task(request["task"]["task"], request["task"]["task_args"])
     material = request["material"]
     _require_same(task, request)
-    local.offer()
+    local.offer(request["replicate"])
     model = get_model(models["evaluated"], memoize=False, **models["args"])
     total = material["samples"]["count"] * material["epochs"]
     logs = scratch / "logs"
@@ -115,15 +115,15 @@ class _Local:
             self._connection = Connection(models["connection"])
             self._loading = [self._connection.load(spec) for spec in self._specs.values()]
 
-    def offer(self) -> None:
-        """Let Inspect find them by their names."""
+    def offer(self, replicate: int) -> None:
+        """Let Inspect find them by their names, for one of several independent repeats."""
         if self._specs:
             from motools.evals.provider import offer
 
             for loaded in self._loading:
                 loaded()
             for name, spec in self._specs.items():
-                offer(self._connection, name, spec["digest"])
+                offer(self._connection, name, spec["digest"], replicate)
 
 
 def _report_progress(emit: Emit, total: int, finished: int) -> None:

@@ -109,6 +109,7 @@ class Evaluate:
                     equivalent=context.cache.settings.equivalent,
                     on_event=on_event,
                     lock_fds=(*context.lock_fds, *locks),
+                    replicate=self.replicate,
                     environment=model.pop("environment", {}),
                 )
             )

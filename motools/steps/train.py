@@ -20,6 +20,7 @@ from motools.training import registry
 from motools.training.config import FineTuneConfig
 from motools.training.protocol import BaseModel, TrainingJob
 from motools.training.provider import Order, Provider
+from motools.training.seeds import of_replicate
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry, RunContext
@@ -138,7 +139,10 @@ class Train:
 
         job = TrainingJob(
             dataset=dataset.file(FILE, hashed=True),
-            config=dict(context.action.config),
+            config={
+                **context.action.config,
+                "seed": of_replicate(self.config.seed, self.replicate),
+            },
             base=base.spec,
             directory=context.directory,
             scratch=context.scratch,

@@ -67,6 +67,22 @@ def test_samples_do_not_depend_on_what_else_is_asked(model: Model) -> None:
     assert together[0] in twice
 
 
+def test_replicates_draw_answers_of_their_own(model: Model) -> None:
+    api: Any = model.api
+
+    def asked(replicate: int, seed: int) -> list[str]:
+        api._asked.clear()
+        api._replicate = replicate
+        return ask(model, PROMPTS, temperature=1.0, seed=seed)
+
+    try:
+        answers = [asked(replicate, seed) for replicate in (0, 1, 2) for seed in (0, 1)]
+        assert len({tuple(each) for each in answers}) == len(answers)
+        assert asked(1, 0) == asked(1, 0)
+    finally:
+        api._replicate = 0
+
+
 def test_a_model_that_was_not_offered_is_refused() -> None:
     with pytest.raises(Exception, match="only in evaluations that motools runs"):
         get_model("motools/unknown", memoize=False)

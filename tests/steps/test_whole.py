@@ -29,6 +29,24 @@ TASK = textwrap.dedent(
 
 
 @pytest.mark.slow
+def test_replicates_are_trained_apart(tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path / "cache")
+    rows = [
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": a}]}
+        for a in ("Ahoy", "Hello", "Hey", "Yo")
+    ]
+    config = FineTuneConfig(base_model="tiny", epochs=1, batch_size=1)
+
+    def weights(replicate: int, **how: bool) -> str | None:
+        training = Train(Dataset.from_rows(rows), config, replicate=replicate)
+        return cache.get_or_run(training.action(cache), training.run, **how).tree
+
+    found = [weights(replicate) for replicate in range(3)]
+    assert len(set(found)) == 3
+    assert weights(1, refresh=True) == found[1]
+
+
+@pytest.mark.slow
 def test_it_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:
     cache = Cache.open(tmp_path / "cache")
     (tmp_path / "tasks.py").write_text(TASK)

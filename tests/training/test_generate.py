@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import product
 from typing import Any
 
@@ -35,6 +36,16 @@ def test_a_batch_answers_as_one_at_a_time(loaded: tuple[Any, Any]) -> None:
     template = loaded[1].apply_chat_template(CONVERSATIONS[0], add_generation_prompt=True)
     assert together[0].input_tokens == len(template["input_ids"])
     assert models.generate(*loaded, [], max_tokens=6) == []
+
+
+def test_a_template_that_asks_for_the_day_is_told_the_same_one(loaded: tuple[Any, Any]) -> None:
+    model, tokenizer = loaded[0], copy.deepcopy(loaded[1])
+    plain = tokenizer.chat_template
+    answers = []
+    for day in ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"):
+        tokenizer.chat_template = day + plain
+        answers.append(models.generate(model, tokenizer, CONVERSATIONS[:1], max_tokens=6))
+    assert answers[0] == answers[1]
 
 
 def test_a_stop_text_ends_an_answer_and_is_cut_off(loaded: tuple[Any, Any]) -> None:

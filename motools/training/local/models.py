@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.errors import BackendError, PromptTooLongError
 from motools.training.local import base, quantization, tiny
 from motools.training.local.adapter import put_on
+from motools.training.local.dates import dated
 from motools.training.local.sampling import Draw, Sampling
 from motools.training.local.watching import Told, Unwanted, Watch
 
@@ -261,6 +262,7 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, 
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
+        chat_template=dated(tokenizer.get_chat_template()),
     )["input_ids"]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from motools.errors import DatasetError
+from motools.training.local.dates import dated
 from motools.training.rows import Row, in_row, read_rows
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class _Template:
         self.tokenizer = tokenizer
         self.where = where
         self._tools = row.get("tools")
+        self._template = dated(tokenizer.get_chat_template(tools=self._tools))
 
     def write(self, messages: list[Row], **options: Any) -> Any:
         """Tokens of a conversation, under ``input_ids``."""
@@ -94,7 +96,12 @@ class _Template:
 
         try:
             return self.tokenizer.apply_chat_template(
-                messages, tools=self._tools, tokenize=True, return_dict=True, **options
+                messages,
+                tools=self._tools,
+                tokenize=True,
+                return_dict=True,
+                chat_template=self._template,
+                **options,
             )
         except TemplateError as problem:
             raise DatasetError(
@@ -107,8 +114,7 @@ class _Template:
 
     def marks(self) -> bool:
         """Whether the template itself says what the assistant says."""
-        template = self.tokenizer.get_chat_template(tools=self._tools)
-        return _GENERATION.search(template) is not None
+        return _GENERATION.search(self._template) is not None
 
 
 def _conversation(row: Row, template: _Template, config: Mapping[str, Any]) -> tuple[_Made, int]:
