@@ -168,3 +168,20 @@ def test_a_file_in_the_way_is_unknown_not_missing(tmp_path: Path) -> None:
     store.publish_bytes("folder/b", b"x")
     with pytest.raises(CacheUnavailableError):
         store.read("folder")
+
+
+@pytest.mark.parametrize("kind", [*MAKERS])
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/{place}/outside"])
+def test_no_name_leads_out_of_a_store(kind: str, name: str, tmp_path: Path) -> None:
+    store = MAKERS[kind](tmp_path)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"not theirs")
+    name = name.format(place=str(tmp_path).lstrip("/"))
+    for touch in (store.remove, store.read, store.size, store.modified):
+        with pytest.raises(CacheUnavailableError, match="leads out of the store"):
+            touch(name)
+    with pytest.raises(CacheUnavailableError, match="leads out of the store"):
+        store.publish_bytes(name, b"theirs")
+    with pytest.raises(CacheUnavailableError, match="leads out of the store"):
+        store.move("a", name)
+    assert outside.read_bytes() == b"not theirs"

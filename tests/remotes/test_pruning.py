@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from motools.cache import Cache
 from motools.cache.selection import Selection
+from motools.digest import hash_bytes
 from motools.remotes import (
     Remote,
     add_remote,
@@ -21,6 +23,7 @@ from motools.remotes import (
     push,
     pushing,
 )  # fmt: skip
+from motools.remotes.layout import MARKER, pack_name
 
 from .conftest import Opened, There, commit, contents
 from .test_killed import kills, place
@@ -145,7 +148,8 @@ def test_killed_at_every_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for n in range(3):
         commit(full, n)
         push(full, open_remote(full))
-    remote.store.publish_bytes("packs/ab/cd", b"nobody's")
+    stray = pack_name(hash_bytes(b"nobody's").hex)
+    remote.store.publish_bytes(stray, b"nobody's")
     full.close()
     shutil.copytree(url, place / "before")
 
@@ -166,7 +170,7 @@ def test_killed_at_every_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
         reader.close()
         shutil.rmtree(reader.root)
         work()
-        assert remote.store.size("packs/ab/cd") is None
+        assert remote.store.size(stray) is None
         assert not list(remote.store.names("doomed"))
         full.database.close()
 
@@ -222,3 +226,33 @@ def test_who_pushes_while_something_is_removed_has_it_there(opened: Opened, ther
     assert again.generation in {row[1] for row in there(a).index.generations([entry.key])}
     c = opened("c")
     assert pull(c, there(c)).entries == (entry.key,)
+
+
+def test_what_is_no_object_of_a_remote_is_never_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = open_at(tmp_path / "a")
+    remote = add_remote(a, "there", str(tmp_path / "remote"))
+    commit(a, 1)
+    push(a, remote)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("not theirs to delete")
+    names = [
+        str(mine),
+        "../mine.txt",
+        f"packs/ab/../../{MARKER}",
+        MARKER,
+        "packs/../../mine.txt",
+        f"packs/ab/{'c' * 62}\n",
+    ]
+    for number, name in enumerate(names):
+        facts = json.dumps({"made_at": 1.0, "names": [name]}).encode()
+        remote.store.publish_bytes(f"doomed/{number}.json", facts)
+    planned = plan_prune(open_remote(a))
+    assert planned.due == ("",) * len(names), "the files that say so"
+    prune(open_remote(a), planned)
+    assert mine.read_text() == "not theirs to delete"
+    assert remote.store.size(MARKER) is not None
+    assert not list(remote.store.names("doomed"))
+    assert "doomed/0.json in the remote dooms what is no pack, blob or segment" in caplog.text
+    a.close()
