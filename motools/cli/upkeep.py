@@ -157,7 +157,7 @@ def _verified(cache: Cache, keys: list[str] | None, *, read_data: bool) -> Verif
 def _verified_remote(cache: Cache, name: str | None, which: Which, *, read_data: bool) -> Verified:
     from motools.remotes import open_remote, verify_remote
 
-    place = open_remote(cache, name)
+    place = open_remote(cache, name, damaged=True)
     keys = [e.key for e in which.there(cache, place)] if which.narrowed else None
     began = time.monotonic()
     with output.Meter() as meter:
