@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +20,16 @@ from motools.cache.marks import NOTE, REJECTED, insert_mark
 from motools.cache.rejection import Rejection
 from motools.cache.tree import Tree, TreeFile
 from motools.digest import hash_bytes
-from motools.errors import CacheError, CacheVersionError, CorruptDocumentError, RejectedError
-from motools.remotes import Remote, open_remote, pull, push, verify_remote
+from motools.errors import (
+    CacheError,
+    CacheVersionError,
+    CorruptBlobError,
+    CorruptDocumentError,
+    RejectedError,
+)
+from motools.remotes import Copies, Remote, open_remote, pull, push, verify_remote
 from motools.remotes.layout import segment_name
-from motools.remotes.packs import packed
+from motools.remotes.packs import Frame, opened, packed
 from motools.remotes.segments import Draft, Listed, Marked
 from motools.upkeep.findings import Damage
 from tests.cache.conftest import action
@@ -288,3 +295,21 @@ def test_what_strangers_write_commands_no_terminal(person: People) -> None:
     with pytest.raises(RejectedError, match=r"\\x1b\[2J.*\\x07 of\\u202e it\nall") as caught:
         reader.look_up([action(1)])
     assert "\x1b" not in str(caught.value)
+
+
+def test_a_small_frame_fills_no_memory() -> None:
+    """It says itself how large it is, and that is believed before any bound is looked at."""
+    bomb = zstandard.ZstdCompressor().compress(b"\0" * (64 << 20))
+    with pytest.raises(CorruptBlobError, match="it says that it is larger"):
+        opened(Frame(B, 9, PACK, 0, len(bomb), "zstd"), bomb)
+
+
+def test_what_ends_before_is_not_read_to_where_it_should_end(
+    person: People, tmp_path: Path
+) -> None:
+    remote = open_remote(filled(person))
+    name, size = f"blobs/{B[:2]}/{B[2:]}", 2**52
+    remote.store.publish_bytes(name, b"short")
+    put(remote, HEAD, frame(name=name, size=size, stored=size))
+    remote.refresh()
+    assert not Copies(remote).fetch(B, tmp_path / "copy")
