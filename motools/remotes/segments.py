@@ -22,6 +22,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
@@ -38,6 +39,8 @@ _KNOWN: Final = ("motools.segment/1", SCHEMA)
 
 _ANY_VERSION: Final = re.compile(r"motools\.segment/\d+")
 
+_CODECS: Final = (RAW, ZSTD)
+_is_digest: Final = DIGEST.fullmatch
 _LONGEST_PACK: Final = 4 * PACK
 """Bytes in a pack: nothing that motools writes comes near it, and what is in one is read whole."""
 
@@ -222,13 +225,25 @@ def _listed(part: dict[str, Any], document: bytes) -> Listed:
 
 
 def _frame(row: Any) -> Frame:
+    """A frame whose numbers fit into its object; there may be a million of them."""
     digest, size, name, offset, stored, codec = row
-    whole = (offset, stored, codec) == (0, size, RAW)
-    frame = Frame(_digest(digest), _count(size), _text(name), _count(offset), _count(stored), codec)
-    packed = max(size, offset + stored) <= _LONGEST_PACK and codec in (RAW, ZSTD)
-    if not holds_blobs(name) or not (whole if name.startswith(f"{BLOBS}/") else packed):
-        raise ValueError(f"{frame} is no place of a blob")
-    return frame
+    if not type(size) is type(offset) is type(stored) is int:
+        raise TypeError(f"{row} is no place of a blob")
+    if _is_alone(name):
+        fits = (offset, stored, codec) == (0, size, RAW) and size < EXACT
+    else:
+        fits = offset + stored <= _LONGEST_PACK and size <= _LONGEST_PACK and codec in _CODECS
+    if not fits or size < 0 or offset < 0 or stored < 0:
+        raise ValueError(f"{row} is no place of a blob")
+    return Frame(_digest(digest), size, name, offset, stored, codec)
+
+
+@lru_cache(maxsize=256)
+def _is_alone(name: str) -> bool:
+    """Whether a blob is an object of its own; else it is in a pack."""
+    if not holds_blobs(name):
+        raise ValueError(f"{name!r} is no object that holds blobs")
+    return name.startswith(f"{BLOBS}/")
 
 
 def _said(name: Any, value: Any, made_at: Any) -> Said:
@@ -236,21 +251,15 @@ def _said(name: Any, value: Any, made_at: Any) -> Said:
 
 
 def _digest(value: Any) -> str:
-    if not DIGEST.fullmatch(value):
+    if not _is_digest(value):
         raise ValueError(f"{value!r} is no digest")
-    return str(value)
+    return value  # type: ignore[no-any-return]  # the pattern takes nothing but text
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     value.encode()  # or else the tables could not hold it
-    return value
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < EXACT:
-        raise ValueError(f"{value!r} is no number of bytes")
     return value
 
 
