@@ -107,20 +107,13 @@ class Documents:
         ).all()
         try:
             document = entry_document(rows) if rows else b""
-        except NO_DOCUMENT as problem:
-            self._tell(name, problem)
+        except CorruptDocumentError as problem:
+            if name not in self._told:  # or every later commit would say so
+                self._told.add(name)
+                _log.warning("%s", problem)
             return False
         self._write_entry(name, document, cleared=all(row[9] == "trash" for row in rows))
         return True
-
-    def _tell(self, key: str, problem: Exception) -> None:
-        if key not in self._told:  # or every later commit would say so
-            self._told.add(key)
-            _log.warning(
-                "the record of %s is damaged (%r), so there is no document of how it is now: run "
-                "`motools cache verify %s`; `motools cache clear all %s` takes it out",
-                *(key[:12], problem, key[:12], key[:12]),
-            )
 
     def _write_entry(self, key: str, document: bytes, *, cleared: bool) -> None:
         name = entry_name(key)
@@ -199,9 +192,20 @@ class Documents:
                 yield Problem(name, str(problem) or repr(problem))
 
 
-def entry_document(rows: Iterable[Sequence[Any]]) -> bytes:
-    """The document of one key from all its rows."""
-    return _dump(json.loads(_text(rows)))
+def entry_document(rows: Sequence[Sequence[Any]]) -> bytes:
+    """The document of one key from all its rows.
+
+    Raises:
+        CorruptDocumentError: a row is damaged, so that there is none.
+    """
+    try:
+        return _dump(json.loads(_text(rows)))
+    except NO_DOCUMENT as problem:
+        key = rows[0][0][:12]
+        raise CorruptDocumentError(
+            f"the record of {key} is damaged ({problem!r}), so there is no document of how it is "
+            f"now: run `motools cache verify {key}`; `motools cache clear all {key}` takes it out"
+        ) from problem
 
 
 def says(data: bytes, rows: Iterable[Sequence[Any]]) -> bool:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from motools.cache import Cache
+from motools.cache.documents import entry_document
 from motools.cache.layout import entry_name
 from motools.cache.reindex import reindex
 from motools.cache.removal import execute, plan
+from motools.errors import CorruptDocumentError
 from tests.cache.conftest import Runs, action, lose_the_database
 
 OpenCache = Callable[..., Cache]
@@ -37,6 +39,8 @@ def test_a_damaged_row_is_named_and_stops_nobody(
     again = open_cache()
     assert bad.key[:12] in caplog.text
     assert {entry.key for entry in again.entries()} == {bad.key, good.key, made.key}
+    with pytest.raises(CorruptDocumentError, match=f"cache clear all {bad.key[:12]}"):
+        entry_document([again.entry(bad.key).row])
     execute(again, plan(again, [again.entry(bad.key)]))
     assert {entry.key for entry in again.entries()} == {good.key, made.key}
 
