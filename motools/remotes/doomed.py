@@ -64,7 +64,7 @@ def sentence(name: str, data: bytes) -> dict[str, Any]:
     if strange := [each for each in names if not is_object(each)]:
         _log.warning(
             "%s in the remote dooms what is no pack, blob or segment (%s): that is left alone. "
-            "No prune wrote it: delete it, and see who may write there",
+            "If no prune of yours wrote it, delete it and see who may write there",
             name,
             ", ".join(ascii(each[:80]) for each in strange[:3]),
         )

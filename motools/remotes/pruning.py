@@ -24,7 +24,7 @@ from motools.errors import CorruptBlobError
 from motools.remotes import marks
 from motools.remotes.doomed import Doomed, sentence
 from motools.remotes.index import in_parts
-from motools.remotes.layout import BLOBS, DOOMED, PACK, PACKS
+from motools.remotes.layout import BLOBS, DOOMED, PACK, PACKS, is_object
 from motools.remotes.packs import Frame, opened, packed
 from motools.remotes.remote import Remote
 from motools.remotes.segments import Draft, Listed, Removed
@@ -82,6 +82,7 @@ def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) 
     doomed = Doomed.of(remote.store).names
     names = remote.store.names
     sizes = {name: size for folder in (PACKS, BLOBS) for name, size in names(folder)}
+    sizes = {name: size for name, size in sizes.items() if is_object(name)}  # the rest is not ours
     kept = _chosen(remote, {entry.key for entry in remove})
     used: Counter[str] = Counter()
     for frame in kept:

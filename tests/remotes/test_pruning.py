@@ -237,6 +237,8 @@ def test_what_is_no_object_of_a_remote_is_never_deleted(
     push(a, remote)
     mine = tmp_path / "mine.txt"
     mine.write_text("not theirs to delete")
+    remote.store.publish_bytes("packs/.DS_Store", b"nor ours")
+    assert plan_prune(open_remote(a)).dead == {}
     names = [
         str(mine),
         "../mine.txt",
