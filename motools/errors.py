@@ -146,7 +146,23 @@ class ResultError(MotoolsError, TypeError):
 
 
 class CacheError(MotoolsError):
-    """The cache cannot answer or cannot store."""
+    """The cache cannot answer or cannot store.
+
+    Its message may quote what strangers wrote, into a remote for one, so that whatever
+    a terminal would obey is made visible.
+    """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
+
+
+def visible(text: str) -> str:
+    """Text from elsewhere, with escapes for what has no shape of its own, but for line ends."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in "\n\t\u00a0" else repr(each)[1:-1] for each in text
+    )
 
 
 class CacheNotFoundError(CacheError, FileNotFoundError):

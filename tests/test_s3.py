@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.server
 import os
 import threading
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motools.errors import SettingsError
-from motools.s3 import Bucket, Place, S3Error, find, multipart
+from motools.s3 import Bucket, Place, S3Error, connections, find, multipart
 from motools.s3.signing import Credentials, Request, escaped, signed
 from tests import faulty, s3
 from tests.faulty import CutShort, LostAnswer, Proxy
@@ -183,6 +184,48 @@ def test_a_slow_line_is_not_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> Non
     with served(_Slow) as endpoint:
         bucket = Bucket("b", Place(endpoint, "r", lambda: Credentials("k", "s")))
         bucket.write("x", bytes(16 << 20))
+
+
+class _Closing(_Elsewhere):
+    """A server that ends each connection with its answer."""
+
+    def do_GET(self) -> None:
+        good = self.path.startswith("/b/x")
+        status, body = (200, b"here") if good else (404, b"<Error><Code>NoSuchKey</Code></Error>")
+        self._answer(status, body, {"connection": "close"})
+
+
+def test_a_connection_that_the_server_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened again behind our back, it would be given up after a shorter silence."""
+    answered = http.client.HTTPConnection.getresponse
+    silences = []
+
+    def getresponse(self: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        silences.append(self.sock.gettimeout())
+        return answered(self)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "getresponse", getresponse)
+    with served(_Closing) as endpoint:
+        bucket = Bucket("b", Place(endpoint, "us-east-1", lambda: Credentials("k", "s")))
+        for _ in range(2):
+            assert bucket.read("x") == b"here"
+            assert bucket.read("y") is None
+    assert set(silences) == {connections._SILENCE}
+
+
+@pytest.mark.parametrize("endpoint", ["http://user:secret@host:1", "https://secret@host"])
+def test_an_endpoint_holds_no_credentials(
+    files: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    with pytest.raises(SettingsError, match=r"s3\.endpoint") as refused:
+        find(endpoint)
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    with pytest.raises(SettingsError, match="AWS_ENDPOINT_URL") as refused:
+        find()
+    assert "secret" not in str(refused.value)
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ behind); the journal's go ahead of theirs.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from motools.cache.action import key_of, material
+from motools.cache.action import key_of
 from motools.cache.attempt import NAMES as ATTEMPT_NAMES
+from motools.cache.columns import check_columns, check_text, kind_in
 from motools.cache.database import Database, Transaction
 from motools.cache.entry import COLUMNS, check
 from motools.cache.layout import (
@@ -42,6 +44,12 @@ _IN_GENERATION: Final = [name for name in _NAMES if name not in ("key", "kind", 
 _MARK_NAMES: Final = ("name", "value", "made_at")
 
 
+NO_DOCUMENT: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What reading or writing a document raises that is none."""
+
+_log: Final = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A document that cannot be used.
@@ -61,42 +69,59 @@ class Documents:
     def __init__(self, store: Store, database: Database) -> None:
         self._store = store
         self._database = database
+        self._told: set[str] = set()
 
     def flush(self) -> int:
         """Write every document that is behind its rows; returns how many.
 
         They are written inside a transaction, so that two processes cannot put an
         older state over a newer one; several in one, so that of many threads that
-        have committed the first writes for all.
+        have committed the first writes for all. Of rows that no document can be
+        made of, the key is named in a warning, and they stay behind.
         """
-        count = 0
-        while self._database.read("SELECT 1 FROM outbox LIMIT 1"):
+        count = last = 0
+        while self._database.read("SELECT 1 FROM outbox WHERE id > ? LIMIT 1", (last,)):
             with self._database.write() as transaction:
                 behind: Any = transaction.run(
-                    "SELECT id, name FROM outbox ORDER BY id LIMIT :most", most=_AT_ONCE
+                    "SELECT id, name FROM outbox WHERE id > :last ORDER BY id LIMIT :most",
+                    last=last,
+                    most=_AT_ONCE,
                 ).all()
-                for name in dict.fromkeys(name for _, name in behind):
-                    if name.startswith(f"{MARKS}/"):
-                        self._write_marks(transaction, key_in(name))
-                    else:
-                        self._write_entry(transaction, name)
-                    count += 1
+                names = dict.fromkeys(name for _, name in behind)
+                written = {name for name in names if self._write(transaction, name)}
                 transaction.run_many(
-                    "DELETE FROM outbox WHERE id = :id", [{"id": number} for number, _ in behind]
+                    "DELETE FROM outbox WHERE id = :id",
+                    [{"id": number} for number, name in behind if name in written],
                 )
+            count += len(written)
+            last = max((number for number, _ in behind), default=last)
         return count
 
-    def _write_entry(self, transaction: Transaction, key: str) -> None:
+    def _write(self, transaction: Transaction, name: str) -> bool:
+        """Write what a name in the outbox stands for; False: its rows are damaged."""
+        if name.startswith(f"{MARKS}/"):
+            self._write_marks(transaction, key_in(name))
+            return True
         rows: Any = transaction.run(
-            f"SELECT {COLUMNS} FROM entries WHERE key = :key ORDER BY generation", key=key
+            f"SELECT {COLUMNS} FROM entries WHERE key = :key ORDER BY generation", key=name
         ).all()
+        try:
+            document = entry_document(rows) if rows else b""
+        except CorruptDocumentError as problem:
+            if name not in self._told:  # or every later commit would say so
+                self._told.add(name)
+                _log.warning("%s", problem)
+            return False
+        self._write_entry(name, document, cleared=all(row[9] == "trash" for row in rows))
+        return True
+
+    def _write_entry(self, key: str, document: bytes, *, cleared: bool) -> None:
         name = entry_name(key)
-        cleared = all(row[9] == "trash" for row in rows)
-        if rows:
-            self._store.publish_bytes(trashed(name) if cleared else name, entry_document(rows))
+        if document:
+            self._store.publish_bytes(trashed(name) if cleared else name, document)
         if cleared:
             self._store.remove(name)
-        if not rows or not cleared:
+        if not document or not cleared:
             self._store.remove(trashed(name))
 
     def _write_marks(self, transaction: Transaction, key: str) -> None:
@@ -163,13 +188,24 @@ class Documents:
                 continue  # removed since it was listed
             try:
                 yield parse(data, key_in(name))
-            except (CacheError, ValueError, KeyError, TypeError) as problem:
+            except (CacheError, *NO_DOCUMENT) as problem:
                 yield Problem(name, str(problem) or repr(problem))
 
 
-def entry_document(rows: Iterable[Sequence[Any]]) -> bytes:
-    """The document of one key from all its rows."""
-    return _dump(json.loads(_text(rows)))
+def entry_document(rows: Sequence[Sequence[Any]]) -> bytes:
+    """The document of one key from all its rows.
+
+    Raises:
+        CorruptDocumentError: a row is damaged, so that there is none.
+    """
+    try:
+        return _dump(json.loads(_text(rows)))
+    except NO_DOCUMENT as problem:
+        key = rows[0][0][:12]
+        raise CorruptDocumentError(
+            f"the record of {key} is damaged ({problem!r}), so there is no document of how it is "
+            f"now: run `motools cache verify {key}`; `motools cache clear all {key}` takes it out"
+        ) from problem
 
 
 def says(data: bytes, rows: Iterable[Sequence[Any]]) -> bool:
@@ -225,25 +261,33 @@ def parse_entry(data: bytes, key: str) -> list[tuple[Any, ...]]:
         CorruptDocumentError: it is damaged, or is not the entry it is named after.
     """
     document = json.loads(data)
+    _require(isinstance(document, dict), "it is no document")
     _require(document.get("format") == ENTRY_FORMAT, f"its format is not {ENTRY_FORMAT}")
     _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
+    kind = kind_in(document["canonical"])
     _require(key_of(document["canonical"]) == key, "its action's digest is not its key")
-    kind = material(document["canonical"])["kind"]
     rows = []
     for part in document["generations"]:
         columns = {**part, "key": key, "kind": kind, "action": document["canonical"]}
-        tree = Tree.of(TreeFile(*file) for file in part["files"])
+        check_columns(columns)
+        tree = Tree.of(map(TreeFile.parse, part["files"]))
         _require(
             part["tree"] == (tree.digest.hex if tree.files else None), "its files are not its tree"
         )
         row = tuple(
-            compact(columns[name]) if _is_json(name, columns[name]) else columns[name]
+            _checked_text(columns[name]) if _is_json(name, columns[name]) else columns[name]
             for name in _NAMES
         )
         check(row)
         rows.append(row)
     _require(bool(rows), "it holds no generation")
     return rows
+
+
+def _checked_text(value: Any) -> str:
+    text = compact(value)
+    check_text(text, value)
+    return text
 
 
 def parse_journal(data: bytes, key: str) -> list[tuple[Any, ...]]:

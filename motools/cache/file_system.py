@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from motools.cache.layout import TMP
 from motools.cache.networked import NetworkedStore
-from motools.cache.store import Unfinished, is_temporary, unavailable_because
+from motools.cache.store import Unfinished, inside, is_temporary, unavailable_because
 from motools.errors import CacheUnavailableError, MotoolsError
 
 _PIECE: Final = 8 << 20
@@ -182,7 +182,7 @@ class FsspecStore(NetworkedStore):
         return self.remove(unfinished.name)
 
     def _at(self, name: str) -> str:
-        return f"{self.root}/{name}"
+        return f"{self.root}/{inside(name)}"
 
 
 @contextlib.contextmanager

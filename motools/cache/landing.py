@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,12 +59,15 @@ def land(
         seen: is told of bytes that are here.
 
     Returns:
-        The digest of what arrived, perhaps another one; None: it is not there.
+        The digest of what arrived, perhaps another one; None: it is not there. Of what
+        is longer than wanted, no more comes than shows that it is.
     """
-    if (here := store.path(name)) is not None:
+    most = sys.maxsize if wanted is None else wanted.size + 1
+    here = store.path(name)
+    if here is not None and (store.size(name) or 0) < most:
         return _copied(here, target, seen)
     with _to_write(root, target, wanted) as (file, path):
-        found = _Landing(file, seen).fetch(store, name, ahead)
+        found = _Landing(file, seen).fetch(store, name, ahead, most)
         with unavailable(f"cannot move {path}"):
             if found is None:
                 path.unlink()
@@ -93,7 +97,7 @@ class _Landing:
         self._size = self._synced = 0
         self._syncing: Future[None] | None = None
 
-    def fetch(self, store: Store, name: str, ahead: int) -> Digest | None:
+    def fetch(self, store: Store, name: str, ahead: int, most: int) -> Digest | None:
         with unavailable(f"cannot read {self._file.name}"):
             while piece := self._file.read(_READ):
                 self._count(piece)
@@ -101,11 +105,14 @@ class _Landing:
         if pieces is None:
             return None
         with ThreadPoolExecutor(1) as pool:
-            for piece in pieces:
+            for whole in pieces:
+                piece = whole[: max(most - self._size, 0)]
                 with unavailable(f"cannot write {self._file.name}"):
                     self._file.write(piece)
                     self._sync(pool)
                 self._count(piece)
+                if self._size >= most:
+                    break
         with unavailable(f"cannot write {self._file.name}"):
             self._file.flush()
             if self._syncing is not None:

@@ -34,6 +34,15 @@ REJECTED: Final = "rejected"
 """The value is a ``rejection.Rejection``."""
 
 
+AHEAD: Final = 10 * 365 * 86_400.0
+"""Seconds from now: what is said later than that is said by no clock, and nothing could follow."""
+
+
+def believable(made_at: float) -> bool:
+    """Whether something can have been said at a time (seconds since 1970)."""
+    return -math.inf < made_at < time.time() + AHEAD
+
+
 class Marks:
     """The marks of one cache."""
 
@@ -146,7 +155,10 @@ def arrive(
 
 
 def next_time(transaction: Transaction, key: str, name: str) -> float:
-    """Now, or just after what was last said of a key under a name, by whatever clock."""
+    """Now, or just after what was last said of a key under a name, by whatever clock.
+
+    What cannot have been said then gives way: it would leave no time for what comes after.
+    """
     last = _said_at(transaction, key, name)
     now = time.time()
     return now if last is None else max(now, math.nextafter(last, math.inf))
@@ -177,12 +189,14 @@ def restore_marks(transaction: Transaction, rows: Iterable[tuple[Any, ...]]) -> 
 
 
 def _said_at(transaction: Transaction, key: str, name: str) -> float | None:
-    """When a key was last marked under a name, or that mark taken off."""
+    """When a key was last marked under a name, or that mark taken off, if it can be believed."""
     found: float | None = transaction.run(
         "SELECT MAX(made_at) FROM (SELECT made_at FROM marks WHERE key = :key AND name = :name "
-        "UNION ALL SELECT made_at FROM taken_off WHERE key = :key AND name = :name) said",
+        "UNION ALL SELECT made_at FROM taken_off WHERE key = :key AND name = :name) said "
+        "WHERE made_at < :farthest",
         key=key,
         name=name,
+        farthest=time.time() + AHEAD,
     ).scalar()
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from motools.cache.database import Database, Transaction
-from motools.cache.documents import compact
+from motools.cache.documents import NO_DOCUMENT, compact
 from motools.cache.marks import REJECTED, arrive, drop_mark, next_time
 from motools.digest import canonical_json
 from motools.errors import KeyNotFoundError, RejectedError
@@ -141,15 +141,18 @@ def honoured(key: str, value: str | None, made_at: float, trusted: Mapping[str, 
         return not trusted
     try:
         said = Rejection.parse(value)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return False  # nothing that motools says
+        message = said.message(key, made_at)
+    except (AttributeError, *NO_DOCUMENT):
+        return False
+    if said.value != value:  # nothing that motools says, and every hit would have to read it
+        return False
     if not trusted:
         return True
     if said.signer is None or said.signer not in trusted or said.signature is None:
         return False
     from motools.cache.trust import verified
 
-    return verified(said.message(key, made_at), said.signer, said.signature, trusted)
+    return verified(message, said.signer, said.signature, trusted)
 
 
 def rejections(database: Database) -> dict[str, Rejection]:

@@ -139,7 +139,7 @@ class LocalStore:
         self._prefix = f"{root}/"
 
     def publish_file(self, name: str, path: Path) -> None:
-        target = self.root / name
+        target = self._at(name)
         with unavailable(f"cannot write {target}"):
             mode = path.stat().st_mode
             if mode & 0o222:
@@ -154,7 +154,7 @@ class LocalStore:
 
     def upload(self, name: str, path: Path) -> None:
         copy = self.root / TMP / uuid.uuid4().hex
-        with unavailable(f"cannot copy {path} to {self.root / name}"):
+        with unavailable(f"cannot copy {path} to {self._at(name)}"):
             try:
                 copy_file(path, copy)
                 self.publish_file(name, copy)
@@ -162,7 +162,7 @@ class LocalStore:
                 copy.unlink(missing_ok=True)
 
     def publish_bytes(self, name: str, data: bytes) -> None:
-        target = self.root / name
+        target = self._at(name)
         temporary = self.root / TMP / f"{uuid.uuid4().hex}.tmp"
         with unavailable(f"cannot write {target}"):
             try:
@@ -178,7 +178,7 @@ class LocalStore:
                 temporary.unlink(missing_ok=True)
 
     def settle(self, names: Iterable[str]) -> None:
-        paths = [self.root / name for name in names]
+        paths = [self._at(name) for name in names]
         with unavailable(f"cannot make files durable in {self.root}"):
             if len(paths) > _SYNC_ONE_BY_ONE and hasattr(os, "sync"):
                 os.sync()
@@ -194,11 +194,11 @@ class LocalStore:
     def size(self, name: str) -> int | None:
         # On the path of every hit, so without the context manager and pathlib.
         try:
-            return os.stat(f"{self._prefix}{name}").st_size
+            return os.stat(f"{self._prefix}{inside(name)}").st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as problem:
-            raise unavailable_because(f"cannot look at {self.root / name}", problem) from problem
+            raise unavailable_because(f"cannot look at {self._at(name)}", problem) from problem
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         return [self.size(name) for name in names]
@@ -208,9 +208,9 @@ class LocalStore:
             work(item)
 
     def modified(self, name: str) -> float | None:
-        with unavailable(f"cannot look at {self.root / name}"):
+        with unavailable(f"cannot look at {self._at(name)}"):
             try:
-                return (self.root / name).stat().st_mtime
+                return self._at(name).stat().st_mtime
             except FileNotFoundError:
                 return None
         raise AssertionError
@@ -218,16 +218,16 @@ class LocalStore:
     def read(self, name: str) -> bytes | None:
         with unavailable(f"cannot read {self._prefix}{name}"):
             try:
-                with open(f"{self._prefix}{name}", "rb", buffering=0) as stream:
+                with open(f"{self._prefix}{inside(name)}", "rb", buffering=0) as stream:
                     return stream.read()
             except FileNotFoundError:
                 return None
         raise AssertionError
 
     def read_range(self, name: str, start: int, length: int) -> bytes | None:
-        with unavailable(f"cannot read {self.root / name}"):
+        with unavailable(f"cannot read {self._at(name)}"):
             try:
-                with (self.root / name).open("rb") as stream:
+                with self._at(name).open("rb") as stream:
                     stream.seek(start)
                     return stream.read(length)
             except FileNotFoundError:
@@ -235,9 +235,9 @@ class LocalStore:
         raise AssertionError
 
     def stream(self, name: str, start: int = 0, *, ahead: int = 4) -> Iterator[bytes] | None:  # noqa: ARG002
-        with unavailable(f"cannot read {self.root / name}"):
+        with unavailable(f"cannot read {self._at(name)}"):
             try:
-                file = (self.root / name).open("rb")
+                file = self._at(name).open("rb")
             except FileNotFoundError:
                 return None
         return self._pieces(file, start)
@@ -249,10 +249,10 @@ class LocalStore:
                 yield piece
 
     def path(self, name: str) -> Path | None:
-        return self.root / name
+        return self._at(name)
 
     def move(self, name: str, to: str) -> bool:
-        source, target = self.root / name, self.root / to
+        source, target = self._at(name), self._at(to)
         with unavailable(f"cannot move {source} to {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -262,9 +262,9 @@ class LocalStore:
         return True
 
     def remove(self, name: str) -> bool:
-        with unavailable(f"cannot delete {self.root / name}"):
+        with unavailable(f"cannot delete {self._at(name)}"):
             try:
-                (self.root / name).unlink()
+                self._at(name).unlink()
             except FileNotFoundError:
                 return False
         return True
@@ -273,7 +273,7 @@ class LocalStore:
         self, prefix: str, *, but: Collection[str] = frozenset()
     ) -> Iterator[tuple[str, int]]:
         folders = [prefix]
-        with unavailable(f"cannot list {self.root / prefix}"):
+        with unavailable(f"cannot list {self._at(prefix)}"):
             while folders:
                 folder = folders.pop()
                 # What is not there was never written, or removed since it was listed.
@@ -302,6 +302,23 @@ class LocalStore:
 
     def abandon(self, unfinished: Unfinished) -> bool:
         return self.remove(unfinished.name)
+
+    def _at(self, name: str) -> Path:
+        return self.root / inside(name)
+
+
+def inside(name: str) -> str:
+    """A name, if it stays in its store; some come from whoever may write to a remote.
+
+    Raises:
+        CacheUnavailableError: it leads out of the store.
+    """
+    if name.startswith("/") or (".." in name and ".." in name.split("/")):
+        raise CacheUnavailableError(
+            f"{name!r} leads out of the store, so it was not touched: see who may write to the "
+            "remotes of this cache"
+        )
+    return name
 
 
 def is_temporary(name: str) -> bool:

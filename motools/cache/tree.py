@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from motools.digest import Digest, canonical_json, hash_bytes
+from motools.digest import EXACT, Digest, canonical_json, hash_bytes
 from motools.errors import CacheError, CorruptDocumentError
 
 SCHEMA: Final = "motools.tree/1"
@@ -40,6 +40,24 @@ class TreeFile:
     digest: str
     size: int
     executable: bool = False
+
+    @classmethod
+    def parse(cls, row: Any) -> TreeFile:
+        """From ``[path, digest, size, executable]``, which a stranger may have written.
+
+        Raises:
+            CacheError: it is no such row.
+        """
+        if not isinstance(row, list) or len(row) != len(_TYPES):
+            raise CacheError(f"{row!r} is no file of a tree")
+        if any(type(part) is not kind for part, kind in zip(row, _TYPES, strict=True)):
+            raise CacheError(f"{row!r} is no file of a tree")
+        if not 0 <= row[2] < EXACT:
+            raise CacheError(f"{row[0]!r} has no size: {row[2]}")
+        return cls(*row)
+
+
+_TYPES: Final = (str, str, int, bool)
 
 
 @dataclass(frozen=True)
@@ -83,8 +101,8 @@ class Tree:
             parts = json.loads(data)
             if parts["schema"] != SCHEMA:
                 raise ValueError(parts["schema"])
-            return cls.of(TreeFile(*file) for file in parts["files"])
-        except (CacheError, ValueError, KeyError, TypeError) as problem:
+            return cls.of(map(TreeFile.parse, parts["files"]))
+        except (CacheError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise CorruptDocumentError(f"not a {SCHEMA} blob: {problem!r}") from problem
 
     @property

@@ -9,7 +9,6 @@ tree, files and reference, and the files bind the bytes.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 import stat
@@ -140,18 +139,27 @@ def key_path(name: str) -> Path:
     Raises:
         SettingsError: it would be no name in settings and in signatures.
     """
+    _check_name(name)
+    return config_directory() / "keys" / f"{name}.pem"
+
+
+def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is no name for a key: use letters, digits, and any of .-_")
-    return config_directory() / "keys" / f"{name}.pem"
 
 
 def load_signer(path: Path) -> Signer:
     """The private key in a file, which is named after whose it is.
 
     Raises:
-        SettingsError: it is not there, is none, or others can read it.
+        SettingsError: it is not there, is none, or others can read it; or its name would
+            be none in signatures, which nobody could check then.
         MissingExtraError: the library is not installed.
     """
+    try:
+        _check_name(path.stem)
+    except SettingsError as problem:
+        raise SettingsError(f"signing_key: {path} is named after nobody: {problem}") from problem
     try:
         if os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SettingsError(f"signing_key: others may read {path}: run `chmod 600 {path}`")
@@ -175,9 +183,11 @@ def make_signer(path: Path) -> Signer:
     """Make a private key, in a new file that only its owner can read.
 
     Raises:
-        SettingsError: the file is there already; nothing was changed.
+        SettingsError: the file is there already, or its name would be none in signatures;
+            nothing was changed.
         MissingExtraError: the library is not installed.
     """
+    _check_name(path.stem)
     ed25519, pem = _library()
     key = ed25519.Ed25519PrivateKey.generate()
     data = key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
@@ -231,7 +241,7 @@ def verified(message: bytes, name: str, signature: str, trusted: Mapping[str, st
         ) from problem
     try:
         key.verify(base64.b64decode(signature, validate=True), message)
-    except (InvalidSignature, binascii.Error):
+    except (InvalidSignature, ValueError):  # or what is no base64, as anybody may write
         return False
     return True
 

@@ -160,7 +160,7 @@ def _verified(
 def _verified_remote(cache: Cache, name: str | None, which: Which, *, read_data: bool) -> Verified:
     from motools.remotes import open_remote, verify_remote
 
-    place = open_remote(cache, name)
+    place = open_remote(cache, name, damaged=True)
     keys = [e.key for e in which.there(cache, place)] if which.narrowed else None
     began = time.monotonic()
     with output.Meter() as meter:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import uuid
+import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from motools.cache.store import Store
 from motools.errors import CacheUnavailableError
-from motools.remotes.layout import DOOMED
+from motools.remotes.layout import DOOMED, another_name, is_object
+
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,31 @@ class Doomed:
 
     def fresh(self, name: str) -> str:
         """A name that is not doomed: this one, or another for the same bytes."""
-        return f"{name}~{uuid.uuid4().hex[:8]}" if name in self.names else name
+        return another_name(name) if name in self.names else name
 
 
 def sentence(name: str, data: bytes) -> dict[str, Any]:
-    """What a file in ``doomed/`` says.
+    """What a file in ``doomed/`` says: ``names`` and ``made_at``.
+
+    Names that a remote makes no objects of are left out, whoever wrote them: what is
+    doomed is deleted, by whoever prunes and with that person's rights.
 
     Raises:
         CacheUnavailableError: it is damaged, so it cannot be known what is doomed.
     """
     try:
         facts: dict[str, Any] = json.loads(data)
-        return {"names": list(map(str, facts["names"])), "made_at": float(facts["made_at"])}
-    except (ValueError, KeyError, TypeError) as problem:
+        names, made_at = list(map(str, facts["names"])), float(facts["made_at"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as problem:
         raise CacheUnavailableError(
             f"{name} in the remote is damaged ({problem!r}), so what it dooms is unknown: "
             "delete it and prune again"
         ) from problem
+    if strange := [each for each in names if not is_object(each)]:
+        _log.warning(
+            "%s in the remote dooms what is no pack, blob or segment (%s): that is left alone. "
+            "If no prune of yours wrote it, delete it and see who may write there",
+            name,
+            ", ".join(ascii(each[:80]) for each in strange[:3]),
+        )
+    return {"names": list(filter(is_object, names)), "made_at": made_at}

@@ -146,7 +146,10 @@ def _parts(remote: Remote, frame: Frame) -> Iterator[bytes]:
         yield opened(frame, read(frame.name, frame.offset, frame.stored) or b"")
         return
     for start in range(frame.offset, end, PACK):
-        yield read(frame.name, start, min(PACK, end - start)) or b""
+        part = read(frame.name, start, min(PACK, end - start))
+        if not part:
+            return  # it ends before, however long the index says that it is
+        yield part
 
 
 def _spans(frames: Iterable[Frame]) -> Iterator[_Span]:

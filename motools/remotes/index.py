@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from zstandard import ZstdDecompressor
 
 from motools.cache.store import Store
-from motools.errors import CacheUnavailableError
+from motools.errors import CacheUnavailableError, CorruptDocumentError
 from motools.remotes import segments
 from motools.remotes.layout import INDEX
 from motools.remotes.packs import Frame
@@ -38,22 +38,34 @@ class Index:
         self._store = store
         self._connections = connections
 
-    def refresh(self) -> None:
+    def refresh(self, report: Callable[[CorruptDocumentError], None] | None = None) -> None:
         """Have the tables say what the remote's segments say now: one listing, and what is new.
+
+        Args:
+            report: told of each segment that is damaged; None: the first is raised, for
+                what it said would seem not to be there.
 
         Raises:
             CacheUnavailableError: the remote cannot be read, or its segments come and go.
             CorruptDocumentError: a segment is damaged.
+            CacheVersionError: a newer motools wrote one.
         """
         for _ in range(_ATTEMPTS):
-            listed = dict(self._store.names(INDEX))
-            if self._follow(listed):
-                return
-        raise CacheUnavailableError(
-            "segments of the remote's index vanish while they are read: run it again"
-        )
+            damaged: list[CorruptDocumentError] = []
+            if self._follow(dict(self._store.names(INDEX)), damaged.append):
+                break
+        else:
+            raise CacheUnavailableError(
+                "segments of the remote's index vanish while they are read: run it again"
+            )
+        for problem in damaged:
+            if report is None:
+                raise problem
+            report(problem)
 
-    def _follow(self, listed: dict[str, int]) -> bool:
+    def _follow(
+        self, listed: dict[str, int], damaged: Callable[[CorruptDocumentError], None]
+    ) -> bool:
         with self._connected() as connection:
             known = {name for (name,) in connection.execute("SELECT name FROM segments")}
         # A listing may be older than what it lists: what is there still counts.
@@ -65,7 +77,10 @@ class Index:
                 for name, data in zip(part, pool.map(self._store.read, part), strict=True):
                     if data is None:
                         return False  # compacted since it was listed
-                    self._take_in(name, data)
+                    try:
+                        self._take_in(name, data)
+                    except CorruptDocumentError as problem:
+                        damaged(problem)
         with self._connected() as connection:
             if gone and forget(connection, gone):
                 return False

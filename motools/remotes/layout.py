@@ -17,6 +17,8 @@ that names them is published: whoever reads a segment can have all that it names
 
 from __future__ import annotations
 
+import re
+import uuid
 from typing import Final
 
 FORMAT: Final = 1
@@ -49,3 +51,28 @@ def blob_name(digest: str) -> str:
 def segment_name(digest: str) -> str:
     """Where a segment of the index is."""
     return f"{INDEX}/{digest}.zst"
+
+
+def another_name(name: str) -> str:
+    """Another place for the bytes of a pack or a large blob."""
+    return f"{name}~{uuid.uuid4().hex[:8]}"
+
+
+def holds_blobs(name: str) -> bool:
+    """Whether a remote makes packs or large blobs of such a name."""
+    return _HOLDS_BLOBS.fullmatch(name) is not None
+
+
+def is_object(name: str) -> bool:
+    """Whether a remote makes objects of such a name: packs, large blobs and segments.
+
+    Whoever may write to a remote can put any text where a name is expected. Nothing
+    else MUST be read or deleted because a remote says so.
+    """
+    return holds_blobs(name) or _SEGMENT.fullmatch(name) is not None
+
+
+_HOLDS_BLOBS: Final = re.compile(
+    rf"({PACKS}|{BLOBS})/[0-9a-f]{{2}}/[0-9a-f]{{62}}(~[0-9a-f]{{8}})?"
+)
+_SEGMENT: Final = re.compile(rf"{INDEX}/[0-9a-f]{{64}}\.zst")

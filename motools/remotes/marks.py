@@ -3,7 +3,8 @@
 Of what was said under one name the latest counts, be it that a mark was taken off.
 What somebody without a right to it says is as if it had not been said: signatures
 are never taken off, and where the settings name whom to trust, a rejection and its
-withdrawal count if one of those signed them.
+withdrawal count if one of those signed them. Nor does it count what cannot have been
+said when it says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from motools.cache.rejection import honoured
 from motools.cache.trust import SIGNATURE
 from motools.remotes.index import Index, in_parts
 from motools.remotes.remote import Remote
-from motools.remotes.segments import Marked
+from motools.remotes.segments import Marked, Said
 
 Marks: TypeAlias = Mapping[str, Mapping[str, tuple[str | None, float]]]
 """Key to name to value, or None: taken off, and when that was said (seconds since 1970)."""
@@ -44,7 +45,7 @@ def of_cache(cache: Cache, keys: Iterable[str]) -> Marks:
             "ORDER BY key, name",
             [*part, *part],
         ):
-            if name != local.PIN:
+            if name != local.PIN and local.believable(made_at):
                 found.setdefault(key, {})[name] = value, made_at
     return found
 
@@ -58,7 +59,7 @@ def of_remote(index: Index, keys: Iterable[str], trusted: Mapping[str, str]) -> 
         trusted: name to public key, as in the settings; empty: everybody is.
     """
     found: dict[str, dict[str, tuple[str | None, float]]] = {}
-    for key, said in index.marks(keys).items():
+    for key, said in _said(index, keys).items():
         for name, value, made_at in said:
             if _counts(key, name, value, made_at, trusted):
                 found.setdefault(key, {})[name] = value, made_at
@@ -76,7 +77,7 @@ def names(index: Index, keys: Iterable[str]) -> dict[str, set[str]]:
 
 def unsent(here: Marks, index: Index) -> Iterator[Marked]:
     """What a segment has to say so that a remote says what is said here."""
-    there = index.marks(here)
+    there = _said(index, here)
     for key, marks in sorted(here.items()):
         known: dict[str, list[tuple[str | None, float]]] = {}
         for name, value, made_at in there.get(key, ()):
@@ -95,11 +96,12 @@ def kept(index: Index) -> Iterator[Marked]:
 
     Whose rejections count is for every reader to say.
     """
-    for key, said in sorted(index.marks(index.marked()).items()):
+    for key, said in sorted(_said(index, index.marked()).items()):
         own = [row for row in said if not row[0].startswith(SIGNATURE) or row[1] == ""]
         latest = {row[0]: row for row in own}
         rows = [*latest.values(), *(row for row in own if row[0] == local.REJECTED)]
-        yield Marked(key, tuple(dict.fromkeys(rows)))
+        if rows:
+            yield Marked(key, tuple(dict.fromkeys(rows)))
 
 
 def news(cache: Cache, remote: Remote, keys: Iterable[str]) -> list[tuple[Any, ...]]:
@@ -130,6 +132,14 @@ def take(cache: Cache, remote: Remote, keys: Iterable[str]) -> int:
         count = say(transaction, found)
     cache.documents.flush()
     return count
+
+
+def _said(index: Index, keys: Iterable[str]) -> dict[str, list[Said]]:
+    """What is said of some keys in a remote that can have been said."""
+    return {
+        key: [row for row in rows if local.believable(row[2]) and "\0" not in f"{row[0]}{row[1]}"]
+        for key, rows in index.marks(keys).items()
+    }
 
 
 def _is_news(

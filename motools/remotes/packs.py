@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
+from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError, frame_content_size
 
 from motools.digest import Digest, hash_bytes
 from motools.errors import CorruptBlobError
@@ -85,7 +85,10 @@ def opened(frame: Frame, stored: bytes) -> bytes:
     try:
         data = stored
         if frame.codec == ZSTD:
-            # Bounded by what the index says, so that a small frame cannot fill the memory.
+            # Bounded by what the index says, so that a small frame cannot fill the memory: what
+            # a frame says of its size is believed before the bound is looked at.
+            if frame_content_size(stored) > frame.size:
+                raise _damaged(frame, "it says that it is larger")
             data = ZstdDecompressor().decompress(
                 stored, max_output_size=frame.size, allow_extra_data=False
             )

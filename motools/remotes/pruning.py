@@ -24,7 +24,7 @@ from motools.errors import CorruptBlobError
 from motools.remotes import marks
 from motools.remotes.doomed import Doomed
 from motools.remotes.index import in_parts
-from motools.remotes.layout import BLOBS, INDEX, PACK, PACKS
+from motools.remotes.layout import BLOBS, INDEX, PACK, PACKS, is_object
 from motools.remotes.packs import Frame, opened, packed
 from motools.remotes.remote import Remote
 from motools.remotes.segments import Draft, Listed, Removed
@@ -89,7 +89,12 @@ def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) 
     """
     doomed = Doomed.of(remote.store).names
     index, now = remote.index, time.time()
-    sizes = {n: size for folder in (PACKS, BLOBS) for n, size in remote.store.names(folder)}
+    sizes = {
+        name: size
+        for folder in (PACKS, BLOBS)
+        for name, size in remote.store.names(folder)
+        if is_object(name)  # the rest is not ours
+    }
     places = index.every_frame()
     broken = {frame for frame in places if not _is_there(frame, sizes)}
     kept = _chosen(remote, {entry.key for entry in remove}, broken, doomed)

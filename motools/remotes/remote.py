@@ -15,7 +15,12 @@ from typing import Any, Final
 from motools.cache.cache import Cache
 from motools.cache.file_system import FsspecStore
 from motools.cache.store import LocalStore, Store, unavailable
-from motools.errors import CacheUnavailableError, CacheVersionError, RemoteError
+from motools.errors import (
+    CacheUnavailableError,
+    CacheVersionError,
+    CorruptDocumentError,
+    RemoteError,
+)
 from motools.remotes import registry
 from motools.remotes.index import Index
 from motools.remotes.layout import FORMAT, MARKER, TMP
@@ -56,10 +61,12 @@ class Remote:
         Raises:
             RemoteError: the remote is no longer there: that is not the same as an empty one.
             CacheUnavailableError: it cannot be reached, or refuses.
+            CorruptDocumentError: a segment of its index is damaged.
         """
         if _id(self.store, self.url) != self.id:
             raise RemoteError(f"at {self.url} is another remote now: start again")
-        self.index.refresh()
+        with _segments_of(self.url):
+            self.index.refresh()
 
     @contextmanager
     def pool(self) -> Iterator[ThreadPoolExecutor]:
@@ -71,20 +78,24 @@ class Remote:
             pool.shutdown(cancel_futures=True)
 
 
-def open_remote(cache: Cache, name: str | None = None) -> Remote:
+def open_remote(cache: Cache, name: str | None = None, *, damaged: bool = False) -> Remote:
     """A remote in a cache's registry, with its index as it is now.
 
     Args:
         cache: whose registry.
         name: of the remote; None: that of the settings, or the default.
+        damaged: even if segments of its index are, of which nothing is known then.
 
     Raises:
         RemoteError: it is not in the registry, or there is no remote at its place.
         CacheUnavailableError: it cannot be reached, or refuses.
+        CorruptDocumentError: a segment of its index is damaged.
         CacheVersionError: it was made by a newer motools.
     """
     name, url = Registry.of(cache.root).url(name or cache.settings.remote or None)
-    return found_remote(cache, name, open_store(url, cache.settings.s3), url)
+    with _segments_of(url):
+        return found_remote(cache, name, open_store(url, cache.settings.s3), url, damaged=damaged)
+    raise AssertionError
 
 
 def held(cache: Cache, digests: Iterable[str]) -> set[str]:
@@ -115,7 +126,8 @@ def add_remote(cache: Cache, name: str, url: str) -> Remote:
     new = store.read(MARKER) is None
     if new:
         make_marker(store)
-    remote = found_remote(cache, name, store, whole)
+    with _segments_of(whole):
+        remote = found_remote(cache, name, store, whole)
     registry.add(cache.root, name, whole)
     return replace(remote, new=new)
 
@@ -127,7 +139,13 @@ def make_marker(store: Store) -> None:
 
 
 def found_remote(
-    cache: Cache, name: str, store: Store, url: str, *, directory: Path | None = None
+    cache: Cache,
+    name: str,
+    store: Store,
+    url: str,
+    *,
+    directory: Path | None = None,
+    damaged: bool = False,
 ) -> Remote:
     """The remote in a store, with its index as it is now; else as :func:`open_remote`.
 
@@ -137,11 +155,12 @@ def found_remote(
         store: where it is.
         url: what people call that.
         directory: where what is read of its index is kept; None: in the cache.
+        damaged: even if segments of its index are.
     """
     found = _id(store, url)
     connections = cache.settings.remote_connections
     index = Index(directory or cache.root / FOLDER / found, store, connections)
-    index.refresh()
+    index.refresh((lambda _: None) if damaged else None)
     return Remote(name, url, found, store, index, connections)
 
 
@@ -180,6 +199,26 @@ class _Folder(LocalStore):
         with unavailable(f"cannot make {self.root}"):
             (self.root / TMP).mkdir(parents=True, exist_ok=True)
         super().publish_bytes(name, data)
+
+
+@contextmanager
+def _segments_of(url: str) -> Iterator[None]:
+    """Say of a segment that cannot be read where it is, and the way out."""
+    try:
+        yield
+    except CorruptDocumentError as problem:
+        raise CorruptDocumentError(unreadable(url, problem)) from problem
+    except CacheVersionError as problem:
+        raise CacheVersionError(f"in {url}: {problem}") from problem
+
+
+def unreadable(url: str, problem: CorruptDocumentError) -> str:
+    """What is wrong with a segment of the remote at a URL, and what to do."""
+    return (
+        f"{url.rstrip('/')}/{problem}. What it says is unknown, so nothing goes on. Run it again; "
+        "if it stays so, delete that object, and run `motools cache push` in the caches that have "
+        "what it described. `motools cache verify --remote` names all that are damaged"
+    )
 
 
 def _id(store: Store, url: str) -> str:

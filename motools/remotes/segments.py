@@ -18,22 +18,32 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
+from motools.cache.action import DIGEST
 from motools.cache.store import Store
-from motools.digest import hash_bytes
-from motools.errors import CorruptDocumentError
-from motools.remotes.layout import segment_name
-from motools.remotes.packs import Frame
+from motools.digest import EXACT, hash_bytes
+from motools.errors import CacheVersionError, CorruptDocumentError
+from motools.remotes.layout import BLOBS, PACK, holds_blobs, segment_name
+from motools.remotes.packs import RAW, ZSTD, Frame
 
 SCHEMA: Final = "motools.segment/2"
 _KNOWN: Final = ("motools.segment/1", SCHEMA)
+
+_ANY_VERSION: Final = re.compile(r"motools\.segment/\d+")
+
+_CODECS: Final = (RAW, ZSTD)
+_is_digest: Final = DIGEST.fullmatch
+_LONGEST_PACK: Final = 4 * PACK
+"""Bytes in a pack: nothing that motools writes comes near it, and what is in one is read whole."""
 
 _LEVEL: Final = 3
 _LONGEST: Final = 256 << 20
@@ -156,7 +166,7 @@ class Draft:
         return name
 
     def _write(self, line: dict[str, Any]) -> int:
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        data = json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         self._writer.write(data)
         return len(data)
 
@@ -168,9 +178,12 @@ Part: TypeAlias = Frame | Listed | Marked | Removed | Supersedes
 def read(name: str, data: bytes) -> tuple[float, Iterator[Part]]:
     """When a segment was made (seconds since 1970) and, one by one, what is in it.
 
+    Somebody else wrote it: of what comes, every type and range is that of its class.
+
     Raises:
         CorruptDocumentError: the bytes are not what their name says; while the rest
             is read, that they are no segment.
+        CacheVersionError: a newer motools wrote it.
     """
     if segment_name(hash_bytes(data).hex) != name:
         raise CorruptDocumentError(f"{name} is damaged: its bytes are not what its name says")
@@ -178,9 +191,18 @@ def read(name: str, data: bytes) -> tuple[float, Iterator[Part]]:
     with _checked(name):
         head = json.loads(next(lines))
         if head["format"] not in _KNOWN:
-            raise CorruptDocumentError(f"{name} is {head['format']}, this motools knows {SCHEMA}")
-        made_at = float(head["made_at"])
+            raise _unknown(name, head["format"])
+        made_at = _number(head["made_at"])
     return made_at, _contents(name, lines)
+
+
+def _unknown(name: str, found: object) -> Exception:
+    if isinstance(found, str) and _ANY_VERSION.fullmatch(found):
+        return CacheVersionError(
+            f"{name} is {found}, this motools knows {SCHEMA}: "
+            "upgrade motools (pip install -U motools)"
+        )
+    return ValueError(f"its format is {found!r}")
 
 
 def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Part]:
@@ -188,23 +210,72 @@ def _contents(name: str, lines: Iterator[bytes]) -> Iterator[Part]:
         for line in lines:
             part = json.loads(line.decode())
             if "frames" in part:
-                yield from (Frame(*row) for row in part["frames"])
+                yield from (_frame(row) for row in part["frames"])
             elif "marks" in part:
-                yield Marked(str(part["marks"]), tuple(_said(*row) for row in part["rows"]))
+                yield Marked(_digest(part["marks"]), tuple(_said(*row) for row in part["rows"]))
             elif "removed" in part:
-                gone = tuple((int(n), str(checksum)) for n, checksum in part["generations"])
-                yield Removed(str(part["removed"]), gone)
+                gone = tuple((_generation(n), _text(check)) for n, check in part["generations"])
+                yield Removed(_digest(part["removed"]), gone)
             elif "supersedes" in part:
-                yield Supersedes(tuple(map(str, part["supersedes"])))
+                yield Supersedes(tuple(map(_text, part["supersedes"])))
             else:
-                generations = tuple((int(n), str(c), str(s)) for n, c, s in part["generations"])
-                yield Listed(part["entry"], generations, tuple(part["blobs"]), next(lines))
+                yield _listed(part, next(lines))
+
+
+def _listed(part: dict[str, Any], document: bytes) -> Listed:
+    generations = tuple((_generation(n), _text(c), _text(s)) for n, c, s in part["generations"])
+    return Listed(_digest(part["entry"]), generations, tuple(map(_digest, part["blobs"])), document)
+
+
+def _frame(row: Any) -> Frame:
+    """A frame whose numbers fit into its object; there may be a million of them."""
+    digest, size, name, offset, stored, codec = row
+    if not type(size) is type(offset) is type(stored) is int:
+        raise TypeError(f"{row} is no place of a blob")
+    if _is_alone(name):
+        fits = (offset, stored, codec) == (0, size, RAW) and size < EXACT
+    else:
+        fits = offset + stored <= _LONGEST_PACK and size <= _LONGEST_PACK and codec in _CODECS
+    if not fits or size < 0 or offset < 0 or stored < 0:
+        raise ValueError(f"{row} is no place of a blob")
+    return Frame(_digest(digest), size, name, offset, stored, codec)
+
+
+@lru_cache(maxsize=256)
+def _is_alone(name: str) -> bool:
+    """Whether a blob is an object of its own; else it is in a pack."""
+    if not holds_blobs(name):
+        raise ValueError(f"{name!r} is no object that holds blobs")
+    return name.startswith(f"{BLOBS}/")
 
 
 def _said(name: Any, value: Any, made_at: Any) -> Said:
-    if not math.isfinite(made_at):
-        raise ValueError(f"{made_at} is no time")
-    return str(name), None if value is None else str(value), float(made_at)
+    return _text(name), None if value is None else _text(value), _number(made_at)
+
+
+def _digest(value: Any) -> str:
+    if not _is_digest(value):
+        raise ValueError(f"{value!r} is no digest")
+    return value  # type: ignore[no-any-return]  # the pattern takes nothing but text
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    value.encode()  # or else the tables could not hold it
+    return value
+
+
+def _generation(value: Any) -> int:
+    if type(value) is not int or not 0 < value < EXACT:
+        raise ValueError(f"{value!r} is no generation")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) < math.inf:
+        raise ValueError(f"{value!r} is no time")
+    return float(value)
 
 
 def _lines(name: str, data: bytes) -> Iterator[bytes]:
@@ -224,6 +295,14 @@ class _checked:  # noqa: N801 - used as a function; a generator would turn StopI
         return None
 
     def __exit__(self, kind: Any, problem: BaseException | None, trace: Any) -> None:
-        known = (ValueError, KeyError, TypeError, ZstdError, StopIteration, RuntimeError)
+        known = (
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            ZstdError,
+            StopIteration,
+            RuntimeError,  # RecursionError, too: what is nested too deeply
+        )
         if isinstance(problem, known):
             raise CorruptDocumentError(f"{self._name} is no segment: {problem!r}") from problem

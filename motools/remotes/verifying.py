@@ -18,7 +18,7 @@ from motools.errors import CorruptBlobError, CorruptDocumentError
 from motools.remotes.index import in_parts
 from motools.remotes.layout import BLOBS, PACK, PACKS
 from motools.remotes.packs import RAW, Frame, opened
-from motools.remotes.remote import Remote
+from motools.remotes.remote import Remote, unreadable
 from motools.remotes.segments import Listed
 from motools.upkeep.findings import Damage, Finding
 from motools.upkeep.health import Progress, Verified, remember
@@ -41,7 +41,7 @@ def verify_remote(
 
     Args:
         cache: that knows it.
-        remote: which; its index as last read.
+        remote: which; it may have been opened with segments of its index damaged.
         keys: only these entries; None: all.
         read_data: read and hash every byte, too.
         report: told how far it has come, now and then.
@@ -50,9 +50,9 @@ def verify_remote(
         CacheUnavailableError: the remote cannot be read.
     """
     started, began = time.time(), time.monotonic()
+    findings = [_named(remote, found) for found in _segments(remote)]
     every = remote.index.keys() if keys is None else list(keys)
     blobs = _Blobs(remote, read_data=read_data)
-    findings: list[Finding] = []
     done = 0
     for part in in_parts(every, _PAGE):
         listed = list(remote.index.listed(part))
@@ -69,6 +69,14 @@ def verify_remote(
     if keys is None:
         remember(cache, found, remote.url)
     return found
+
+
+def _segments(remote: Remote) -> Iterator[Finding]:
+    """The segments that cannot be read: what they say is not looked at, for it is not known."""
+    problems: list[CorruptDocumentError] = []
+    remote.index.refresh(problems.append)
+    for problem in problems:
+        yield Finding("", 0, "", Damage.DOCUMENT, unreadable(remote.url, problem))
 
 
 class _Blobs:

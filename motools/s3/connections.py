@@ -110,7 +110,7 @@ class Connections:
             try:
                 answer = _exchange(connection, request)
             except S3Error:  # read whole, so the connection is good for another
-                self._idle.append(connection)
+                self._keep(connection)
                 raise
             except (OSError, http.client.HTTPException) as problem:
                 connection.close()
@@ -121,8 +121,13 @@ class Connections:
                 connection.close()
                 raise
             else:
-                self._idle.append(connection)
+                self._keep(connection)
                 return answer
+
+    def _keep(self, connection: http.client.HTTPConnection) -> None:
+        """Keep a connection that is open: the library would open it again, as nobody told it to."""
+        if connection.sock is not None:
+            self._idle.append(connection)
 
     def _kept(self) -> http.client.HTTPConnection | None:
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from motools.errors import SettingsError
 from motools.s3.connections import S3Error
@@ -44,11 +45,23 @@ class Place:
         endpoint: URL of the server; empty: AWS.
         region: where the bucket is.
         asker: says who asks, at each request: what is lent for a time is renewed.
+
+    Raises:
+        SettingsError: the endpoint holds credentials, which would be in messages and sent
+            to the server as they are.
     """
 
     endpoint: str
     region: str
     asker: Callable[[], Credentials]
+
+    def __post_init__(self) -> None:
+        if "@" in urlsplit(self.endpoint).netloc:
+            raise SettingsError(
+                "s3: the endpoint (s3.endpoint, AWS_ENDPOINT_URL, endpoint_url of a profile) holds "
+                "a name or a password: leave them out, and say who asks with AWS_PROFILE, "
+                "s3.profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
 
 
 def find(endpoint: str = "", region: str = "", profile: str = "") -> Place:
@@ -60,7 +73,8 @@ def find(endpoint: str = "", region: str = "", profile: str = "") -> Place:
         profile: of AWS's files; empty: that of the environment, or the default one.
 
     Raises:
-        SettingsError: there is no such profile, or one of AWS's files cannot be read.
+        SettingsError: there is no such profile, one of AWS's files cannot be read, or the
+            endpoint holds credentials.
     """
     named = profile or _variable("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
     given = None if profile else _from_environment()

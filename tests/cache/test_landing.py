@@ -16,7 +16,7 @@ from motools.cache import landing
 from motools.cache.file_system import FsspecStore
 from motools.cache.landing import land
 from motools.cache.s3 import S3Store
-from motools.cache.store import Store
+from motools.cache.store import LocalStore, Store
 from motools.digest import Digest, hash_bytes
 from motools.errors import CacheUnavailableError
 from tests import faulty, s3
@@ -71,6 +71,22 @@ def test_a_disk_that_fails_while_it_arrives_is_not_passed_over(
     with pytest.raises(CacheUnavailableError, match="Input/output error"):
         arrive(root, store)
     assert arrive(root, store) == WANTED
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_no_more_comes_than_shows_that_it_is_another(
+    root: Path, store: Store, kind: str, tmp_path: Path
+) -> None:
+    if kind == "local":
+        (tmp_path / "there" / "tmp").mkdir(parents=True)
+        store = LocalStore(tmp_path / "there")
+        store.publish_bytes("blob", DATA)
+    told: list[int] = []
+    wanted = hash_bytes(DATA[: 9 << 20])
+    found = land(root, store, "blob", root / "target", wanted, seen=told.append)
+    assert found == hash_bytes(DATA[: wanted.size + 1])
+    assert (root / "target").stat().st_size == sum(told) == wanted.size + 1
+    assert not list((root / "tmp").glob("partial/*"))
 
 
 def test_what_is_not_there_leaves_nothing(root: Path, store: Store) -> None:

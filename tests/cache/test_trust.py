@@ -151,3 +151,16 @@ def test_a_trusted_key_that_is_none_is_said(signed: Any) -> None:
     row, marks, _ = signed
     with pytest.raises(SettingsError, match=r"trusted_keys\.alice"):
         check_trusted(row, marks, {"alice": "AAAA"})
+
+
+@pytest.mark.parametrize("name", ["al:ice", "ali ce", "é", "-a"])
+def test_a_key_is_named_after_somebody(tmp_path: Path, name: str) -> None:
+    """Or else nobody could say whose signature it is."""
+    path = tmp_path / f"{name}.pem"
+    with pytest.raises(SettingsError, match="is no name for a key"):
+        make_signer(path)
+    assert not path.exists()
+    make_signer(tmp_path / "alice.pem")
+    (tmp_path / "alice.pem").rename(path)
+    with pytest.raises(SettingsError, match="is named after nobody"):
+        load_signer(path)

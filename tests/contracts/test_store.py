@@ -193,3 +193,20 @@ def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path) -> None:
     assert list(store.names("packs")) == [("packs/ab/cd", 1)]
     with pytest.raises(CacheUnavailableError, match=r"index.*[Pp]ermission denied"):
         list(store.names("index"))
+
+
+@pytest.mark.parametrize("kind", [*MAKERS])
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/{place}/outside"])
+def test_no_name_leads_out_of_a_store(kind: str, name: str, tmp_path: Path) -> None:
+    store = MAKERS[kind](tmp_path)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"not theirs")
+    name = name.format(place=str(tmp_path).lstrip("/"))
+    for touch in (store.remove, store.read, store.size, store.modified):
+        with pytest.raises(CacheUnavailableError, match="leads out of the store"):
+            touch(name)
+    with pytest.raises(CacheUnavailableError, match="leads out of the store"):
+        store.publish_bytes(name, b"theirs")
+    with pytest.raises(CacheUnavailableError, match="leads out of the store"):
+        store.move("a", name)
+    assert outside.read_bytes() == b"not theirs"

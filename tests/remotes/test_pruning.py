@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from motools.cache import Cache
 from motools.cache.layout import blob_name
 from motools.cache.selection import Selection
 from motools.cache.store import Store
+from motools.digest import hash_bytes
 from motools.errors import CacheUnavailableError
 from motools.remotes import (
     Remote,
@@ -30,6 +32,7 @@ from motools.remotes import (
     sentences,
     tables,
 )  # fmt: skip
+from motools.remotes.layout import MARKER, pack_name
 from motools.remotes.segments import Draft
 
 from .conftest import Opened, There, commit, contents
@@ -349,7 +352,8 @@ def test_killed_at_every_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for n in range(3):
         commit(full, n)
         push(full, open_remote(full))
-    remote.store.publish_bytes("packs/ab/cd", b"nobody's")
+    stray = pack_name(hash_bytes(b"nobody's").hex)
+    remote.store.publish_bytes(stray, b"nobody's")
     full.close()
     shutil.copytree(url, place / "before")
 
@@ -370,7 +374,7 @@ def test_killed_at_every_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
         reader.close()
         shutil.rmtree(reader.root)
         work()
-        assert remote.store.size("packs/ab/cd") is None
+        assert remote.store.size(stray) is None
         assert not list(remote.store.names("doomed"))
         full.database.close()
 
@@ -427,3 +431,36 @@ def test_who_pushes_while_something_is_removed_has_it_there(opened: Opened, ther
     assert again.generation in {row[1] for row in there(a).index.generations([entry.key])}
     c = opened("c")
     assert pull(c, there(c)).entries == (entry.key,)
+
+
+def test_what_is_no_object_of_a_remote_is_never_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = open_at(tmp_path / "a")
+    remote = add_remote(a, "there", str(tmp_path / "remote"))
+    commit(a, 1)
+    push(a, remote)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("not theirs to delete")
+    remote.store.publish_bytes("packs/.DS_Store", b"nor ours")
+    assert plan_prune(open_remote(a)).dead == {}
+    names = [
+        str(mine),
+        "../mine.txt",
+        f"packs/ab/../../{MARKER}",
+        MARKER,
+        "packs/../../mine.txt",
+        f"packs/ab/{'c' * 62}\n",
+    ]
+    for number, name in enumerate(names):
+        facts = json.dumps({"made_at": 1.0, "names": [name]}).encode()
+        remote.store.publish_bytes(f"doomed/{number}.json", facts)
+    for _ in range(2):  # after the second one, the files that say so are gone, too
+        planned = plan_prune(open_remote(a), grace=0)
+        assert planned.due == ()
+        prune(open_remote(a), planned, grace=0)
+    assert mine.read_text() == "not theirs to delete"
+    assert remote.store.size(MARKER) is not None
+    assert not list(remote.store.names("doomed"))
+    assert "doomed/0.json in the remote dooms what is no pack, blob or segment" in caplog.text
+    a.close()
