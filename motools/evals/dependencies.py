@@ -2,7 +2,8 @@
 
 The :class:`Recorder` watches the worker that loads the task: files and
 directories read, looked for or missing, environment variables read. What it
-cannot follow (the network, other processes, writing) makes the load *opaque*,
+cannot follow (the network, other processes, writing, libraries that open files
+by themselves) makes the load *opaque*,
 and an opaque load is never remembered. :func:`unchanged` is the other end, in
 the process that would like to skip the load.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from motools.digest import hash_bytes
+from motools.evals import native
 from motools.memo import SETTLED_NS
 
 _OPAQUE: Final = frozenset(
@@ -139,6 +141,9 @@ class Recorder:
             os.stat = stat
             environ.__getitem__ = read  # type: ignore[method-assign]
             environ.__iter__ = names  # type: ignore[method-assign]
+            sources = [path for path in self.dependencies.files if path.endswith(".py")]
+            for unseen in native.used(sources):
+                self._cannot_follow(unseen)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._active:

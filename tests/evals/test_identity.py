@@ -263,6 +263,7 @@ def test_environment_variables_that_were_read_count(
         "open('note.txt', 'w').close()",
         "__import__('subprocess').run(['true'])",
         "__import__('socket').getaddrinfo('localhost', 80)",
+        "import pyarrow.parquet as unseen; unseen.ParquetFile",
     ],
 )
 def test_what_cannot_be_followed_is_not_remembered(project: Project, code: str) -> None:
@@ -273,6 +274,15 @@ def test_what_cannot_be_followed_is_not_remembered(project: Project, code: str) 
     )
     project.identify("by_environment")
     assert project.memo.recorded == 0
+
+
+def test_what_a_helper_reads_by_itself_is_not_remembered(project: Project) -> None:
+    project.identify()
+    assert project.memo.recorded == 1
+    helper = project.directory / "checks.py"
+    helper.write_text("import safetensors\n" + helper.read_text())
+    project.identify()
+    assert project.memo.recorded == 1
 
 
 def test_an_edit_within_the_second_is_seen(project: Project) -> None:
