@@ -83,7 +83,7 @@ class JobLock:
                 raise _cannot_lock(directory, problem) from problem
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _same_file(descriptor, directory / LOCK):
+                if same_file(descriptor, directory / LOCK):
                     return cls(directory, descriptor)
             except BlockingIOError:
                 os.close(descriptor)
@@ -299,7 +299,8 @@ def _remove(directory: Path) -> None:
         directory.rmdir()
 
 
-def _same_file(descriptor: int, path: Path) -> bool:
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one that is there."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:

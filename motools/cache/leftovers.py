@@ -25,6 +25,9 @@ SCRATCH: Final = "scratch"
 UPLOAD: Final = "upload"
 TEXT: Final = "text"
 
+LOCKS: Final = ".lock"
+"""How the files below ``tmp/`` end that processes lock."""
+
 _DAY: Final = 86_400.0
 _STALE: Final = {STAGING: _DAY, SCRATCH: 30 * _DAY}
 """Seconds without a change. The scratch of a run that failed is what it would go on from."""
@@ -113,6 +116,8 @@ def _has_committed(cache: Cache, key: str) -> bool:
 
 def _staging(root: Path, now: float) -> Iterator[Leftover]:
     for path in _files(root / TMP):
+        if path.suffix == LOCKS:
+            continue  # nothing is written to it, and whoever has it open relies on it
         changed, size = _last_change(path)
         if now - changed > _STALE[STAGING]:
             yield Leftover(STAGING, path.relative_to(root).as_posix(), size)

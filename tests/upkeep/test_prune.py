@@ -23,8 +23,9 @@ from motools.cache.layout import blob_name, text_name, trashed
 from motools.cache.marks import PIN
 from motools.cache.reindex import reindex
 from motools.cache.undelete import undelete
+from motools.cache.use import alone
 from motools.digest import hash_bytes
-from motools.errors import KeyNotFoundError
+from motools.errors import CacheUnavailableError, KeyNotFoundError
 from motools.upkeep import prune
 from motools.upkeep.policy import Budget, Policy
 from tests.cache.conftest import MEMORY, lose_the_database
@@ -363,6 +364,29 @@ def test_leftovers_go_when_nobody_can_need_them(cache: Cache) -> None:
     assert cache.store.size(trashed(blob_name("aa" * 32))) is not None
     claim.commit("went on undisturbed")
     assert prune.plan(cache, Policy()).empty
+
+
+def test_a_cache_that_rests_has_nothing_to_prune(cache: Cache) -> None:
+    """Its locks are as old as it is, and whoever holds one relies on its being there."""
+    cache.get_or_run(action(1), write("1"))
+    (cache.root / "tmp" / "remotes.lock").touch()
+    for lock in (cache.root / "tmp").glob("*.lock"):
+        os.utime(lock, (0, 0))
+    pruning = prune.plan(cache, Policy())
+    assert pruning.empty
+    prune.execute(cache, pruning)
+    assert in_child(lambda _at: refused_alone(cache.root)) == 0
+
+
+def test_a_lock_that_was_removed_is_taken_anew(cache: Cache) -> None:
+    (cache.root / "tmp" / "in-use.lock").unlink()
+    Cache.open(cache.root).database.close()
+    assert in_child(lambda _at: refused_alone(cache.root)) == 0
+
+
+def refused_alone(root: Path) -> None:
+    with pytest.raises(CacheUnavailableError, match="other processes use"), alone(root):
+        pass
 
 
 def test_texts_go_that_nothing_names_any_more(cache: Cache) -> None:
