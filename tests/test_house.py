@@ -92,7 +92,7 @@ MAY_IMPORT = {
 
 MAY_DELEGATE = {
     "artifacts": {"evals", "steps", "training"},
-    "cache": {"remotes"},
+    "cache": {"remotes", "steps"},
     "datasets": {"steps"},
 }
 """Values whose methods hand over to rooms above them, inside functions only."""

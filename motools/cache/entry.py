@@ -81,6 +81,12 @@ class Entry:
         return rows
 
     @property
+    def blob_digests(self) -> frozenset[str]:
+        """The digests of its files, and of the tree that they make."""
+        tree = () if self.tree is None else (self.tree,)
+        return frozenset((*tree, *(row[1] for row in self.file_rows)))
+
+    @property
     def files(self) -> Mapping[str, Path]:
         """Relative path to a read-only file in the store, checked when asked for."""
         return Files(self)

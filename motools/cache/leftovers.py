@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from motools.cache.claim import ACTION
 from motools.cache.layout import JOBS, OBJECTS, TEXTS, TMP, blob_name, key_in, text_name
 from motools.cache.lease import JobLock
-from motools.cache.running import locked
+from motools.cache.running import job_directories, locked
 from motools.cache.store import Unfinished, unavailable
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def remove(cache: Cache, found: Sequence[Leftover]) -> int:
 
 def sweep(cache: Cache) -> None:
     """Remove the job directories of processes that were killed right after their commit."""
-    for directory in (cache.root / JOBS).iterdir():
+    for directory in job_directories(cache):
         if _has_committed(cache, directory.name):
             lock = JobLock.try_take(directory)
             if lock is not None:
@@ -124,7 +124,7 @@ def _staging(root: Path, now: float) -> Iterator[Leftover]:
 
 
 def _scratch(cache: Cache, now: float) -> Iterator[Leftover]:
-    for directory in (cache.root / JOBS).iterdir():
+    for directory in job_directories(cache):
         changed, size = _last_change(directory)
         if now - changed > _STALE[SCRATCH] and not locked(cache, directory.name):
             yield Leftover(SCRATCH, f"{JOBS}/{directory.name}", size)
@@ -158,7 +158,7 @@ def _named(cache: Cache, texts: Set[str]) -> set[str]:
         last = rows[-1][0]
         found |= texts & {key for key, _ in rows}
         found |= texts & _digests(action for _, action in rows)
-    for directory in (cache.root / JOBS).iterdir():
+    for directory in job_directories(cache):
         found.add(directory.name)
         with contextlib.suppress(FileNotFoundError):  # it has ended, or is about to begin
             found |= texts & _digests([(directory / ACTION).read_text()])

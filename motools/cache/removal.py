@@ -19,6 +19,7 @@ from motools.cache.database import Transaction
 from motools.cache.entry import Entry
 from motools.cache.leftovers import Leftover
 from motools.cache.marks import RELEASED, set_mark
+from motools.cache.running import is_needed, needed_by_runs, reader
 from motools.cache.trash import BATCH, purge
 from motools.errors import RemovalError
 
@@ -36,9 +37,7 @@ __all__ = [
 
 _MAY_BE_RELEASED: Final = (
     "state = 'live' "
-    "AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.key = entries.key AND m.name = 'pin') "
-    "AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.key = entries.key "
-    "AND l.holder IS NOT NULL AND l.expires_at >= {clock})"
+    "AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.key = entries.key AND m.name = 'pin')"
 )
 
 
@@ -50,7 +49,7 @@ class RemovalPlan:
         entries: what is cleared or released, newest generation of each key.
         blobs: digest to size of the blobs that go into the trash.
         kept_blobs: how many stay, because other entries use them or files were not asked for.
-        release: whether records stay, and only files go. What is pinned or run meanwhile
+        release: whether records stay, and only files go. What is pinned meanwhile
             is then passed over.
         leftovers: what nobody needs any more, to be deleted for good.
         gone: key to why what an entry stands for is gone already; nothing keeps that.
@@ -127,12 +126,15 @@ def plan(
 def execute(cache: Cache, plan: RemovalPlan) -> Removed:
     """Carry a plan out.
 
-    What has come to be needed since it was made stays.
+    What has come to be needed since it was made stays, be it by an entry or by a run.
     """
     now = time.time()
-    with cache.database.write() as transaction:
-        count = sum(_take(cache, transaction, plan, entry, now) for entry in plan.entries)
-        going = trash.put_blobs(transaction, plan.blobs, now)
+    with cache.database.write() as transaction:  # no run begins meanwhile
+        needed = needed_by_runs(cache)
+        entries = [entry for entry in plan.entries if not _stays(cache, plan, entry, needed)]
+        count = sum(_take(transaction, plan, entry, now) for entry in entries)
+        blobs = {digest: size for digest, size in plan.blobs.items() if digest not in needed}
+        going = trash.put_blobs(transaction, blobs, now)
     cache.documents.flush()
     trash.move_in(cache, going)
     struck = cache.attempts.remove(plan.attempts)
@@ -143,10 +145,10 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
 
 
 def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:
-    """Refuse to remove what is being made again right now.
+    """Refuse to remove what is being made again right now, or files that a run reads.
 
     Raises:
-        RemovalError: it names the key and who runs it.
+        RemovalError: it names the key and who runs it, or what reads it.
     """
     for entry in plan.entries:
         holder = cache.leases.holder(entry.key)
@@ -155,6 +157,21 @@ def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:
                 f"{entry.key[:12]} is being run by {holder.name}: wait for it, or end it first. "
                 "Nothing was removed"
             )
+    if plan.blobs and (found := reader(cache, plan.entries)) is not None:
+        entry, run = found
+        raise RemovalError(
+            f"{entry.key[:12]} is read by {run[:12]}, which is being run: wait for it, or end it "
+            "first. Nothing was removed"
+        )
+
+
+def _stays(cache: Cache, plan: RemovalPlan, entry: Entry, needed: frozenset[str]) -> bool:
+    """Whether a run needs the files of an entry, and the plan would take them."""
+    if not needed or entry.key in plan.gone or not (plan.release or plan.blobs):
+        return False
+    if plan.release and entry.key in needed:
+        return True
+    return any(is_needed(each, needed) for each in cache.index.generations(entry.key))
 
 
 def _blobs_of(cache: Cache, keys: list[str]) -> dict[str, int]:
@@ -187,14 +204,11 @@ def _used_elsewhere(cache: Cache, digests: set[str], keys: set[str]) -> set[str]
     return shared
 
 
-def _take(
-    cache: Cache, transaction: Transaction, plan: RemovalPlan, entry: Entry, now: float
-) -> int:
+def _take(transaction: Transaction, plan: RemovalPlan, entry: Entry, now: float) -> int:
     if not plan.release:
         return _change(transaction, entry, "trash", "state <> 'trash'", now)
     if (why := plan.gone.get(entry.key)) is None:
-        condition = _MAY_BE_RELEASED.format(clock=cache.database.clock)
-        return _change(transaction, entry, "released", condition, now)
+        return _change(transaction, entry, "released", _MAY_BE_RELEASED, now)
     changed = _change(transaction, entry, "released", "state NOT IN ('released', 'trash')", None)
     if changed:
         set_mark(transaction, entry.key, RELEASED, why)

@@ -52,7 +52,7 @@ def makers(entries: Iterable[Entry]) -> dict[str, Entry]:
 def stands_for(entry: Entry) -> set[str]:
     """The digests by which an entry is an input of others."""
     if entry.kind == upload.KIND:
-        return {str(entry.action["inputs"]["rows"])}
+        return set(entry.action["inputs"].values())
     if entry.kind != train.KIND:
         return set()
     whole = model_digest(entry)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from motools.cache import leftovers, logs, removal, trash
 from motools.cache.cache import Cache
+from motools.cache.entry import Entry
 from motools.cache.holdings import Holdings, holdings
 from motools.cache.marks import PIN
 from motools.cache.removal import RemovalPlan, Removed
-from motools.cache.running import needed_by_runs
+from motools.cache.running import is_needed, needed_by_runs
 from motools.upkeep.policy import Policy
 from motools.upkeep.releasing import to_release
 
@@ -86,11 +87,13 @@ def plan(
     needed = needed_by_runs(cache)
     held = holdings(cache)  # which counts what was used until now
     now = time.time() if now is None else now
-    protected = cache.marks.keys(PIN) | _needed(held, needed) | _models(cache, needed)
+    read = _read(cache, needed)
+    protected = cache.marks.keys(PIN) | _needed(held, needed) | {entry.key for entry in read}
     if among is not None:
         protected |= {entry.key for entry in held.entries if entry.key not in among}
     keys = to_release(held, policy, protected=protected, now=now)
     planned = removal.plan(cache, cache.index.newest(keys), release=True)
+    needed |= {digest for entry in read for digest in entry.blob_digests}
     unused = leftovers.unused_blobs(cache, needed.union(held.sizes))
     return Pruning(
         dataclasses.replace(
@@ -105,9 +108,7 @@ def plan(
 def execute(cache: Cache, pruning: Pruning) -> Removed:
     """Carry a prune out; what has come to be needed, pinned or run since stays."""
     removed = removal.execute(cache, pruning.removal)
-    released = [e.key for e in pruning.removal.entries if e.kind == "eval"]
-    still = {entry.key for entry in cache.index.newest(released) if not entry.released}
-    logs.remove(cache.root, [key for key in released if key not in still])
+    logs.remove_gone(cache, pruning.removal.entries)
     return removed
 
 
@@ -156,15 +157,13 @@ def _needed(held: Holdings, needed: frozenset[str]) -> frozenset[str]:
     )
 
 
-def _models(cache: Cache, needed: frozenset[str]) -> frozenset[str]:
-    """The models that are being evaluated: by a digest of their base and their files."""
+def _read(cache: Cache, needed: frozenset[str]) -> list[Entry]:
+    """The models that runs read, which they name by one digest; those that were cleared, too."""
     if not needed:
-        return frozenset()
-    from motools.steps.train import model_digest
-
-    models = cache.index.select(kind="model")
-    return frozenset(
-        entry.key
-        for entry in models
-        if entry.tree is not None and (entry.tree in needed or model_digest(entry) in needed)
+        return []
+    models = (
+        entry
+        for state in ("live", "trash")
+        for entry in cache.index.select(kind="model", state=state, generations=True)
     )
+    return [entry for entry in models if is_needed(entry, needed)]

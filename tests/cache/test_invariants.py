@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Cache, Claim, RunContext, removal
+from motools.cache import Action, Cache, Claim, RunContext, catalogue, removal
 from motools.cache.database import BUSY_SECONDS
 from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
@@ -39,8 +39,10 @@ from motools.errors import (
     LeaseLostError,
     MissingBlobError,
     ReleasedError,
+    RemovalError,
     ResultError,
 )
+from motools.steps.train import model_digest
 from tests.cache.conftest import Runs, action, lose_the_database
 from tests.cache.hosts import second_host
 from tests.cache.steps import in_child, watched
@@ -599,6 +601,26 @@ def test_9_a_plan_removes_only_what_it_named(cache: Cache, runs: Runs) -> None:
     found = cache.look_up([ACTION])[0]
     assert found is not None and found.generation == newer.generation
     assert found.files["log.txt"].read_text() == "done\n"
+
+
+@BOTH
+@pytest.mark.parametrize("by", ["file", "model"])
+def test_9_what_a_run_reads_is_not_cleared(cache: Cache, runs: Runs, by: str) -> None:
+    """Not when it is asked for, nor by a plan that was made before the run began."""
+    wanted = Action("model", {"base_model": "b" * 64}, {"n": 1}, {"name": "test"})
+    entry = cache.get_or_run(wanted, runs)
+    plan = removal.plan(cache, [entry], files=True)
+    read = entry.file_rows[0][1] if by == "file" else model_digest(entry)
+    claim = cache.claim(Action("eval", {"model": read}, {}, {"name": "test"}))
+    assert isinstance(claim, Claim)
+    with claim:
+        with pytest.raises(RemovalError, match=f"is read by {claim.context.key[:12]}"):
+            catalogue.clear(cache, plan)
+        assert removal.execute(cache, plan).entries == 0
+        assert entry.files["log.txt"].read_text() == "done\n"
+        without_files = removal.plan(cache, [entry])
+        catalogue.clear(cache, without_files)
+        assert entry.files["log.txt"].read_text() == "done\n"
 
 
 # 10. Documents from outside.

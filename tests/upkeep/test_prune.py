@@ -26,6 +26,7 @@ from motools.cache.undelete import undelete
 from motools.cache.use import alone
 from motools.digest import hash_bytes
 from motools.errors import CacheUnavailableError, KeyNotFoundError
+from motools.steps.train import model_digest
 from motools.upkeep import prune
 from motools.upkeep.policy import Budget, Policy
 from tests.cache.conftest import MEMORY, lose_the_database
@@ -113,7 +114,7 @@ budgets = st.builds(
 policies = st.builds(
     Policy, budgets, st.dictionaries(st.sampled_from(KINDS), budgets, max_size=2), st.booleans()
 )
-meanwhile = st.sampled_from(["nothing", "commit", "refresh", "pin", "lease", "clear"])
+meanwhile = st.sampled_from(["nothing", "commit", "refresh", "pin", "lease", "read", "clear"])
 
 
 def searched(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -207,6 +208,22 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
             assert isinstance(claim, Claim)
             claims.append(claim)
             safe.add(actions[chosen].key)
+        elif event == "read":
+            (entry,) = cache.index.newest([actions[chosen].key])
+            whole = entry.kind == "model"  # named by one digest, else by that of a file
+            digest = model_digest(entry) if whole else entry.file_rows[0][1]
+            claim = cache.claim(action(98, "eval", reads=digest))
+            assert isinstance(claim, Claim)
+            claims.append(claim)
+            safe |= {
+                each.key
+                for each in cache.entries()
+                if (
+                    each.kind == "model" and model_digest(each) == digest
+                    if whole
+                    else digest in each.blob_digests
+                )
+            }
         elif event == "clear":
             doomed = cache.index.newest([actions[chosen].key])
             removal.execute(cache, removal.plan(cache, doomed, files=True))
@@ -463,6 +480,20 @@ def test_killed_at_every_step(cache: Cache) -> None:
 def cache_blobs(cache: Cache, key: str) -> set[str]:
     rows = cache.database.read("SELECT digest FROM entry_blobs WHERE key = ?", (key,))
     return {digest for (digest,) in rows}
+
+
+def test_what_was_cleared_while_it_is_read_stays_until_the_run_has_ended(cache: Cache) -> None:
+    """Its record goes at once; its files, which nothing needs any more, later."""
+    entry = cache.get_or_run(action(1), write("1"))
+    claim = cache.claim(action(2, "eval", reads=model_digest(entry)))
+    assert isinstance(claim, Claim)
+    before = in_place(cache)
+    removal.execute(cache, removal.plan(cache, [entry]))
+    prune_all(cache)
+    assert in_place(cache) == before
+    claim.abandon()
+    prune_all(cache)
+    assert in_place(cache) == set()
 
 
 def test_what_another_host_reads_stays(tmp_path: Path) -> None:
