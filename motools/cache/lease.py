@@ -121,12 +121,16 @@ class Leases:
         database: the coordinator.
         jobs: the directory of the kernel locks.
         seconds: how long a lease lives without a heartbeat.
+        at_beat: is called at each heartbeat, from its thread, which it must not hold up.
     """
 
-    def __init__(self, database: Database, jobs: Path, seconds: float) -> None:
+    def __init__(
+        self, database: Database, jobs: Path, seconds: float, at_beat: Callable[[], None]
+    ) -> None:
         self._database = database
         self._jobs = jobs
         self._seconds = seconds
+        self._at_beat = at_beat
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -227,6 +231,7 @@ class Leases:
                         on_lost("another runner took the key over; this result will be refused")
                 except CacheUnavailableError as problem:
                     on_lost(f"cannot extend the lease: {problem}")  # tried again at the next beat
+            self._at_beat()
 
     def _extend(self, lease: Lease) -> bool:
         """False when the key was taken over. To extend a lease that has just ended is harmless."""
