@@ -139,6 +139,11 @@ class Entry:
         return self.row[14]  # type: ignore[no-any-return]
 
     @property
+    def trashed_at(self) -> float | None:
+        """When it, or its files, went into the trash (seconds since 1970); None: not there."""
+        return self.row[15]  # type: ignore[no-any-return]
+
+    @property
     def root(self) -> Path:
         """The directory of the cache that the entry is in."""
         return self.blobs.root

@@ -2,13 +2,16 @@
 
 A plan says what would go. Executing it either clears entries, with ``files`` along
 with the blobs that nothing else uses, or releases them: files go, records stay.
-What went is in the trash until the grace period has passed, and can be undeleted.
+What went is in the trash until the grace period has passed, and can be undeleted;
+then it goes for good with the next plan that names it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +23,8 @@ from motools.cache.entry import Entry
 from motools.cache.leftovers import Leftover
 from motools.cache.marks import RELEASED, set_mark
 from motools.cache.running import is_needed, needed_by_runs, reader
-from motools.cache.trash import BATCH, purge
-from motools.errors import RemovalError
+from motools.cache.trash import BATCH, NOTHING, Expired, Purged, purge
+from motools.errors import CacheUnavailableError, RemovalError
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
@@ -41,6 +44,10 @@ _MAY_BE_RELEASED: Final = (
 )
 
 
+_PART: Final = 64
+"""Entries that are released together at most."""
+
+
 @dataclass(frozen=True)
 class RemovalPlan:
     """What a removal would do.
@@ -54,6 +61,8 @@ class RemovalPlan:
         leftovers: what nobody needs any more, to be deleted for good.
         gone: key to why what an entry stands for is gone already; nothing keeps that.
         attempts: paid work that came to nothing, to be struck off the journal.
+        expired: what goes for good of the trash; None: nothing does.
+        for_good: whether blobs go for good at once, as there is no grace period.
     """
 
     entries: tuple[Entry, ...]
@@ -63,6 +72,8 @@ class RemovalPlan:
     leftovers: tuple[Leftover, ...] = field(default=())
     gone: Mapping[str, str] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
+    expired: Expired | None = None
+    for_good: bool = False
 
     @property
     def bytes_freed(self) -> int:
@@ -90,12 +101,16 @@ class Removed:
         blobs: how many blobs went along.
         bytes_freed: bytes in them, and in all else that was deleted.
         attempts: how many were struck off the journal.
+        waiting: bytes of its blobs that are in the trash.
+        purged: what had been there for long enough, and went for good.
     """
 
     entries: int
     blobs: int
     bytes_freed: int
     attempts: int = 0
+    waiting: int = 0
+    purged: Purged = NOTHING
 
 
 def plan(
@@ -128,20 +143,54 @@ def execute(cache: Cache, plan: RemovalPlan) -> Removed:
 
     What has come to be needed since it was made stays, be it by an entry or by a run.
     """
-    now = time.time()
-    with cache.database.write() as transaction:  # no run begins meanwhile
-        needed = needed_by_runs(cache)
-        entries = [entry for entry in plan.entries if not _stays(cache, plan, entry, needed)]
-        count = sum(_take(transaction, plan, entry, now) for entry in entries)
-        blobs = {digest: size for digest, size in plan.blobs.items() if digest not in needed}
-        going = trash.put_blobs(transaction, blobs, now)
-    cache.documents.flush()
-    trash.move_in(cache, going)
+    # These need no room, and on a full disk make some for what follows.
+    freed = leftovers.remove(cache, plan.leftovers)
+    count = deleted = 0
+    gone: set[str] = set()
+    for entries, blobs in _parts(cache, plan):
+        now = time.time()
+        with cache.database.write() as transaction:  # no run begins meanwhile
+            needed = needed_by_runs(cache)
+            taken = [entry for entry in entries if not _stays(cache, plan, entry, needed)]
+            count += sum(_take(transaction, plan, entry, now) for entry in taken)
+            stay = needed | gone
+            free = {digest: size for digest, size in blobs.items() if digest not in stay}
+            going = trash.put_blobs(transaction, free, now)
+        with contextlib.suppress(CacheUnavailableError):
+            # If there is no room for them, the outbox has them written below, when there is some.
+            cache.documents.flush()
+        gone.update(going)
+        if plan.for_good:
+            deleted += trash.delete(cache, going, before=math.nextafter(now, math.inf))
+            trash.forget_released(cache, taken)
+        else:
+            trash.move_in(cache, going)
+    old = plan.expired
+    purged = NOTHING if old is None else purge(cache, before=old.before)
     struck = cache.attempts.remove(plan.attempts)
-    freed = leftovers.remove(cache, plan.leftovers) + sum(each.size for each in struck)
-    purge(cache)
-    freed += sum(plan.blobs[digest] for digest in going)
-    return Removed(count, len(going), freed, len(struck))
+    cache.documents.flush()
+    size = sum(plan.blobs[digest] for digest in gone)
+    freed += size + sum(each.size for each in struck)
+    return Removed(count, len(gone), freed, len(struck), size - deleted, purged)
+
+
+def _parts(cache: Cache, plan: RemovalPlan) -> Iterator[tuple[Sequence[Entry], Mapping[str, int]]]:
+    """Entries and blobs that become trash together.
+
+    What is cleared goes as a whole. Releasing has parts that grow: each is complete in
+    itself, so that on a full disk what has gone makes room for the next.
+    """
+    if not plan.release:
+        yield plan.entries, plan.blobs
+        return
+    owned = _blobs_of(cache, [entry.key for entry in plan.entries])
+    yield (), {digest: size for digest, size in plan.blobs.items() if digest not in owned}
+    start, most = 0, 1
+    while part := plan.entries[start : start + most]:
+        start, most = start + most, min(2 * most, _PART)
+        of_part = _blobs_of(cache, [entry.key for entry in part])
+        yield part, {digest: size for digest, size in plan.blobs.items() if digest in of_part}
+    yield (), plan.blobs  # what entries of several parts share
 
 
 def refuse_if_running(cache: Cache, plan: RemovalPlan) -> None:

@@ -17,6 +17,8 @@ from motools.cli.output import Column, Format, Row
 from motools.cli.which import Which, expanded
 
 if TYPE_CHECKING:
+    from motools.cache.entry import Entry
+    from motools.cache.removal import Removed
     from motools.upkeep.prune import Pruning
 
 _COLUMNS: Final = (
@@ -96,30 +98,33 @@ def prune(
     if dry_run or pruning.empty:
         return
     get_consent("Prune this?", yes=yes)
-    removed = upkeep.execute(cache, pruning)
-    output.say(
-        f"released {_files_of(removed.entries)}; {output.count(removed.blobs, 'blob')} went: "
-        f"{output.size(removed.bytes_freed)}. Blobs are in the trash for "
-        f"{cache.settings.trash_days:g} days; `motools cache undelete` brings them back"
-    )
+    output.say(_done(cache, upkeep.execute(cache, pruning)))
 
 
 def _rows(pruning: Pruning) -> Iterator[Row]:
     plan = pruning.removal
     for entry in plan.entries:
-        record = EntryRecord.of(entry)
-        yield _row("release", entry.key, record.size) | {
-            "kind": entry.kind,
-            "title": record.name,
-            "duration": record.duration,
-            "cost": record.cost,
-            "created_at": record.created_at,
-        }
-    for what, blobs in (("unused blob", pruning.unused), ("trash", pruning.expired)):
+        yield _of_entry("release", entry)
+    old = plan.expired
+    for entry in old.entries if old is not None else ():
+        yield _of_entry("trash", entry)
+    of_trash = {} if old is None else old.blobs
+    for what, blobs in (("unused blob", pruning.unused), ("trash", of_trash)):
         for digest, size in sorted(blobs.items()):
             yield _row(what, digest, size)
     for each in plan.leftovers:
         yield _row(each.what, each.name, each.size)
+
+
+def _of_entry(what: str, entry: Entry) -> Row:
+    record = EntryRecord.of(entry)
+    return _row(what, entry.key, record.size) | {
+        "kind": entry.kind,
+        "title": record.name,
+        "duration": record.duration,
+        "cost": record.cost,
+        "created_at": record.created_at,
+    }
 
 
 def _row(what: str, name: str, size: int) -> dict[str, object]:
@@ -138,14 +143,34 @@ def _described(cache: Cache, pruning: Pruning, limit: int | None) -> str:
     ]
     if cost := plan.cost_to_remake:
         parts.append(f"{output.money(cost)} {cache.settings.currency}")
-    if pruning.expired:
-        size = output.size(sum(pruning.expired.values()))
-        parts.append(f"{size} of the trash go for good")
+    if (old := plan.expired) is not None and (old.entries or old.blobs):
+        size, cost = sum(old.blobs.values()), sum(entry.cost or 0.0 for entry in old.entries)
+        what = f"{output.count(len(old.entries), 'entry')} and {output.size(size)} of the trash"
+        worth = f", which cost {output.money(cost)} {cache.settings.currency}" if cost else ""
+        parts.append(f"{what} go for good{worth}")
     if limit is not None and pruning.left > limit:
         parts.append(
             f"{output.size(pruning.left)} stay, more than {output.size(limit)}: they are pinned, "
             "cost money (--paid), are in use, or were used just now (--spare)"
         )
+    return "; ".join(parts)
+
+
+def _done(cache: Cache, removed: Removed) -> str:
+    """What a prune did, where that is now, and what can be brought back."""
+    parts = [
+        f"released {_files_of(removed.entries)}; {output.count(removed.blobs, 'blob')} went: "
+        f"{output.size(removed.bytes_freed)}"
+    ]
+    days = cache.settings.trash_days
+    if removed.waiting:
+        until = f"for {days:g} days" if days else "until the runs under way have ended"
+        parts.append(f"{output.size(removed.waiting)} are in the trash {until}")
+    if removed.entries and days:
+        parts.append("`motools cache undelete` brings the files of entries back")
+    if any(removed.purged):
+        entries = output.count(removed.purged.entries, "entry")
+        parts.append(f"{entries} and {output.size(removed.purged.bytes)} of the trash are gone")
     return "; ".join(parts)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from motools.cache import leftovers, logs, removal, trash
 from motools.cache.cache import Cache
@@ -15,8 +17,12 @@ from motools.cache.holdings import Holdings, holdings
 from motools.cache.marks import PIN
 from motools.cache.removal import RemovalPlan, Removed
 from motools.cache.running import is_needed, needed_by_runs
+from motools.errors import CacheUnavailableError
 from motools.upkeep.policy import Policy
 from motools.upkeep.releasing import to_release
+
+_ROOM: Final = 1 << 20
+"""Bytes below which a disk is full."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,11 @@ class Pruning:
     Attributes:
         removal: the plan: entries to release, blobs for the trash, leftovers to delete.
         unused: digest to size of those of its blobs that no live entry needed before.
-        expired: digest to size of the blobs that the trash has kept long enough.
         held: bytes that live entries hold before.
     """
 
     removal: RemovalPlan
     unused: dict[str, int]
-    expired: dict[str, int]
     held: int
 
     @property
@@ -45,7 +49,13 @@ class Pruning:
     def empty(self) -> bool:
         """Whether nothing would go."""
         plan = self.removal
-        return not (plan.entries or plan.blobs or plan.leftovers or self.expired)
+        old = plan.expired
+        return not (
+            plan.entries
+            or plan.blobs
+            or plan.leftovers
+            or (old is not None and (old.entries or old.blobs))
+        )
 
 
 @dataclass(frozen=True)
@@ -97,17 +107,32 @@ def plan(
     unused = leftovers.unused_blobs(cache, needed.union(held.sizes))
     return Pruning(
         dataclasses.replace(
-            planned, blobs={**planned.blobs, **unused}, leftovers=leftovers.find(cache)
+            planned,
+            blobs={**planned.blobs, **unused},
+            leftovers=leftovers.find(cache),
+            expired=trash.expired(cache, trash.deadline(cache)),
+            for_good=cache.settings.trash_days == 0,
         ),
         unused,
-        trash.expired(cache, trash.deadline(cache)),
         sum(held.sizes.values()),
     )
 
 
 def execute(cache: Cache, pruning: Pruning) -> Removed:
-    """Carry a prune out; what has come to be needed, pinned or run since stays."""
-    removed = removal.execute(cache, pruning.removal)
+    """Carry a prune out; what has come to be needed, pinned or run since stays.
+
+    Raises:
+        CacheUnavailableError: it could not be done, or not all of it; what was done is complete.
+    """
+    try:
+        removed = removal.execute(cache, pruning.removal)
+    except CacheUnavailableError as problem:
+        if pruning.removal.for_good or shutil.disk_usage(cache.root).free > _ROOM:
+            raise
+        raise CacheUnavailableError(
+            f"{problem}. What is pruned takes its room for {cache.settings.trash_days:g} days "
+            "more, in the trash: set MOTOOLS_TRASH_DAYS=0 for the command, and it goes for good"
+        ) from problem
     logs.remove_gone(cache, pruning.removal.entries)
     return removed
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Action, Cache, Claim, RunContext, catalogue, removal
+from motools.cache import Action, Cache, Claim, RunContext, catalogue, removal, trash
 from motools.cache.database import BUSY_SECONDS
 from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
@@ -518,6 +518,19 @@ def test_9_what_was_cleared_can_be_undeleted(cache: Cache, runs: Runs) -> None:
 
 
 @BOTH
+def test_9_what_is_not_named_is_not_deleted_for_good(cache: Cache) -> None:
+    """Clearing one entry does not empty the trash of others."""
+    first, second = (cache.get_or_run(action(n), write(str(n))) for n in (1, 2))
+    clear(cache, action(1))
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET trashed_at = 1 WHERE state = 'trash'")
+        transaction.run("UPDATE blobs SET trashed_at = 1 WHERE state = 'trash'")
+    clear(cache, action(2))
+    undelete(cache, [first.key, second.key])
+    assert cache.look_up([action(1)])[0].files["file"].read_text() == "1"  # type: ignore[union-attr]
+
+
+@BOTH
 def test_9_shared_blobs_stay(cache: Cache) -> None:
     for n in (1, 2):
         cache.get_or_run(action(n), write("shared"))
@@ -590,6 +603,58 @@ def test_9_clearing_against_committing(cache: Cache, tmp_path: Path) -> None:
     for found in cache.look_up([action(n) for n in [*range(60), "last"]]):
         assert found is None or found.files["file"].read_text() == "the same bytes"
     assert last.files["file"].read_text() == "the same bytes"
+
+
+@EVERYWHERE
+def test_9_others_can_write_while_much_is_deleted(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write lock is held for some blobs at a time."""
+
+    def run(context: RunContext) -> None:
+        for number in range(70):
+            (context.directory / str(number)).write_text(str(number))
+
+    monkeypatch.setattr(trash, "BATCH", 32)
+    entry = cache.get_or_run(ACTION, run)
+    calls = {"move": 0, "remove": 0}
+    most = dict(calls)
+
+    def at(step: str) -> None:
+        call = step.split()[1]
+        if step == "after COMMIT":
+            calls.update(dict.fromkeys(calls, 0))
+        elif step.startswith("after") and call in calls and "objects/" in step:
+            calls[call] += 1
+            most[call] = max(most[call], calls[call])
+
+    with watched(at):
+        removal.execute(cache, removal.plan(cache, [entry], files=True))
+        removal.purge(cache, before=4e9)
+    assert most == {"move": 32, "remove": 32}
+    assert not list(cache.store.names("trash"))
+
+
+@BOTH
+def test_9_a_commit_takes_back_what_is_about_to_be_deleted(cache: Cache) -> None:
+    """Between two of the transactions in which the trash is emptied."""
+    cache.get_or_run(action("old"), write("bytes"))
+    removal.execute(cache, removal.plan(cache, cache.entries(), files=True))
+    other = action("new")
+    committed = False
+
+    def at(step: str) -> None:
+        nonlocal committed
+        if step == "after COMMIT" and not committed:
+            committed = True
+            new = Cache.open(cache.root)
+            new.get_or_run(other, write("bytes"))
+            new.close()
+
+    with watched(at):
+        removal.purge(cache, before=4e9)
+    assert committed
+    assert cache.look_up([other])[0].files["file"].read_text() == "bytes"  # type: ignore[union-attr]
 
 
 @BOTH

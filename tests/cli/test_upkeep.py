@@ -138,3 +138,19 @@ def test_what_is_named_goes_and_nothing_else(filled: Filled, run: Run, data: Dat
     released = [e.key for e in Cache.open(filled.root).entries() if e.released]
     assert released == [paid.key]
     assert run("prune", "--tag", "nobody's", "--dry-run").exit_code == 3
+
+
+def test_what_goes_for_good_is_named_with_its_cost(filled: Filled, run: Run, data: Data) -> None:
+    paid = next(entry for entry in filled.models if entry.cost)
+    assert run("clear", "all", paid.key, "--files", "--yes").exit_code == 0
+    cache = Cache.open(filled.root)
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET trashed_at = 1 WHERE state = 'trash'")
+        transaction.run("UPDATE blobs SET trashed_at = 1 WHERE state = 'trash'")
+    rows = data("prune", "--dry-run")
+    (row,) = [row for row in rows if row["what"] == "trash" and row["kind"] == "model"]
+    assert (row["name"], row["cost"]) == (paid.key, 1.25)
+    assert "1 entry and" in (said := run("prune", "--dry-run").stderr) and "cost 1.25 USD" in said
+    done = run("prune", "--yes")
+    assert "1 entry and" in done.stderr and "of the trash are gone" in done.stderr
+    assert run("undelete", paid.key).exit_code == 3

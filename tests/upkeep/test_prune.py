@@ -26,6 +26,7 @@ from motools.cache.undelete import undelete
 from motools.cache.use import alone
 from motools.digest import hash_bytes
 from motools.errors import CacheUnavailableError, KeyNotFoundError
+from motools.settings import Settings
 from motools.steps.train import model_digest
 from motools.upkeep import prune
 from motools.upkeep.policy import Budget, Policy
@@ -62,11 +63,12 @@ def content(name: str) -> bytes:
 
 
 @contextmanager
-def fresh(bucket: Bucket | None = None) -> Iterator[Cache]:
+def fresh(bucket: Bucket | None = None, trash_days: float = 7.0) -> Iterator[Cache]:
     folder = tempfile.mkdtemp(prefix="prune-", dir=MEMORY)
     if bucket:
         os.environ["MOTOOLS_STORE"] = f"{bucket.url}/{uuid.uuid4()}"
-    cache = Cache.open(Path(folder) / "cache")
+    settings = Settings.load(trash_days=trash_days)
+    cache = Cache.open(Path(folder) / "cache", settings=settings)
     try:
         yield cache
     finally:
@@ -122,7 +124,12 @@ def searched(examples: int) -> Callable[[Callable[..., None]], Callable[..., Non
 
     def searching(test: Callable[..., None]) -> Callable[..., None]:
         drawn = given(
-            made=entries, policy=policies, event=meanwhile, which=st.integers(0, 6), reads=seldom
+            made=entries,
+            policy=policies,
+            event=meanwhile,
+            which=st.integers(0, 6),
+            reads=seldom,
+            trash_days=st.sampled_from([7.0, 7.0, 0.0]),
         )
         return settings(
             max_examples=int(os.environ.get("MOTOOLS_TEST_EXAMPLES", examples)),
@@ -162,10 +169,11 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
     event: str,
     which: int,
     reads: bool,
+    trash_days: float,
     bucket: Bucket | None = None,
 ) -> None:
     """Whatever is shared, pinned, paid or run, and whatever happens between plan and run."""
-    with fresh(bucket) as cache:
+    with fresh(bucket, trash_days) as cache:
         now, actions, claims = time.time(), [], []
         for n, each in enumerate(made):
             wanted = action(n, each.kind)
@@ -247,6 +255,10 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
             assert {e.key for e in cache.entries() if e.released} == named
             again = prune.plan(cache, policy, now=now)
             assert again.empty, "a second prune finds more to do"
+            in_trash = {name for name, _ in cache.store.names("trash/objects")}
+            # Without a grace period there is none, but for a run that may have stored a blob.
+            kept = trash_days or claims
+            assert in_trash == ({trashed(name) for name in gone} if kept else set())
             if not (safe & {e.key for e in cache.entries() if e.file_rows}):
                 limit = policy.overall.max_size
                 assert limit is None or pruning.left <= limit
@@ -256,7 +268,8 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
 
 def names(pruning: prune.Pruning) -> Any:
     plan = pruning.removal
-    return {e.key for e in plan.entries}, plan.blobs, plan.leftovers, pruning.expired
+    assert plan.expired is not None
+    return {e.key for e in plan.entries}, plan.blobs, plan.leftovers, plan.expired.blobs
 
 
 @pytest.fixture
@@ -301,6 +314,18 @@ def test_after_the_grace_period_only_the_record_is_left(cache: Cache) -> None:
     assert again.look_up([wanted])[0].released  # type: ignore[union-attr]
     again.database.close()
     assert not reindex(cache.root).problems
+
+
+def test_without_a_grace_period_what_goes_goes_at_once() -> None:
+    with fresh(trash_days=0.0) as cache:
+        entries = [cache.get_or_run(action(n), write("1", str(n))) for n in range(2, 9)]
+        removed = prune_all(cache)
+        assert (removed.entries, removed.waiting) == (7, 0)
+        assert not list(cache.store.names("trash"))
+        for table in ("blobs", "entry_blobs"):
+            assert cache.database.read(f"SELECT digest FROM {table}") == []
+        with pytest.raises(KeyNotFoundError):
+            undelete(cache, [entries[0].key])
 
 
 def test_a_refresh_after_a_release_is_served_and_the_old_one_stays_released(cache: Cache) -> None:
