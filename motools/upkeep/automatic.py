@@ -28,6 +28,8 @@ def after_commit(cache: Cache) -> None:
             _keep(cache)
         except MotoolsError as problem:
             _log.warning("the budget of %s was not kept: %s", cache.root, problem)
+        except Exception:  # noqa: BLE001 - the caller's result is committed, and is handed over
+            _log.exception("the budget of %s was not kept", cache.root)
 
 
 def _is_time(cache: Cache) -> bool:

@@ -6,13 +6,12 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from motools.cache import leftovers, logs, removal, trash
 from motools.cache.cache import Cache
-from motools.cache.entry import Entry
 from motools.cache.holdings import Holdings, holdings
 from motools.cache.marks import PIN
 from motools.cache.removal import RemovalPlan, Removed
@@ -97,19 +96,19 @@ def plan(
     needed = needed_by_runs(cache)
     held = holdings(cache)  # which counts what was used until now
     now = time.time() if now is None else now
-    read = _read(cache, needed)
-    protected = cache.marks.keys(PIN) | _needed(held, needed) | {entry.key for entry in read}
+    read = [*_needed(held, needed), *_read(cache, needed)]
+    protected = cache.marks.keys(PIN).union(entry.key for entry in read)
     if among is not None:
         protected |= {entry.key for entry in held.entries if entry.key not in among}
     keys = to_release(held, policy, protected=protected, now=now)
     planned = removal.plan(cache, cache.index.newest(keys), release=True)
-    needed |= {digest for entry in read for digest in entry.blob_digests}
+    needed = needed.union(*(entry.blobs for entry in read))
     unused = leftovers.unused_blobs(cache, needed.union(held.sizes))
     return Pruning(
         dataclasses.replace(
             planned,
             blobs={**planned.blobs, **unused},
-            leftovers=leftovers.find(cache),
+            leftovers=leftovers.find(cache, needed),
             expired=trash.expired(cache, trash.deadline(cache)),
             for_good=cache.settings.trash_days == 0,
         ),
@@ -171,24 +170,23 @@ def prune_cache(
     return Pruned(len(planned.entries), len(planned.blobs), planned.bytes_freed)
 
 
-def _needed(held: Holdings, needed: frozenset[str]) -> frozenset[str]:
+def _needed(held: Holdings, needed: frozenset[str]) -> Iterator[_Read]:
     """The entries that are run again, or of which a run reads a blob."""
-    if not needed:
-        return frozenset()
-    return frozenset(
-        entry.key
-        for entry in held.entries
-        if entry.key in needed or not needed.isdisjoint(entry.blobs)
-    )
+    for entry in held.entries if needed else ():
+        if entry.key in needed or not needed.isdisjoint(entry.blobs):
+            yield _Read(entry.key, entry.blobs)
 
 
-def _read(cache: Cache, needed: frozenset[str]) -> list[Entry]:
+def _read(cache: Cache, needed: frozenset[str]) -> Iterator[_Read]:
     """The models that runs read, which they name by one digest; those that were cleared, too."""
-    if not needed:
-        return []
-    models = (
-        entry
-        for state in ("live", "trash")
-        for entry in cache.index.select(kind="model", state=state, generations=True)
-    )
-    return [entry for entry in models if is_needed(entry, needed)]
+    for state in ("live", "trash") if needed else ():
+        for entry in cache.index.select(kind="model", state=state, generations=True):
+            if is_needed(entry, needed):
+                yield _Read(entry.key, entry.blob_digests)
+
+
+class _Read(NamedTuple):
+    """An entry that a run needs, and the digests of its blobs."""
+
+    key: str
+    blobs: Collection[str]

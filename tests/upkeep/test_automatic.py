@@ -11,7 +11,7 @@ import pytest
 from motools.cache import Cache
 from motools.settings import Settings
 from motools.tasks.perform import perform
-from motools.upkeep import automatic
+from motools.upkeep import automatic, prune
 from tests.filled import Filled, fill
 
 FLOW = Path(__file__).parents[2] / "flows" / "maintain_cache.py"
@@ -73,6 +73,18 @@ def test_a_budget_that_cannot_be_kept_is_told_and_harms_nobody(
     monkeypatch.setattr(automatic, "_asked", {})
     automatic.after_commit(opened(filled, max_size="lots"))
     assert "budget.max_size: 'lots' is not a size" in caplog.text
+
+
+def test_whatever_stops_a_prune_is_told_and_harms_nobody(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(automatic, "_asked", {})
+    monkeypatch.setattr(prune, "plan", fail)
+    automatic.after_commit(opened(filled, max_size="1GB"))
+    assert "was not kept" in caplog.text and "Input/output error" in caplog.text
 
 
 def test_the_flow_prunes(filled: Filled, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -408,6 +408,49 @@ def test_leftovers_go_when_nobody_can_need_them(cache: Cache) -> None:
     assert prune.plan(cache, Policy()).empty
 
 
+def test_what_others_put_into_the_folders_is_neither_used_nor_taken(cache: Cache) -> None:
+    """As file managers do."""
+    entry = cache.get_or_run(action(1), write("1"))
+    (place,) = {path.parent for path in cache.root.glob("objects/*/*") if path.name in entry.tree}  # type: ignore[operator]
+    strays = [cache.root / folder / ".DS_Store" for folder in ("jobs", "objects", "texts")]
+    strays += [place / ".DS_Store", cache.root / "jobs" / "notes.txt"]
+    for stray in strays:
+        stray.parent.mkdir(exist_ok=True)
+        stray.touch()
+        os.utime(stray, (1, 1))
+    Cache.open(cache.root).database.close()
+    assert prune.plan(cache, Policy()).empty
+    assert prune_all(cache).entries == 1
+    assert all(stray.exists() for stray in strays)
+
+
+def test_fetched_copies_stay_while_a_run_reads_them_or_somebody_has_just_asked(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTOOLS_STORE", bucket.url)  # so that it is gone afterwards
+    with fresh(bucket) as cache:
+        entry = cache.get_or_run(action(1), write("1", "2"))
+        fetched = {name: entry.files[name] for name in ("1", "2")}
+
+        def going() -> set[str]:
+            for path in fetched.values():
+                os.utime(path, (0, 0))
+            found = prune.plan(cache, Policy()).removal.leftovers
+            return {Path(each.name).name for each in found}
+
+        both = {path.name for path in fetched.values()}
+        claim = cache.claim(action(2, "eval", reads=model_digest(entry)))
+        assert isinstance(claim, Claim)
+        assert going() == set()
+        claim.abandon()
+        assert going() == both
+        pruning = prune.plan(cache, Policy())
+        assert entry.files["1"] == fetched["1"]  # is used between plan and execute
+        prune.execute(cache, pruning)
+        assert [path.exists() for path in fetched.values()] == [True, False]
+        assert entry.files["2"].read_bytes() == content("2")
+
+
 def test_a_cache_that_rests_has_nothing_to_prune(cache: Cache) -> None:
     """Its locks are as old as it is, and whoever holds one relies on its being there."""
     cache.get_or_run(action(1), write("1"))
