@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from motools.cache.cache import Cache
-from motools.cache.records import EntryRecord
 from motools.cli import output
 from motools.cli.consent import get_consent
 from motools.cli.light import LightCommand
 from motools.cli.options import CacheDir, DryRun, Style, Yes
-from motools.cli.output import Column, Format, Row
+from motools.cli.output import Column, Format
 from motools.cli.which import Which, expanded
 
 if TYPE_CHECKING:
-    from motools.cache.entry import Entry
     from motools.cache.removal import Removed
     from motools.upkeep.prune import Pruning
+
+_NAMED: Final = 20
+"""Keys that one line names at most."""
 
 _COLUMNS: Final = (
     Column("what"),
@@ -75,12 +77,14 @@ def prune(
 
     Records stay: scores, costs and digests are kept, and evaluations remain hits.
     Without --max-size or --max-age the settings' budget counts; of entries that
-    keys or filters name, all files go. What was used least recently goes first,
-    models before logs; what is pinned stays, and what cost money unless --paid
-    is given or its key is. Files are in the trash for the settings'
-    trash_days; until then `motools cache undelete` brings them back.
+    keys or filters name, all files go, and nothing else does. What was used least
+    recently goes first, models before logs; what is pinned stays, and what cost
+    money unless --paid is given or its key is. Files are in the trash for the
+    settings' trash_days; until then `motools cache undelete` brings them back.
+    What has been there for longer goes for good.
     """
     from motools.upkeep import prune as upkeep
+    from motools.upkeep.listing import listing
     from motools.upkeep.policy import Policy
 
     cache = Cache.open(cache_dir, create=False)
@@ -93,7 +97,9 @@ def prune(
         spare=spare or ("0s" if which.keys else "1h"),
     )
     pruning = upkeep.plan(cache, policy, among=among)
-    output.emit(list(_rows(pruning)), _COLUMNS, style)
+    output.emit([dataclasses.asdict(each) for each in listing(pruning)], _COLUMNS, style)
+    for line in _staying(pruning):
+        output.say(line)
     output.say(_described(cache, pruning, None if among else policy.overall.max_size))
     if dry_run or pruning.empty:
         return
@@ -101,35 +107,15 @@ def prune(
     output.say(_done(cache, upkeep.execute(cache, pruning)))
 
 
-def _rows(pruning: Pruning) -> Iterator[Row]:
-    plan = pruning.removal
-    for entry in plan.entries:
-        yield _of_entry("release", entry)
-    old = plan.expired
-    for entry in old.entries if old is not None else ():
-        yield _of_entry("trash", entry)
-    of_trash = {} if old is None else old.blobs
-    for what, blobs in (("unused blob", pruning.unused), ("trash", of_trash)):
-        for digest, size in sorted(blobs.items()):
-            yield _row(what, digest, size)
-    for each in plan.leftovers:
-        yield _row(each.what, each.name, each.size)
-
-
-def _of_entry(what: str, entry: Entry) -> Row:
-    record = EntryRecord.of(entry)
-    return _row(what, entry.key, record.size) | {
-        "kind": entry.kind,
-        "title": record.name,
-        "duration": record.duration,
-        "cost": record.cost,
-        "created_at": record.created_at,
-    }
-
-
-def _row(what: str, name: str, size: int) -> dict[str, object]:
-    details = dict.fromkeys(("kind", "title", "duration", "cost", "created_at"))
-    return {"what": what, "name": name, "size": size, **details}
+def _staying(pruning: Pruning) -> Iterator[str]:
+    """Which of the named entries stay, and why, a line for each reason."""
+    keys: dict[str, list[str]] = {}
+    for key, why in pruning.stays.items():
+        keys.setdefault(why, []).append(output.short(key))
+    for why, some in keys.items():
+        more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
+        named = ", ".join(some[:_NAMED]) + more
+        yield f"{named} {'stays' if len(some) == 1 else 'stay'}: {why}"
 
 
 def _described(cache: Cache, pruning: Pruning, limit: int | None) -> str:

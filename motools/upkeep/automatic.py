@@ -43,6 +43,7 @@ def _is_time(cache: Cache) -> bool:
 
 def _keep(cache: Cache) -> None:
     from motools.upkeep import prune
+    from motools.upkeep.listing import listing
     from motools.upkeep.policy import Policy
 
     policy = Policy.of_settings(cache.settings.budget)
@@ -53,7 +54,10 @@ def _keep(cache: Cache) -> None:
     pruning = prune.plan(cache, policy)
     if pruning.empty:
         return
+    going = tuple(listing(pruning))
     removed = prune.execute(cache, pruning)
+    for each in going:
+        _log.info("to keep the budget of %s: %s", cache.root, each)
     _log.info(
         "released the files of %d entries of %s to keep its budget, %d bytes in all",
         removed.entries,

@@ -6,8 +6,8 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from motools.cache import leftovers, logs, removal, trash
@@ -17,8 +17,10 @@ from motools.cache.marks import PIN
 from motools.cache.removal import RemovalPlan, Removed
 from motools.cache.running import is_needed, needed_by_runs
 from motools.errors import CacheUnavailableError
+from motools.upkeep.listing import Going, listing
 from motools.upkeep.policy import Policy
 from motools.upkeep.releasing import to_release
+from motools.upkeep.staying import Reasons
 
 _ROOM: Final = 1 << 20
 """Bytes below which a disk is full."""
@@ -32,11 +34,13 @@ class Pruning:
         removal: the plan: entries to release, blobs for the trash, leftovers to delete.
         unused: digest to size of those of its blobs that no live entry needed before.
         held: bytes that live entries hold before.
+        stays: key to why, for each entry that was named and stays.
     """
 
     removal: RemovalPlan
     unused: dict[str, int]
     held: int
+    stays: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -65,11 +69,13 @@ class Pruned:
         entries: how many let go of their files.
         blobs: how many went into the trash.
         bytes: in them, and in leftovers that were deleted.
+        listing: each thing that was planned to go, with its size and cost.
     """
 
     entries: int
     blobs: int
     bytes: int
+    listing: tuple[Going, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.entries} entries released, {self.blobs} blobs of {self.bytes:,} bytes"
@@ -90,31 +96,35 @@ def plan(
     Args:
         cache: which.
         policy: what may be there.
-        among: keys of the only entries that may be released; None: any.
+        among: keys of the only entries that may be released, and nothing else goes; None: any,
+            and what nobody needs.
         now: seconds since 1970; None: as the clock says.
     """
     needed = needed_by_runs(cache)
     held = holdings(cache)  # which counts what was used until now
     now = time.time() if now is None else now
     read = [*_needed(held, needed), *_read(cache, needed)]
-    protected = cache.marks.keys(PIN).union(entry.key for entry in read)
+    reasons = Reasons(held, policy, cache.marks.keys(PIN), {entry.key for entry in read}, now)
+    protected = {*reasons.pinned, *reasons.read}
     if among is not None:
         protected |= {entry.key for entry in held.entries if entry.key not in among}
     keys = to_release(held, policy, protected=protected, now=now)
-    planned = removal.plan(cache, cache.index.newest(keys), release=True)
+    planned = dataclasses.replace(
+        removal.plan(cache, cache.index.newest(keys), release=True),
+        for_good=cache.settings.trash_days == 0,
+    )
+    total = sum(held.sizes.values())
+    if among is not None:
+        return Pruning(planned, {}, total, reasons.staying(among, set(keys)))
     needed = needed.union(*(entry.blobs for entry in read))
     unused = leftovers.unused_blobs(cache, needed.union(held.sizes))
-    return Pruning(
-        dataclasses.replace(
-            planned,
-            blobs={**planned.blobs, **unused},
-            leftovers=leftovers.find(cache, needed),
-            expired=trash.expired(cache, trash.deadline(cache)),
-            for_good=cache.settings.trash_days == 0,
-        ),
-        unused,
-        sum(held.sizes.values()),
+    planned = dataclasses.replace(
+        planned,
+        blobs={**planned.blobs, **unused},
+        leftovers=leftovers.find(cache, needed),
+        expired=trash.expired(cache, trash.deadline(cache)),
     )
+    return Pruning(planned, unused, total)
 
 
 def execute(cache: Cache, pruning: Pruning) -> Removed:
@@ -163,11 +173,12 @@ def prune_cache(
     cache = Cache.open(cache_dir, create=False)
     budget = cache.settings.budget
     pruning = plan(cache, Policy.given(budget, max_size=max_size, max_age=max_age, paid=paid))
+    going = tuple(listing(pruning))
     if not dry_run:
         removed = execute(cache, pruning)
-        return Pruned(removed.entries, removed.blobs, removed.bytes_freed)
+        return Pruned(removed.entries, removed.blobs, removed.bytes_freed, going)
     planned = pruning.removal
-    return Pruned(len(planned.entries), len(planned.blobs), planned.bytes_freed)
+    return Pruned(len(planned.entries), len(planned.blobs), planned.bytes_freed, going)
 
 
 def _needed(held: Holdings, needed: frozenset[str]) -> Iterator[_Read]:

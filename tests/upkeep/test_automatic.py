@@ -54,7 +54,7 @@ def test_a_run_keeps_the_budget_and_a_hit_does_not(
 
 
 def test_other_processes_have_kept_it_within_the_hour(
-    filled: Filled, monkeypatch: pytest.MonkeyPatch
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(automatic, "_asked", {})
     automatic.after_commit(opened(filled, max_age="1000000d"))  # nothing to do
@@ -63,8 +63,10 @@ def test_other_processes_have_kept_it_within_the_hour(
     automatic.after_commit(cache)
     assert released(cache) == set()
     monkeypatch.setattr(automatic, "EVERY", 0.0)
-    automatic.after_commit(cache)
+    with caplog.at_level("INFO"):
+        automatic.after_commit(cache)
     assert released(cache) == {"model"}
+    assert f"release model tiny {filled.models[0].key}: " in caplog.text
 
 
 def test_a_budget_that_cannot_be_kept_is_told_and_harms_nobody(
@@ -93,4 +95,6 @@ def test_the_flow_prunes(filled: Filled, prefect_api: str, monkeypatch: pytest.M
     for arguments in (["--dry-run"], []):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.startswith("6 entries released")
+        for model in filled.models:
+            assert (model.key in done.stderr) == (not model.cost), "each thing is in the log"
     assert released(opened(filled)) == {"dataset", "model", "eval"}
