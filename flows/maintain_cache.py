@@ -5,7 +5,7 @@ python flows/maintain_cache.py --max-size 50GB --max-age 90d
 
 import argparse
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from motools import prune_cache
 
@@ -17,8 +17,15 @@ def maintain_cache(
     max_age: str | None = None,
     dry_run: bool = False,
 ) -> str:
-    """What went, in a sentence. Without limits the budget in the settings counts."""
-    return str(prune_cache(cache_dir, max_size=max_size, max_age=max_age, dry_run=dry_run))
+    """What went, in a sentence; each thing is in the log, with its size and what it cost.
+
+    Without limits the budget in the settings counts.
+    """
+    pruned = prune_cache(cache_dir, max_size=max_size, max_age=max_age, dry_run=dry_run)
+    log = get_run_logger()
+    for each in pruned.listing:
+        log.info("%s%s", "would go: " if dry_run else "", each)
+    return str(pruned)
 
 
 def main() -> None:

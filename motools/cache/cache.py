@@ -86,7 +86,12 @@ class Cache:
         self.statistics = Statistics(self.database)
         self.elsewhere: Elsewhere | None = None
         self.use: object = None
-        self.leases = Leases(self.database, root / layout.JOBS, settings.lease_seconds)
+        self.leases = Leases(
+            self.database,
+            root / layout.JOBS,
+            settings.lease_seconds,
+            at_beat=self.statistics.flush_old_aside,
+        )
 
     @cached_property
     def attempts(self) -> Attempts:

@@ -80,14 +80,14 @@ def pinned_apart(cache: Cache, entries: Sequence[Entry]) -> tuple[list[Entry], l
 
 
 def clear(cache: Cache, plan: RemovalPlan) -> Removed:
-    """Carry a plan out, unless an entry in it is being made again right now.
+    """Carry a plan out, unless an entry in it is made again right now, or a run reads its files.
 
     Raises:
         RemovalError: one is; nothing was removed.
     """
     removal.refuse_if_running(cache, plan)
     removed = removal.execute(cache, plan)
-    logs.remove(cache.root, [entry.key for entry in plan.entries if entry.kind == "eval"])
+    logs.remove_gone(cache, plan.entries)
     return removed
 
 

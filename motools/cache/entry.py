@@ -87,6 +87,12 @@ class Entry:
         return rows
 
     @property
+    def blob_digests(self) -> frozenset[str]:
+        """The digests of its files, and of the tree that they make."""
+        tree = () if self.tree is None else (self.tree,)
+        return frozenset((*tree, *(row[1] for row in self.file_rows)))
+
+    @property
     def files(self) -> Mapping[str, Path]:
         """Relative path to a read-only file in the store, checked when asked for."""
         return Files(self)
@@ -142,6 +148,11 @@ class Entry:
     def paid(self) -> bool:
         """Whether making it took money, known or not."""
         return bool(self.cost) or self.remote is not None or PAID_TO in self.labels
+
+    @property
+    def trashed_at(self) -> float | None:
+        """When it, or its files, went into the trash (seconds since 1970); None: not there."""
+        return self.row[15]  # type: ignore[no-any-return]
 
     @property
     def root(self) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -12,6 +14,9 @@ from motools.cache.staging import private
 from motools.cache.store import Store, unavailable
 from motools.digest import Digest, hash_private_file
 from motools.errors import CacheUnavailableError
+
+FETCHED: Final = "fetched"
+"""Folder below ``tmp/`` of copies of blobs."""
 
 _FETCHES: Final = 3
 
@@ -62,9 +67,9 @@ class Downloads:
             FileNotFoundError: the store does not have them.
             CacheUnavailableError: they cannot be fetched.
         """
-        target = self._root / TMP / "fetched" / wanted.hex
+        target = self._root / TMP / FETCHED / wanted.hex
         with unavailable(f"cannot fetch blob {wanted.hex[:12]}"):
-            if target.exists() and hash_private_file(target) == wanted:
+            if _is_here(target, wanted):
                 return target
             target.parent.mkdir(parents=True, exist_ok=True)
         with private(self._root) as temporary:
@@ -86,3 +91,11 @@ class Downloads:
         """The digest of the bytes under a name of the store; None: not there."""
         with private(self._root) as temporary:
             return land(self._root, self._store, name, temporary, None)
+
+
+def _is_here(target: Path, wanted: Digest) -> bool:
+    """Whether a copy is there and right; it is in use from now on, so that no prune takes it."""
+    with contextlib.suppress(FileNotFoundError):  # a prune was quicker
+        os.utime(target)
+        return hash_private_file(target) == wanted and target.exists()
+    return False

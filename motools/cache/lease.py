@@ -83,7 +83,7 @@ class JobLock:
                 raise _cannot_lock(directory, problem) from problem
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _same_file(descriptor, directory / LOCK):
+                if same_file(descriptor, directory / LOCK):
                     return cls(directory, descriptor)
             except BlockingIOError:
                 os.close(descriptor)
@@ -121,12 +121,16 @@ class Leases:
         database: the coordinator.
         jobs: the directory of the kernel locks.
         seconds: how long a lease lives without a heartbeat.
+        at_beat: is called at each heartbeat, from its thread, which it must not hold up.
     """
 
-    def __init__(self, database: Database, jobs: Path, seconds: float) -> None:
+    def __init__(
+        self, database: Database, jobs: Path, seconds: float, at_beat: Callable[[], None]
+    ) -> None:
         self._database = database
         self._jobs = jobs
         self._seconds = seconds
+        self._at_beat = at_beat
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -227,6 +231,7 @@ class Leases:
                         on_lost("another runner took the key over; this result will be refused")
                 except CacheUnavailableError as problem:
                     on_lost(f"cannot extend the lease: {problem}")  # tried again at the next beat
+            self._at_beat()
 
     def _extend(self, lease: Lease) -> bool:
         """False when the key was taken over. To extend a lease that has just ended is harmless."""
@@ -299,7 +304,8 @@ def _remove(directory: Path) -> None:
         directory.rmdir()
 
 
-def _same_file(descriptor: int, path: Path) -> bool:
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one that is there."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from motools.cache.action import DIGEST
 from motools.cache.claim import ACTION
+from motools.cache.far import FETCHED
 from motools.cache.layout import (
     BLOB_FOLDERS,
     JOBS,
@@ -23,7 +24,7 @@ from motools.cache.layout import (
     text_name,
 )
 from motools.cache.lease import JobLock
-from motools.cache.running import locked
+from motools.cache.running import job_directories, locked
 from motools.cache.store import Unfinished, unavailable
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ STAGING: Final = "staging"
 SCRATCH: Final = "scratch"
 UPLOAD: Final = "upload"
 TEXT: Final = "text"
+
+LOCKS: Final = ".lock"
+"""How the files below ``tmp/`` end that processes lock."""
 
 _DAY: Final = 86_400.0
 _STALE: Final = {STAGING: _DAY, SCRATCH: 30 * _DAY}
@@ -59,11 +63,16 @@ class Leftover:
     id: str = ""
 
 
-def find(cache: Cache) -> tuple[Leftover, ...]:
-    """All files, job directories, uploads and texts that were left behind."""
+def find(cache: Cache, needed: Collection[str] = frozenset()) -> tuple[Leftover, ...]:
+    """All files, job directories, uploads and texts that were left behind.
+
+    Args:
+        cache: where.
+        needed: digests of blobs whose fetched copies runs may be reading.
+    """
     now = time.time()
     with unavailable(f"cannot list {cache.root}"):
-        local = (*_staging(cache.root, now), *_scratch(cache, now))
+        local = (*_staging(cache.root, needed, now), *_scratch(cache, now))
     return (*local, *_uploads(cache, now), *_texts(cache, now))
 
 
@@ -78,7 +87,7 @@ def unused_blobs(cache: Cache, needed: Collection[str]) -> dict[str, int]:
         needed: the digests that live entries and runs under way need.
     """
     names = frozenset(map(blob_name, needed))
-    found = {key_in(name): size for name, size in cache.store.names(OBJECTS, but=names)}
+    found = _sizes(cache.store.names(OBJECTS, but=names))
     if not found:
         return {}
     known = {digest for (digest,) in cache.database.read("SELECT digest FROM blobs")}
@@ -107,7 +116,7 @@ def remove(cache: Cache, found: Sequence[Leftover]) -> int:
 
 def sweep(cache: Cache) -> None:
     """Remove the job directories of processes that were killed right after their commit."""
-    for directory in (cache.root / JOBS).iterdir():
+    for directory in job_directories(cache):
         if _has_committed(cache, directory.name):
             lock = JobLock.try_take(directory)
             if lock is not None:
@@ -120,15 +129,19 @@ def _has_committed(cache: Cache, key: str) -> bool:
     return rows == [(None, None)]
 
 
-def _staging(root: Path, now: float) -> Iterator[Leftover]:
+def _staging(root: Path, needed: Collection[str], now: float) -> Iterator[Leftover]:
     for path in _files(root / TMP):
+        if path.suffix == LOCKS:
+            continue  # nothing is written to it, and whoever has it open relies on it
+        if path.name in needed and path.parent.name == FETCHED:
+            continue
         changed, size = _last_change(path)
         if now - changed > _STALE[STAGING]:
             yield Leftover(STAGING, path.relative_to(root).as_posix(), size)
 
 
 def _scratch(cache: Cache, now: float) -> Iterator[Leftover]:
-    for directory in (cache.root / JOBS).iterdir():
+    for directory in job_directories(cache):
         changed, size = _last_change(directory)
         if now - changed > _STALE[SCRATCH] and not locked(cache, directory.name):
             yield Leftover(SCRATCH, f"{JOBS}/{directory.name}", size)
@@ -139,7 +152,7 @@ def _texts(cache: Cache, now: float) -> Iterator[Leftover]:
 
     An action without an entry is a text itself, and names others as long as it stays.
     """
-    sizes = {key_in(name): size for name, size in cache.store.names(TEXTS)}
+    sizes = _sizes(cache.store.names(TEXTS))
     if not sizes:
         return
     paid = {key for (key,) in cache.database.read("SELECT DISTINCT key FROM jobs")} & sizes.keys()
@@ -162,18 +175,23 @@ def _named(cache: Cache, texts: Set[str]) -> set[str]:
         last = rows[-1][0]
         found |= texts & {key for key, _ in rows}
         found |= texts & _digests(action for _, action in rows)
-    for directory in (cache.root / JOBS).iterdir():
+    for directory in job_directories(cache):
         found.add(directory.name)
         with contextlib.suppress(FileNotFoundError):  # it has ended, or is about to begin
             found |= texts & _digests([(directory / ACTION).read_text()])
     return found
 
 
+def _sizes(names: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Digest to size of what the cache has put there, but nothing that others have."""
+    found = {key_in(name): size for name, size in names if name.count("/") > 1}
+    return {digest: size for digest, size in found.items() if DIGEST.fullmatch(digest)}
+
+
 def _digests(texts: Iterable[str]) -> set[str]:
-    return {digest for text in texts for digest in _DIGEST.findall(text)}
+    return {digest for text in texts for digest in DIGEST.findall(text)}
 
 
-_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _ACTIONS: Final = "SELECT key, action FROM entries WHERE key > ? ORDER BY key LIMIT 5000"
 
 

@@ -10,13 +10,16 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from motools.cache.entry import Entry
 from motools.cache.layout import EVALS, TMP
 from motools.cache.store import copy_file
 from motools.digest import SHORT
 from motools.errors import MissingBlobError
+
+if TYPE_CHECKING:
+    from motools.cache.cache import Cache
 
 _SUFFIX: Final = ".eval"
 
@@ -51,6 +54,13 @@ def remove(root: Path, keys: Iterable[str]) -> None:
     for place in (root / EVALS).iterdir() if shorts else ():
         if place.suffix == _SUFFIX and place.stem.rsplit("-", 2)[-2:][0] in shorts:
             place.unlink(missing_ok=True)
+
+
+def remove_gone(cache: Cache, entries: Iterable[Entry]) -> None:
+    """Remove the copies of those entries whose files are not here any more."""
+    chosen = [entry.key for entry in entries]
+    there = {entry.key for entry in cache.index.newest(chosen) if not entry.released}
+    remove(cache.root, [key for key in chosen if key not in there])
 
 
 def _name(entry: Entry) -> str:

@@ -7,6 +7,7 @@ open the file: closing any other descriptor of it would drop SQLite's locks.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -22,6 +23,9 @@ from motools.errors import CacheUnavailableError, CorruptDatabaseError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+_ROOM: Final = 1 << 20
+"""Bytes that what SQLite keeps beside the file may grow by at a time, and some more."""
 
 _ENDS: Final = ("", "-wal", "-shm")
 
@@ -160,6 +164,10 @@ class SQLite(Database):
         # In the middle of a write the parent could not close it; here it must not be closed.
         self._parents, self._writer = self._writer, None
 
+    def _free(self) -> int:
+        status = os.statvfs(self.path.parent)
+        return status.f_bavail * status.f_frsize
+
     def _files(self) -> list[Path]:
         return [self.path.with_name(self.path.name + end) for end in _ENDS]
 
@@ -212,6 +220,12 @@ class SQLite(Database):
             "disk I/O": "the disk failed or the file system cannot lock: "
             "use a local disk, or PostgreSQL through MOTOOLS_DATABASE_URL",
         }
+        if "disk I/O" in text and (free := self._free()) < _ROOM:
+            # SQLite says so of a file that it could not make longer.
+            return CacheUnavailableError(
+                f"{self.path}: {text}: the disk is full ({free:,} bytes are free); "
+                f"{hints['disk is full']}"
+            )
         hint = next((hint for sign, hint in hints.items() if sign in text), "run it again")
         return CacheUnavailableError(f"{self.path}: {text}; {hint}")
 

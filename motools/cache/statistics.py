@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from motools.cache.database import Database
+from motools.errors import CacheUnavailableError
 
 _FLUSH_AT: Final = 1_000
+
+FLUSH_AFTER: Final = 300.0
+"""Seconds for which a count may be unknown to other processes, who go by it in a prune."""
+
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Statistics:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
+        self._since = math.inf  # when the oldest of them was counted
 
     def count(self, *keys: str) -> None:
         """Note that entries were used."""
@@ -59,17 +70,56 @@ class Statistics:
             for key in keys:
                 self._counts[key] = self._counts.get(key, 0) + 1
             full = len(self._counts) >= _FLUSH_AT
+            if self._since is math.inf:
+                self._since = time.monotonic()
         if full:
             self.flush()
+        else:
+            self.flush_old()
+
+    def flush_old_aside(self) -> None:
+        """Like :meth:`flush_old`, for a caller who must not wait for the write lock."""
+        if time.monotonic() - self._since >= FLUSH_AFTER:
+            # While Python ends no thread can be started; then everything is written anyway.
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(
+                    target=self.flush_old, name="motools-statistics", daemon=True
+                ).start()
+
+    def flush_old(self) -> None:
+        """Add the counts up in the tables if some have waited for long.
+
+        Whoever uses an entry has it whether that can be written or not, so a failure is
+        told in the log; it is tried again after as long a time.
+        """
+        if time.monotonic() - self._since < FLUSH_AFTER:
+            return
+        try:
+            self.flush()
+        except CacheUnavailableError as problem:
+            _log.warning("what was used could not be written, and may look unused: %s", problem)
 
     def flush(self) -> None:
         """Add the counts up in the tables."""
         if self._pid != os.getpid():
             return
         with self._lock:
-            counts, self._counts = self._counts, {}
+            counts, self._counts, self._since = self._counts, {}, math.inf
         if not counts:
             return
+        try:
+            self._write(counts)
+        except BaseException:
+            self._take_back(counts)
+            raise
+
+    def _take_back(self, counts: Mapping[str, int]) -> None:
+        with self._lock:
+            for key, hits in counts.items():
+                self._counts[key] = self._counts.get(key, 0) + hits
+            self._since = time.monotonic()
+
+    def _write(self, counts: Mapping[str, int]) -> None:
         now = time.time()
         with self._database.write() as transaction:
             transaction.run_many(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from motools.cache.lease import same_file
 from motools.cache.store import unavailable
 from motools.errors import CacheUnavailableError
 
@@ -24,8 +25,25 @@ class Use:
     """
 
     def __init__(self, root: Path) -> None:
-        with unavailable(f"cannot use the cache at {root}"):
-            self.descriptor = os.open(root / _USE_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        self._path = root / _USE_LOCK
+        self.descriptor = self._open()
+
+    def _open(self) -> int:
+        with unavailable(f"cannot use the cache at {self._path.parents[1]}"):
+            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def lock(self, kind: int) -> None:
+        """Lock the file that is there: a lock on one that somebody removed keeps nobody out.
+
+        Args:
+            kind: as in :func:`fcntl.flock`.
+        """
+        while True:
+            fcntl.flock(self.descriptor, kind)
+            if same_file(self.descriptor, self._path):
+                return
+            removed, self.descriptor = self.descriptor, self._open()
+            self._close(removed)
 
     # Held here, because at the end of the interpreter the module's names are gone first.
     _close = staticmethod(os.close)
@@ -44,7 +62,7 @@ def announce_use(root: Path) -> Use:
     mark = (root, os.getpid())
     use = _in_use.get(mark) or Use(root)
     try:
-        fcntl.flock(use.descriptor, fcntl.LOCK_SH)
+        use.lock(fcntl.LOCK_SH)
         # SQLite's kind of lock, tried here: it would wait a minute before it gave up.
         fcntl.lockf(use.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.lockf(use.descriptor, fcntl.LOCK_UN)
@@ -66,7 +84,7 @@ def alone(root: Path) -> Iterator[None]:
     """
     use = announce_use(root)
     try:
-        fcntl.flock(use.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        use.lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
         raise CacheUnavailableError(

@@ -195,8 +195,8 @@ def clear(
     """Clear entries: by key, by filter, or all.
 
     They go into the trash, from where `motools cache undelete` brings them
-    back until the settings' trash_days have passed. What goes is listed first;
-    what cost money is marked as paid.
+    back. Once the settings' trash_days have passed, `motools cache prune` deletes
+    them for good. What goes is listed first; what cost money is marked as paid.
     """
     cache = _open(cache_dir)
     entries = which.entries(cache, group.value)
@@ -213,9 +213,9 @@ def clear(
     removed = catalogue.clear(cache, plan)
     output.say(
         f"cleared {output.count(removed.entries, 'entry')} and "
-        f"{output.count(removed.blobs, 'blob')}: {output.size(removed.bytes_freed)} are freed when "
-        f"the trash is emptied, in {cache.settings.trash_days:g} days. "
-        "`motools cache undelete` brings them back"
+        f"{output.count(removed.blobs, 'blob')}: {output.size(removed.bytes_freed)} are freed by "
+        f"the first `motools cache prune` in {cache.settings.trash_days:g} days or later; until "
+        "then `motools cache undelete` brings them back"
     )
 
 

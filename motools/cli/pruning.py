@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from motools.cache.cache import Cache
-from motools.cache.records import EntryRecord
 from motools.cli import output
 from motools.cli.consent import get_consent
 from motools.cli.light import LightCommand
 from motools.cli.options import CacheDir, DryRun, Style, Yes
-from motools.cli.output import Column, Format, Row
+from motools.cli.output import Column, Format
 from motools.cli.which import Which, expanded
 
 if TYPE_CHECKING:
+    from motools.cache.removal import Removed
     from motools.upkeep.prune import Pruning
+
+_NAMED: Final = 20
+"""Keys that one line names at most."""
 
 _COLUMNS: Final = (
     Column("what"),
@@ -73,12 +77,14 @@ def prune(
 
     Records stay: scores, costs and digests are kept, and evaluations remain hits.
     Without --max-size or --max-age the settings' budget counts; of entries that
-    keys or filters name, all files go. What was used least recently goes first,
-    models before logs; what is pinned stays, and what cost money unless --paid
-    is given or its key is. Files are in the trash for the settings'
-    trash_days; until then `motools cache undelete` brings them back.
+    keys or filters name, all files go, and nothing else does. What was used least
+    recently goes first, models before logs; what is pinned stays, and what cost
+    money unless --paid is given or its key is. Files are in the trash for the
+    settings' trash_days; until then `motools cache undelete` brings them back.
+    What has been there for longer goes for good.
     """
     from motools.upkeep import prune as upkeep
+    from motools.upkeep.listing import listing
     from motools.upkeep.policy import Policy
 
     cache = Cache.open(cache_dir, create=False)
@@ -91,40 +97,25 @@ def prune(
         spare=spare or ("0s" if which.keys else "1h"),
     )
     pruning = upkeep.plan(cache, policy, among=among)
-    output.emit(list(_rows(pruning)), _COLUMNS, style)
+    output.emit([dataclasses.asdict(each) for each in listing(pruning)], _COLUMNS, style)
+    for line in _staying(pruning):
+        output.say(line)
     output.say(_described(cache, pruning, None if among else policy.overall.max_size))
     if dry_run or pruning.empty:
         return
     get_consent("Prune this?", yes=yes)
-    removed = upkeep.execute(cache, pruning)
-    output.say(
-        f"released {_files_of(removed.entries)}; {output.count(removed.blobs, 'blob')} went: "
-        f"{output.size(removed.bytes_freed)}. Blobs are in the trash for "
-        f"{cache.settings.trash_days:g} days; `motools cache undelete` brings them back"
-    )
+    output.say(_done(cache, upkeep.execute(cache, pruning)))
 
 
-def _rows(pruning: Pruning) -> Iterator[Row]:
-    plan = pruning.removal
-    for entry in plan.entries:
-        record = EntryRecord.of(entry)
-        yield _row("release", entry.key, record.size) | {
-            "kind": entry.kind,
-            "title": record.name,
-            "duration": record.duration,
-            "cost": record.cost,
-            "created_at": record.created_at,
-        }
-    for what, blobs in (("unused blob", pruning.unused), ("trash", pruning.expired)):
-        for digest, size in sorted(blobs.items()):
-            yield _row(what, digest, size)
-    for each in plan.leftovers:
-        yield _row(each.what, each.name, each.size)
-
-
-def _row(what: str, name: str, size: int) -> dict[str, object]:
-    details = dict.fromkeys(("kind", "title", "duration", "cost", "created_at"))
-    return {"what": what, "name": name, "size": size, **details}
+def _staying(pruning: Pruning) -> Iterator[str]:
+    """Which of the named entries stay, and why, a line for each reason."""
+    keys: dict[str, list[str]] = {}
+    for key, why in pruning.stays.items():
+        keys.setdefault(why, []).append(output.short(key))
+    for why, some in keys.items():
+        more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
+        named = ", ".join(some[:_NAMED]) + more
+        yield f"{named} {'stays' if len(some) == 1 else 'stay'}: {why}"
 
 
 def _described(cache: Cache, pruning: Pruning, limit: int | None) -> str:
@@ -138,14 +129,34 @@ def _described(cache: Cache, pruning: Pruning, limit: int | None) -> str:
     ]
     if cost := plan.cost_to_remake:
         parts.append(f"{output.money(cost)} {cache.settings.currency}")
-    if pruning.expired:
-        size = output.size(sum(pruning.expired.values()))
-        parts.append(f"{size} of the trash go for good")
+    if (old := plan.expired) is not None and (old.entries or old.blobs):
+        size, cost = sum(old.blobs.values()), sum(entry.cost or 0.0 for entry in old.entries)
+        what = f"{output.count(len(old.entries), 'entry')} and {output.size(size)} of the trash"
+        worth = f", which cost {output.money(cost)} {cache.settings.currency}" if cost else ""
+        parts.append(f"{what} go for good{worth}")
     if limit is not None and pruning.left > limit:
         parts.append(
             f"{output.size(pruning.left)} stay, more than {output.size(limit)}: they are pinned, "
             "cost money (--paid), are in use, or were used just now (--spare)"
         )
+    return "; ".join(parts)
+
+
+def _done(cache: Cache, removed: Removed) -> str:
+    """What a prune did, where that is now, and what can be brought back."""
+    parts = [
+        f"released {_files_of(removed.entries)}; {output.count(removed.blobs, 'blob')} went: "
+        f"{output.size(removed.bytes_freed)}"
+    ]
+    days = cache.settings.trash_days
+    if removed.waiting:
+        until = f"for {days:g} days" if days else "until the runs under way have ended"
+        parts.append(f"{output.size(removed.waiting)} are in the trash {until}")
+    if removed.entries and days:
+        parts.append("`motools cache undelete` brings the files of entries back")
+    if any(removed.purged):
+        entries = output.count(removed.purged.entries, "entry")
+        parts.append(f"{entries} and {output.size(removed.purged.bytes)} of the trash are gone")
     return "; ".join(parts)
 
 

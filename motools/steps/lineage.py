@@ -52,8 +52,8 @@ def makers(entries: Iterable[Entry]) -> dict[str, Entry]:
 def stands_for(entry: Entry) -> set[str]:
     """The digests by which an entry is an input of others."""
     if entry.kind == upload.KIND:
-        return {str(entry.action["inputs"]["rows"])}
-    if entry.kind != train.KIND:
+        return set(entry.action["inputs"].values())
+    if entry.kind != train.KIND or not (entry.remote or "base_model" in entry.action["inputs"]):
         return set()
     whole = model_digest(entry)
     model = Model("", key=entry.key, digest=whole)

@@ -28,6 +28,8 @@ def after_commit(cache: Cache) -> None:
             _keep(cache)
         except MotoolsError as problem:
             _log.warning("the budget of %s was not kept: %s", cache.root, problem)
+        except Exception:  # noqa: BLE001 - the caller's result is committed, and is handed over
+            _log.exception("the budget of %s was not kept", cache.root)
 
 
 def _is_time(cache: Cache) -> bool:
@@ -41,6 +43,7 @@ def _is_time(cache: Cache) -> bool:
 
 def _keep(cache: Cache) -> None:
     from motools.upkeep import prune
+    from motools.upkeep.listing import listing
     from motools.upkeep.policy import Policy
 
     policy = Policy.of_settings(cache.settings.budget)
@@ -51,7 +54,10 @@ def _keep(cache: Cache) -> None:
     pruning = prune.plan(cache, policy)
     if pruning.empty:
         return
+    going = tuple(listing(pruning))
     removed = prune.execute(cache, pruning)
+    for each in going:
+        _log.info("to keep the budget of %s: %s", cache.root, each)
     _log.info(
         "released the files of %d entries of %s to keep its budget, %d bytes in all",
         removed.entries,

@@ -111,10 +111,10 @@ def parse_size(text: object, where: str) -> int:
     Raises:
         SettingsError: it is no size.
     """
-    found = re.fullmatch(_NUMBER + "([kKMGT]?B)", str(text).strip())
+    found = re.fullmatch(_NUMBER + "([KMGT]?B)", str(text).strip().upper())
     if not found:
         raise SettingsError(f"{where}: {text!r} is not a size: write it as in 500MB, 50GB or 1.5TB")
-    return math.floor(float(found[1]) * _BYTES[found[2].upper()])
+    return math.floor(float(found[1]) * _BYTES[found[2]])
 
 
 def parse_age(text: object, where: str) -> float:

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Cache, Claim, RunContext, removal
+from motools.cache import Action, Cache, Claim, RunContext, catalogue, removal, trash
 from motools.cache.database import BUSY_SECONDS
 from motools.cache.documents import compact
 from motools.cache.entry import COLUMNS, checksum
@@ -39,8 +39,10 @@ from motools.errors import (
     LeaseLostError,
     MissingBlobError,
     ReleasedError,
+    RemovalError,
     ResultError,
 )
+from motools.steps.train import model_digest
 from tests.cache.conftest import Runs, action, lose_the_database
 from tests.cache.hosts import second_host
 from tests.cache.steps import in_child, watched
@@ -563,6 +565,19 @@ def test_9_what_the_tables_forgot_is_not_undeleted_without_it(cache: Cache, runs
 
 
 @BOTH
+def test_9_what_is_not_named_is_not_deleted_for_good(cache: Cache) -> None:
+    """Clearing one entry does not empty the trash of others."""
+    first, second = (cache.get_or_run(action(n), write(str(n))) for n in (1, 2))
+    clear(cache, action(1))
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET trashed_at = 1 WHERE state = 'trash'")
+        transaction.run("UPDATE blobs SET trashed_at = 1 WHERE state = 'trash'")
+    clear(cache, action(2))
+    undelete(cache, [first.key, second.key])
+    assert cache.look_up([action(1)])[0].files["file"].read_text() == "1"  # type: ignore[union-attr]
+
+
+@BOTH
 def test_9_shared_blobs_stay(cache: Cache) -> None:
     for n in (1, 2):
         cache.get_or_run(action(n), write("shared"))
@@ -637,6 +652,58 @@ def test_9_clearing_against_committing(cache: Cache, tmp_path: Path) -> None:
     assert last.files["file"].read_text() == "the same bytes"
 
 
+@EVERYWHERE
+def test_9_others_can_write_while_much_is_deleted(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write lock is held for some blobs at a time."""
+
+    def run(context: RunContext) -> None:
+        for number in range(70):
+            (context.directory / str(number)).write_text(str(number))
+
+    monkeypatch.setattr(trash, "BATCH", 32)
+    entry = cache.get_or_run(ACTION, run)
+    calls = {"move": 0, "remove": 0}
+    most = dict(calls)
+
+    def at(step: str) -> None:
+        call = step.split()[1]
+        if step == "after COMMIT":
+            calls.update(dict.fromkeys(calls, 0))
+        elif step.startswith("after") and call in calls and "objects/" in step:
+            calls[call] += 1
+            most[call] = max(most[call], calls[call])
+
+    with watched(at):
+        removal.execute(cache, removal.plan(cache, [entry], files=True))
+        removal.purge(cache, before=4e9)
+    assert most == {"move": 32, "remove": 32}
+    assert not list(cache.store.names("trash"))
+
+
+@BOTH
+def test_9_a_commit_takes_back_what_is_about_to_be_deleted(cache: Cache) -> None:
+    """Between two of the transactions in which the trash is emptied."""
+    cache.get_or_run(action("old"), write("bytes"))
+    removal.execute(cache, removal.plan(cache, cache.entries(), files=True))
+    other = action("new")
+    committed = False
+
+    def at(step: str) -> None:
+        nonlocal committed
+        if step == "after COMMIT" and not committed:
+            committed = True
+            new = Cache.open(cache.root)
+            new.get_or_run(other, write("bytes"))
+            new.close()
+
+    with watched(at):
+        removal.purge(cache, before=4e9)
+    assert committed
+    assert cache.look_up([other])[0].files["file"].read_text() == "bytes"  # type: ignore[union-attr]
+
+
 @BOTH
 def test_9_a_plan_removes_only_what_it_named(cache: Cache, runs: Runs) -> None:
     cache.get_or_run(ACTION, runs)
@@ -646,6 +713,26 @@ def test_9_a_plan_removes_only_what_it_named(cache: Cache, runs: Runs) -> None:
     found = cache.look_up([ACTION])[0]
     assert found is not None and found.generation == newer.generation
     assert found.files["log.txt"].read_text() == "done\n"
+
+
+@BOTH
+@pytest.mark.parametrize("by", ["file", "model"])
+def test_9_what_a_run_reads_is_not_cleared(cache: Cache, runs: Runs, by: str) -> None:
+    """Not when it is asked for, nor by a plan that was made before the run began."""
+    wanted = Action("model", {"base_model": "b" * 64}, {"n": 1}, {"name": "test"})
+    entry = cache.get_or_run(wanted, runs)
+    plan = removal.plan(cache, [entry], files=True)
+    read = entry.file_rows[0][1] if by == "file" else model_digest(entry)
+    claim = cache.claim(Action("eval", {"model": read}, {}, {"name": "test"}))
+    assert isinstance(claim, Claim)
+    with claim:
+        with pytest.raises(RemovalError, match=f"is read by {claim.context.key[:12]}"):
+            catalogue.clear(cache, plan)
+        assert removal.execute(cache, plan).entries == 0
+        assert entry.files["log.txt"].read_text() == "done\n"
+        without_files = removal.plan(cache, [entry])
+        catalogue.clear(cache, without_files)
+        assert entry.files["log.txt"].read_text() == "done\n"
 
 
 # 10. Documents from outside.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from motools.cache import Cache
+from motools.cache import Action, Cache
+from motools.cache.layout import blob_name
 from tests.filled import Filled
 
 from .conftest import Run
@@ -138,3 +140,73 @@ def test_what_is_named_goes_and_nothing_else(filled: Filled, run: Run, data: Dat
     released = [e.key for e in Cache.open(filled.root).entries() if e.released]
     assert released == [paid.key]
     assert run("prune", "--tag", "nobody's", "--dry-run").exit_code == 3
+
+
+def test_what_goes_for_good_is_named_with_its_cost(filled: Filled, run: Run, data: Data) -> None:
+    paid = next(entry for entry in filled.models if entry.cost)
+    assert run("clear", "all", paid.key, "--files", "--yes").exit_code == 0
+    cache = Cache.open(filled.root)
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET trashed_at = 1 WHERE state = 'trash'")
+        transaction.run("UPDATE blobs SET trashed_at = 1 WHERE state = 'trash'")
+    rows = data("prune", "--dry-run")
+    (row,) = [row for row in rows if row["what"] == "trash" and row["kind"] == "model"]
+    assert (row["name"], row["cost"]) == (paid.key, 1.25)
+    assert "1 entry and" in (said := run("prune", "--dry-run").stderr) and "cost 1.25 USD" in said
+    done = run("prune", "--yes")
+    assert "1 entry and" in done.stderr and "of the trash are gone" in done.stderr
+    assert run("undelete", paid.key).exit_code == 3
+
+
+def test_of_what_is_named_and_stays_the_reason_is_told(filled: Filled, run: Run) -> None:
+    free, paid = filled.models
+    run("tag", "old", free.key, paid.key)
+    said = run("prune", "--tag", "old", "--dry-run").stderr
+    assert f"{paid.key[:12]} stays: it cost money (--paid" in said
+    assert f"{free.key[:12]} stays: made or used just now (--spare)" in said
+    run("pin", free.key)
+    assert f"{free.key[:12]} stays: pinned" in run("prune", free.key, "--dry-run").stderr
+    run("unpin", free.key)
+    run("prune", free.key, "--yes")
+    assert f"{free.key[:12]} stays: no files are here" in run("prune", free.key, "--dry-run").stderr
+    said = run("prune", "--tag", "old", "--max-size", "1gb", "--spare", "0s", "--paid").stderr
+    assert f"{paid.key[:12]} stays: within the limits" in said
+
+
+def test_what_shares_its_files_with_others_says_so(run: Run) -> None:
+    cache = Cache.open()
+    keys = [
+        cache.get_or_run(
+            Action("function", {}, {"n": n}, {"name": "test"}),
+            lambda context: (context.directory / "file").write_text("the same"),
+        ).key
+        for n in (1, 2)
+    ]
+    said = run("prune", keys[0], "--dry-run").stderr
+    assert f"{keys[0][:12]} stays: all its files are shared with entries that stay" in said
+
+
+def test_with_names_only_these_go(filled: Filled, run: Run, data: Data) -> None:
+    nobodys = filled.root / blob_name("aa" * 32)
+    left = filled.root / "tmp" / "left"
+    for path in (nobodys, left):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("left behind")
+        os.utime(path, (1, 1))
+    key = filled.models[0].key
+    assert [row["name"] for row in data("prune", key, "--dry-run")] == [key]
+    assert run("prune", key, "--yes").exit_code == 0
+    assert nobodys.exists() and left.exists()
+    assert len(data("prune", "--dry-run")) == 2
+    done = run("prune", "--yes").stderr
+    assert not nobodys.exists() and not left.exists()
+    assert "undelete" not in done, "nothing that can be undeleted went"
+
+
+def test_where_there_is_no_grace_period_nothing_is_said_to_come_back(
+    filled: Filled, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTOOLS_TRASH_DAYS", "0")
+    done = run("prune", filled.models[0].key, "--yes").stderr
+    assert "released the files of 1 entry" in done
+    assert "trash" not in done and "undelete" not in done

@@ -73,6 +73,51 @@ assert Cache.open(place / "cache").look_up([action(2)])[0].value == entry.value
     assert "free" in done.stdout
 
 
+def test_a_prune_makes_room_on_a_full_disk(in_namespace: Script, tmp_path: Path) -> None:
+    """Bytes go before documents are written, and some entries' before those of the others."""
+    done = in_namespace(
+        MOUNT
+        + """
+from motools.upkeep import prune
+from motools.upkeep.policy import Budget, Policy
+
+everything = Policy(Budget(max_size=0), spare=0.0)
+child = os.fork()
+if child == 0:
+    cache = Cache.open(place / "cache")
+    for n in range(30):
+        cache.get_or_run(action(n), write(50_000))
+    cache.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+ballast = place / "ballast"
+with ballast.open("wb", buffering=0) as stream:
+    try:
+        while True:
+            stream.write(b"0" * 1024)
+    except OSError:
+        stream.truncate(stream.tell() - (96 << 10))
+kept = Cache.open(place / "cache")
+try:
+    prune.execute(kept, prune.plan(kept, everything))
+except CacheUnavailableError as problem:
+    print(problem)
+else:
+    raise SystemExit("did not notice")
+kept.database.close()
+cache = Cache.open(place / "cache", settings=Settings.load(trash_days=0.0))
+prune.execute(cache, prune.plan(cache, everything))
+assert not list(cache.store.names("objects")) and not list(cache.store.names("trash"))
+assert all(entry.released for entry in cache.entries()) and len(cache.entries()) == 30
+assert not cache.database.read("SELECT * FROM outbox")
+""",
+        tmp_path,
+        "8m",
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "MOTOOLS_TRASH_DAYS=0" in done.stdout and "full" in done.stdout
+
+
 def test_read_only_directory(in_namespace: Script, tmp_path: Path) -> None:
     done = in_namespace(
         MOUNT

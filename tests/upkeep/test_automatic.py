@@ -11,7 +11,7 @@ import pytest
 from motools.cache import Cache
 from motools.settings import Settings
 from motools.tasks.perform import perform
-from motools.upkeep import automatic
+from motools.upkeep import automatic, prune
 from tests.filled import Filled, fill
 
 FLOW = Path(__file__).parents[2] / "flows" / "maintain_cache.py"
@@ -54,7 +54,7 @@ def test_a_run_keeps_the_budget_and_a_hit_does_not(
 
 
 def test_other_processes_have_kept_it_within_the_hour(
-    filled: Filled, monkeypatch: pytest.MonkeyPatch
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(automatic, "_asked", {})
     automatic.after_commit(opened(filled, max_age="1000000d"))  # nothing to do
@@ -63,8 +63,10 @@ def test_other_processes_have_kept_it_within_the_hour(
     automatic.after_commit(cache)
     assert released(cache) == set()
     monkeypatch.setattr(automatic, "EVERY", 0.0)
-    automatic.after_commit(cache)
+    with caplog.at_level("INFO"):
+        automatic.after_commit(cache)
     assert released(cache) == {"model"}
+    assert f"release model tiny {filled.models[0].key}: " in caplog.text
 
 
 def test_a_budget_that_cannot_be_kept_is_told_and_harms_nobody(
@@ -75,10 +77,24 @@ def test_a_budget_that_cannot_be_kept_is_told_and_harms_nobody(
     assert "budget.max_size: 'lots' is not a size" in caplog.text
 
 
+def test_whatever_stops_a_prune_is_told_and_harms_nobody(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(automatic, "_asked", {})
+    monkeypatch.setattr(prune, "plan", fail)
+    automatic.after_commit(opened(filled, max_size="1GB"))
+    assert "was not kept" in caplog.text and "Input/output error" in caplog.text
+
+
 def test_the_flow_prunes(filled: Filled, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_api)
     command = [sys.executable, str(FLOW), "--cache-dir", str(filled.root), "--max-age", "90d"]
     for arguments in (["--dry-run"], []):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.startswith("6 entries released")
+        for model in filled.models:
+            assert (model.key in done.stderr) == (not model.cost), "each thing is in the log"
     assert released(opened(filled)) == {"dataset", "model", "eval"}

@@ -23,8 +23,11 @@ from motools.cache.layout import blob_name, text_name, trashed
 from motools.cache.marks import PIN
 from motools.cache.reindex import reindex
 from motools.cache.undelete import undelete
+from motools.cache.use import alone
 from motools.digest import hash_bytes
-from motools.errors import KeyNotFoundError
+from motools.errors import CacheUnavailableError, KeyNotFoundError
+from motools.settings import Settings
+from motools.steps.train import model_digest
 from motools.upkeep import prune
 from motools.upkeep.policy import Budget, Policy
 from tests.cache.conftest import MEMORY, lose_the_database
@@ -60,11 +63,12 @@ def content(name: str) -> bytes:
 
 
 @contextmanager
-def fresh(bucket: Bucket | None = None) -> Iterator[Cache]:
+def fresh(bucket: Bucket | None = None, trash_days: float = 7.0) -> Iterator[Cache]:
     folder = tempfile.mkdtemp(prefix="prune-", dir=MEMORY)
     if bucket:
         os.environ["MOTOOLS_STORE"] = f"{bucket.url}/{uuid.uuid4()}"
-    cache = Cache.open(Path(folder) / "cache")
+    settings = Settings.load(trash_days=trash_days)
+    cache = Cache.open(Path(folder) / "cache", settings=settings)
     try:
         yield cache
     finally:
@@ -112,7 +116,7 @@ budgets = st.builds(
 policies = st.builds(
     Policy, budgets, st.dictionaries(st.sampled_from(KINDS), budgets, max_size=2), st.booleans()
 )
-meanwhile = st.sampled_from(["nothing", "commit", "refresh", "pin", "lease", "clear"])
+meanwhile = st.sampled_from(["nothing", "commit", "refresh", "pin", "lease", "read", "clear"])
 
 
 def searched(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -120,7 +124,12 @@ def searched(examples: int) -> Callable[[Callable[..., None]], Callable[..., Non
 
     def searching(test: Callable[..., None]) -> Callable[..., None]:
         drawn = given(
-            made=entries, policy=policies, event=meanwhile, which=st.integers(0, 6), reads=seldom
+            made=entries,
+            policy=policies,
+            event=meanwhile,
+            which=st.integers(0, 6),
+            reads=seldom,
+            trash_days=st.sampled_from([7.0, 7.0, 0.0]),
         )
         return settings(
             max_examples=int(os.environ.get("MOTOOLS_TEST_EXAMPLES", examples)),
@@ -160,10 +169,11 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
     event: str,
     which: int,
     reads: bool,
+    trash_days: float,
     bucket: Bucket | None = None,
 ) -> None:
     """Whatever is shared, pinned, paid or run, and whatever happens between plan and run."""
-    with fresh(bucket) as cache:
+    with fresh(bucket, trash_days) as cache:
         now, actions, claims = time.time(), [], []
         for n, each in enumerate(made):
             wanted = action(n, each.kind)
@@ -206,6 +216,22 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
             assert isinstance(claim, Claim)
             claims.append(claim)
             safe.add(actions[chosen].key)
+        elif event == "read":
+            (entry,) = cache.index.newest([actions[chosen].key])
+            whole = entry.kind == "model"  # named by one digest, else by that of a file
+            digest = model_digest(entry) if whole else entry.file_rows[0][1]
+            claim = cache.claim(action(98, "eval", reads=digest))
+            assert isinstance(claim, Claim)
+            claims.append(claim)
+            safe |= {
+                each.key
+                for each in cache.entries()
+                if (
+                    each.kind == "model" and model_digest(each) == digest
+                    if whole
+                    else digest in each.blob_digests
+                )
+            }
         elif event == "clear":
             doomed = cache.index.newest([actions[chosen].key])
             removal.execute(cache, removal.plan(cache, doomed, files=True))
@@ -229,6 +255,10 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
             assert {e.key for e in cache.entries() if e.released} == named
             again = prune.plan(cache, policy, now=now)
             assert again.empty, "a second prune finds more to do"
+            in_trash = {name for name, _ in cache.store.names("trash/objects")}
+            # Without a grace period there is none, but for a run that may have stored a blob.
+            kept = trash_days or claims
+            assert in_trash == ({trashed(name) for name in gone} if kept else set())
             if not (safe & {e.key for e in cache.entries() if e.file_rows}):
                 limit = policy.overall.max_size
                 assert limit is None or pruning.left <= limit
@@ -238,7 +268,8 @@ def nothing_needed_goes(  # noqa: C901 - one story with many turns
 
 def names(pruning: prune.Pruning) -> Any:
     plan = pruning.removal
-    return {e.key for e in plan.entries}, plan.blobs, plan.leftovers, pruning.expired
+    assert plan.expired is not None
+    return {e.key for e in plan.entries}, plan.blobs, plan.leftovers, plan.expired.blobs
 
 
 @pytest.fixture
@@ -293,6 +324,18 @@ def test_after_the_grace_period_only_the_record_is_left(cache: Cache) -> None:
     assert again.look_up([wanted])[0].released  # type: ignore[union-attr]
     again.database.close()
     assert not reindex(cache.root).problems
+
+
+def test_without_a_grace_period_what_goes_goes_at_once() -> None:
+    with fresh(trash_days=0.0) as cache:
+        entries = [cache.get_or_run(action(n), write("1", str(n))) for n in range(2, 9)]
+        removed = prune_all(cache)
+        assert (removed.entries, removed.waiting) == (7, 0)
+        assert not list(cache.store.names("trash"))
+        for table in ("blobs", "entry_blobs"):
+            assert cache.database.read(f"SELECT digest FROM {table}") == []
+        with pytest.raises(KeyNotFoundError):
+            undelete(cache, [entries[0].key])
 
 
 def test_a_refresh_after_a_release_is_served_and_the_old_one_stays_released(cache: Cache) -> None:
@@ -375,6 +418,72 @@ def test_leftovers_go_when_nobody_can_need_them(cache: Cache) -> None:
     assert prune.plan(cache, Policy()).empty
 
 
+def test_what_others_put_into_the_folders_is_neither_used_nor_taken(cache: Cache) -> None:
+    """As file managers do."""
+    entry = cache.get_or_run(action(1), write("1"))
+    (place,) = {path.parent for path in cache.root.glob("objects/*/*") if path.name in entry.tree}  # type: ignore[operator]
+    strays = [cache.root / folder / ".DS_Store" for folder in ("jobs", "objects", "texts")]
+    strays += [place / ".DS_Store", cache.root / "jobs" / "notes.txt"]
+    for stray in strays:
+        stray.parent.mkdir(exist_ok=True)
+        stray.touch()
+        os.utime(stray, (1, 1))
+    Cache.open(cache.root).database.close()
+    assert prune.plan(cache, Policy()).empty
+    assert prune_all(cache).entries == 1
+    assert all(stray.exists() for stray in strays)
+
+
+def test_fetched_copies_stay_while_a_run_reads_them_or_somebody_has_just_asked(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTOOLS_STORE", bucket.url)  # so that it is gone afterwards
+    with fresh(bucket) as cache:
+        entry = cache.get_or_run(action(1), write("1", "2"))
+        fetched = {name: entry.files[name] for name in ("1", "2")}
+
+        def going() -> set[str]:
+            for path in fetched.values():
+                os.utime(path, (0, 0))
+            found = prune.plan(cache, Policy()).removal.leftovers
+            return {Path(each.name).name for each in found}
+
+        both = {path.name for path in fetched.values()}
+        claim = cache.claim(action(2, "eval", reads=model_digest(entry)))
+        assert isinstance(claim, Claim)
+        assert going() == set()
+        claim.abandon()
+        assert going() == both
+        pruning = prune.plan(cache, Policy())
+        assert entry.files["1"] == fetched["1"]  # is used between plan and execute
+        prune.execute(cache, pruning)
+        assert [path.exists() for path in fetched.values()] == [True, False]
+        assert entry.files["2"].read_bytes() == content("2")
+
+
+def test_a_cache_that_rests_has_nothing_to_prune(cache: Cache) -> None:
+    """Its locks are as old as it is, and whoever holds one relies on its being there."""
+    cache.get_or_run(action(1), write("1"))
+    (cache.root / "tmp" / "remotes.lock").touch()
+    for lock in (cache.root / "tmp").glob("*.lock"):
+        os.utime(lock, (0, 0))
+    pruning = prune.plan(cache, Policy())
+    assert pruning.empty
+    prune.execute(cache, pruning)
+    assert in_child(lambda _at: refused_alone(cache.root)) == 0
+
+
+def test_a_lock_that_was_removed_is_taken_anew(cache: Cache) -> None:
+    (cache.root / "tmp" / "in-use.lock").unlink()
+    Cache.open(cache.root).database.close()
+    assert in_child(lambda _at: refused_alone(cache.root)) == 0
+
+
+def refused_alone(root: Path) -> None:
+    with pytest.raises(CacheUnavailableError, match="other processes use"), alone(root):
+        pass
+
+
 def test_texts_go_that_nothing_names_any_more(cache: Cache) -> None:
     """After the grace period, and with what only they named; what may be asked about stays."""
     source, other, lost, failed_reads = (f"{n:064x}" for n in (1, 2, 3, 4))
@@ -449,6 +558,20 @@ def test_killed_at_every_step(cache: Cache) -> None:
 def cache_blobs(cache: Cache, key: str) -> set[str]:
     rows = cache.database.read("SELECT digest FROM entry_blobs WHERE key = ?", (key,))
     return {digest for (digest,) in rows}
+
+
+def test_what_was_cleared_while_it_is_read_stays_until_the_run_has_ended(cache: Cache) -> None:
+    """Its record goes at once; its files, which nothing needs any more, later."""
+    entry = cache.get_or_run(action(1), write("1"))
+    claim = cache.claim(action(2, "eval", reads=model_digest(entry)))
+    assert isinstance(claim, Claim)
+    before = in_place(cache)
+    removal.execute(cache, removal.plan(cache, [entry]))
+    prune_all(cache)
+    assert in_place(cache) == before
+    claim.abandon()
+    prune_all(cache)
+    assert in_place(cache) == set()
 
 
 def test_what_another_host_reads_stays(tmp_path: Path) -> None:
