@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from motools.cache.commit import INSERT_ENTRY, link, make_live, mark_behind
 from motools.cache.database import Transaction
-from motools.cache.documents import NO_DOCUMENT, parse_entry
+from motools.cache.document import NO_DOCUMENT, parse_entry
 from motools.cache.entry import COLUMNS
 from motools.cache.layout import blob_name
 from motools.cache.store import Store

@@ -9,7 +9,7 @@ from typing import Any, Final
 from motools.cache.action import Action
 from motools.cache.context import RunContext
 from motools.cache.database import Transaction
-from motools.cache.documents import compact
+from motools.cache.document import compact
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, trashed
 from motools.cache.lease import end, require

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motools.cache.layout import MARKER
+from motools.cache.local import LocalStore
 from motools.cache.marker import POSTGRESQL, SQLITE, Marker, no_cache, open_directory, record
-from motools.cache.store import LocalStore, Store
+from motools.cache.store import Store
 from motools.errors import CacheUnavailableError
 from motools.settings import Settings
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from motools.cache.database import Database, Transaction
-from motools.cache.documents import NO_DOCUMENT, compact
+from motools.cache.document import NO_DOCUMENT, compact
 from motools.cache.marks import REJECTED, arrive, drop_mark, next_time
 from motools.digest import canonical_json
 from motools.errors import KeyNotFoundError, RejectedError

@@ -10,7 +10,7 @@ from typing import Any
 
 from motools.cache.arrival import needs
 from motools.cache.cache import Cache
-from motools.cache.documents import compact, entry_document
+from motools.cache.document import compact, entry_document
 from motools.cache.entry import COLUMNS, check
 from motools.cache.memo import BATCH
 from motools.remotes.index import in_parts

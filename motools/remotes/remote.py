@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from motools.cache.cache import Cache
 from motools.cache.file_system import FsspecStore
-from motools.cache.store import LocalStore, Store, unavailable
+from motools.cache.local import LocalStore
+from motools.cache.store import Store, unavailable
 from motools.errors import (
     CacheUnavailableError,
     CacheVersionError,

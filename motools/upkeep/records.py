@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from motools.cache.action import key_of
 from motools.cache.cache import Cache
-from motools.cache.documents import says
+from motools.cache.document import says
 from motools.cache.entry import COLUMNS, check
 from motools.cache.layout import ENTRIES, entry_name, key_in
 from motools.errors import CorruptDocumentError

@@ -9,7 +9,7 @@ from typing import Any
 
 from motools.cache import Action, Cache
 from motools.cache.commit import INSERT_ENTRY
-from motools.cache.documents import compact, entry_document
+from motools.cache.document import compact, entry_document
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, entry_name
 from motools.cache.tree import Tree, TreeFile

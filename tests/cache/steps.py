@@ -12,9 +12,9 @@ from motools.cache.database import Database, Transaction
 from motools.cache.driver import DriverTransaction
 from motools.cache.file_system import FsspecStore
 from motools.cache.lease import JobLock, Leases
+from motools.cache.local import LocalStore
 from motools.cache.networked import NetworkedStore
 from motools.cache.s3 import S3Store
-from motools.cache.store import LocalStore
 
 _CALLS: list[tuple[type, str]] = [
     *(

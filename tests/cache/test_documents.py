@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from motools.cache import Cache
-from motools.cache.documents import entry_document
+from motools.cache.document import entry_document
 from motools.cache.layout import entry_name
 from motools.cache.reindex import reindex
 from motools.cache.removal import execute, plan

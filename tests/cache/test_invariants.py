@@ -24,12 +24,12 @@ import pytest
 
 from motools.cache import Action, Cache, Claim, RunContext, catalogue, removal, trash
 from motools.cache.database import BUSY_SECONDS
-from motools.cache.documents import compact
+from motools.cache.document import compact
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.layout import blob_name, entry_name, trashed
+from motools.cache.local import LocalStore
 from motools.cache.mounts import check_file_system, check_shared
 from motools.cache.reindex import reindex
-from motools.cache.store import LocalStore
 from motools.cache.undelete import undelete
 from motools.errors import (
     CacheUnavailableError,

@@ -15,8 +15,9 @@ import pytest
 from motools.cache import landing
 from motools.cache.file_system import FsspecStore
 from motools.cache.landing import land
+from motools.cache.local import LocalStore
 from motools.cache.s3 import S3Store
-from motools.cache.store import LocalStore, Store
+from motools.cache.store import Store
 from motools.digest import Digest, hash_bytes
 from motools.errors import CacheUnavailableError
 from tests import faulty, s3

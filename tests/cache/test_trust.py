@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motools.cache import Cache, RunContext
-from motools.cache.documents import entry_document, parse_entry
+from motools.cache.document import entry_document, parse_entry
 from motools.cache.entry import COLUMNS, checksum
 from motools.cache.trust import Signer, check_trusted, load_signer, make_signer
 from motools.errors import CacheError, CorruptDocumentError, SettingsError, UntrustedError

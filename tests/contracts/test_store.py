@@ -16,8 +16,9 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from motools.cache.file_system import FsspecStore
+from motools.cache.local import LocalStore
 from motools.cache.s3 import S3Store
-from motools.cache.store import LocalStore, Store
+from motools.cache.store import Store
 from motools.errors import CacheUnavailableError
 from motools.s3 import multipart
 

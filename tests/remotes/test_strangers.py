@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from motools.cache import Cache
-from motools.cache.documents import compact, entry_document
+from motools.cache.document import compact, entry_document
 from motools.cache.entry import checksum
 from motools.cache.marks import NOTE, REJECTED, insert_mark
 from motools.cache.rejection import Rejection

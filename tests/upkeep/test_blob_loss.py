@@ -18,7 +18,7 @@ import pytest
 from motools.artifacts import Dataset
 from motools.cache import Action, Cache, Entry, RunContext, joining
 from motools.cache.layout import OBJECTS
-from motools.cache.store import LocalStore
+from motools.cache.local import LocalStore
 from motools.errors import CorruptBlobError, MissingBlobError, ReleasedError
 from motools.steps.upload import Upload
 from motools.upkeep import repair
