@@ -164,10 +164,15 @@ class Documents:
     def any(self) -> bool:
         """Whether there is any document."""
         folders = (ENTRIES, JOURNAL, MARKS, f"{TRASH}/{ENTRIES}")
-        return any(next(self._store.names(folder), None) for folder in folders)
+        return any(next(self.names(folder), None) for folder in folders)
+
+    def names(self, folder: str) -> Iterator[str]:
+        """What is in a folder, without what file managers and file systems put there."""
+        names = (name for name, _ in self._store.names(folder))
+        return (name for name in names if not name.rpartition("/")[2].startswith("."))
 
     def _parsed(self, folder: str, parse: Any) -> Iterator[list[tuple[Any, ...]] | Problem]:
-        for name, _ in sorted(self._store.names(folder)):
+        for name in sorted(self.names(folder)):
             data = self._store.read(name)
             if data is None:
                 continue  # removed since it was listed

@@ -62,7 +62,7 @@ def without_rows(cache: Cache, keys: Container[str]) -> Iterator[Finding]:
         cache: whose.
         keys: those that the tables had just now.
     """
-    for name, _ in cache.store.names(ENTRIES):
+    for name in cache.documents.names(ENTRIES):
         key = key_in(name)
         if key not in keys and not rows_of(cache, [key]):  # it may be newer
             yield Finding(key, 0, "", Damage.RECORD, f"{name} is there, and no row")

@@ -12,6 +12,7 @@ from motools.cache.layout import entry_name
 from motools.cache.reindex import reindex
 from motools.cache.removal import execute, plan
 from motools.errors import CorruptDocumentError
+from motools.upkeep.verify import verify
 from tests.cache.conftest import Runs, action, lose_the_database
 
 OpenCache = Callable[..., Cache]
@@ -56,3 +57,16 @@ def test_a_document_that_is_none_is_named_when_reindexing(
     [problem] = reindex(cache.root).problems
     assert problem.name == entry_name(bad.key)
     assert [entry.key for entry in open_cache().entries()] == [good.key]
+
+
+def test_what_a_file_manager_put_there_is_no_document(open_cache: OpenCache, runs: Runs) -> None:
+    cache = open_cache()
+    entry = cache.get_or_run(action(1), runs)
+    for folder in ("entries", "journal", "marks"):
+        cache.store.publish_bytes(f"{folder}/ab/.DS_Store", b"a view")
+    cache.close()
+    lose_the_database(cache.root)
+    assert reindex(cache.root).problems == ()
+    again = open_cache()
+    assert [each.key for each in again.entries()] == [entry.key]
+    assert verify(again).findings == ()
