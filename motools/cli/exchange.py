@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -165,13 +165,21 @@ def _receive(
 def _announce(
     cache: Cache, place: Remote, selection: Selection, ways: tuple[str, ...], style: Format
 ) -> None:
-    from motools.remotes import compare
+    from motools.remotes import compare, pull
 
-    found = compare(cache, place, selection)
-    output.emit(_rows(found, ways), _LISTED, style)
+    found, said, refused = compare(cache, place, selection), "", dict[str, str]()
+    if "behind" in ways:
+        pulled = pull(cache, place, selection, dry_run=True)
+        found, refused = replace(found, behind=pulled.entries), pulled.problems
+        said = transfer.in_trash(pulled.cleared)
+    rows = _rows(found, ways)
+    rows += ({"status": "refused", "key": key, "why": why} for key, why in refused.items())
+    output.emit(rows, _LISTED, style)
     verbs = {"ahead": "pushed", "behind": "pulled"}
     counts = (f"{output.count(len(getattr(found, w)), 'entry')} {verbs[w]}" for w in ways)
-    output.say(f"{place.name}: would have {', '.join(counts)}{_also_diverged(found.diverged)}")
+    diverged = _also_diverged(found.diverged)
+    output.say(f"{place.name}: would have {', '.join(counts)}{said}{diverged}")
+    _end(refused, ())
 
 
 def _rows(found: Status, ways: Iterable[str]) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from motools.cache import Cache
+from motools.cache.trust import make_signer
 from motools.digest import hash_bytes
 from motools.remotes.layout import pack_name
 from tests.filled import Filled
@@ -82,8 +83,22 @@ def test_who_pulls_what_was_cleared_is_told(filled: Filled, run: Run) -> None:
     run("push")
     run("clear", "all", key, "--yes")
     assert "undelete" not in run("pull").stderr, "it was not named"
+    assert "undelete" in run("pull", key, "--dry-run").stderr
     pulled = run("pull", key)
     assert f"in the trash here: `motools cache undelete {key[:12]}`" in pulled.stderr
+
+
+def test_a_dry_run_says_what_would_be_refused(
+    run: Run, other: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run("push")
+    monkeypatch.chdir(tmp_path)
+    key = make_signer(tmp_path / "alice.pem").public
+    (tmp_path / "motools.toml").write_text(f'[trusted_keys]\nalice = "{key}"\n')
+    planned = run("pull", "--dry-run", "--cache-dir", other)
+    assert planned.exit_code == 4
+    assert (planned.stdout.count("refused"), planned.stdout.count("behind")) == (8, 0)
+    assert "would have 0 entries pulled" in planned.stderr
 
 
 def test_what_cannot_be_done_has_an_exit_code(filled: Filled, run: Run, other: str) -> None:
