@@ -17,6 +17,7 @@ from motools.cli.completion import complete_key
 from motools.cli.light import LightCommand
 from motools.cli.options import CacheDir, OtherKey, Style
 from motools.cli.output import Column, Format, Row
+from motools.errors import visible
 
 if TYPE_CHECKING:
     from motools.cache.entry import Entry
@@ -172,7 +173,7 @@ def _print(found: Account, *, material: bool) -> None:
     subject = found.subject
     short, kind = subject.key[:12], subject.material["kind"]
     if material:
-        output.emit_lines([output.printable(json.dumps(subject.material, indent=2))])
+        output.emit_lines([visible(json.dumps(subject.material, indent=2))])
     state = "it has no entry" if subject.entry is None else "it is in the cache"
     output.say(f"{kind} {short}: {subject.note or state}")
     if not found.nearest:
@@ -189,14 +190,14 @@ def _print(found: Account, *, material: bool) -> None:
     for change in _changes(found.findings):
         where = f"{_near(change.file)}:{change.line}" if change.line else "its file is not known"
         output.say(f"source of {change.name} ({where})")
-        output.emit_lines(map(output.printable, change.diff.splitlines()))
+        output.emit_lines(map(visible, change.diff.splitlines()))
         if not change.diff:
             output.say("its value differs, which is not kept")
     if others:
         said = ", ".join(f"{n.entry.key[:12]} ({_count(len(n.differences))})" for n in others)
         output.say(f"next nearest: {said}")
     for line in found.advice:
-        output.say(f"- {output.printable(line)}")
+        output.say(f"- {visible(line)}")
 
 
 def _count(fields: int) -> str:

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import Any, Final, Self, TypeAlias
 
 from motools.digest import SHORT
+from motools.errors import visible
 
 Row: TypeAlias = Mapping[str, Any]
 """One line of data: field to JSON value."""
@@ -52,7 +53,7 @@ class Column:
     def cell(self, row: Row) -> str:
         """What a person reads in a row."""
         value = row.get(self.field)
-        return "" if value is None else printable(self.show(value))
+        return "" if value is None else visible(self.show(value))
 
 
 def emit(rows: Sequence[Row], columns: Sequence[Column], style: Format) -> None:
@@ -199,11 +200,6 @@ def count(number: int, thing: str) -> str:
 def fields(values: Mapping[str, Any]) -> str:
     """A mapping in one line."""
     return " ".join(f"{name}={_text(value)}" for name, value in values.items())
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: names come from other people's files."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 _DIGEST_LENGTH: Final = 64
