@@ -14,6 +14,7 @@ from motools.cache.attempt import NAMES as ATTEMPT_NAMES
 from motools.cache.commit import INSERT_ENTRY, link
 from motools.cache.coordinator import hand_over
 from motools.cache.database import Transaction, check_version
+from motools.cache.document import entry_document
 from motools.cache.documents import Documents, Problem
 from motools.cache.entry import COLUMNS, check
 from motools.cache.joining import chosen, join
@@ -157,6 +158,7 @@ def _diverged(transaction: Transaction, row: tuple[Any, ...]) -> Problem | None:
         check(kept)
         if key_of(kept[_ACTION]) != kept[0]:
             raise CorruptDocumentError("its action's digest is not its key")
+        entry_document([tuple(kept)])  # of a damaged row there is none
     except CorruptDocumentError:
         transaction.run(f"DELETE FROM entries {where}", **at)
         return None

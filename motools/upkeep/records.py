@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from motools.cache.action import key_of
 from motools.cache.cache import Cache
-from motools.cache.document import says
+from motools.cache.document import entry_document, says
 from motools.cache.entry import COLUMNS, check
 from motools.cache.layout import ENTRIES, entry_name, key_in
 from motools.errors import CorruptDocumentError
@@ -52,7 +52,7 @@ def damaged_records(cache: Cache, page: dict[str, Rows]) -> Iterator[Finding]:
             if not {digest for _, digest, _ in needed(row)} <= links.get((key, row[1]), set()):
                 yield _finding(row, Damage.LINKS, "the tables miss a blob that it needs")
         if not broken and (reason := _fault(cache, key, rows)):
-            yield _finding(rows[-1], Damage.DOCUMENT, f"{entry_name(key)} {reason}")
+            yield _of_document(rows, reason)
 
 
 def without_rows(cache: Cache, keys: Container[str]) -> Iterator[Finding]:
@@ -84,6 +84,16 @@ def _damaged_rows(rows: Rows) -> Iterator[Finding]:
         reason = _altered(row)
         if reason:
             yield _finding(row, Damage.RECORD, reason)
+
+
+def _of_document(rows: Rows, reason: str) -> Finding:
+    """A document that does not say what the rows do: it, or a row of which none can be made."""
+    for row in rows:
+        try:
+            entry_document([row])
+        except CorruptDocumentError:
+            return _finding(row, Damage.RECORD, "no document can say what it holds")
+    return _finding(rows[-1], Damage.DOCUMENT, f"{entry_name(rows[0][0])} {reason}")
 
 
 def _altered(row: Sequence[Any]) -> str:

@@ -46,6 +46,20 @@ def test_a_damaged_row_is_named_and_stops_nobody(
     assert {entry.key for entry in again.entries()} == {good.key, made.key}
 
 
+def test_what_a_damaged_row_was_is_in_its_document(open_cache: OpenCache, runs: Runs) -> None:
+    cache = open_cache()
+    entry = cache.get_or_run(action(1), runs)
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET duration = 9e999")
+    [found] = verify(cache).findings
+    assert (found.damage, found.remedy) == ("record", "motools cache reindex")
+    cache.close()
+    assert reindex(cache.root).problems == ()
+    again = open_cache()
+    assert again.entry(entry.key).duration == entry.duration
+    assert verify(again).findings == ()
+
+
 def test_a_document_that_is_none_is_named_when_reindexing(
     open_cache: OpenCache, runs: Runs
 ) -> None:
