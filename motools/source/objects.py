@@ -18,6 +18,7 @@ GONE: Final = object()
 """Stands for a name that leads to nothing."""
 
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or as if
+_FUNCTIONS: Final = ("__func__", "fget", "fset", "fdel", "func")
 _PYTHON: Final = frozenset({"__dict__", "__slots__"})
 
 
@@ -112,18 +113,24 @@ def owner_of(function: FunctionType) -> type | None:
 
 def functions_of(cls: type) -> Iterator[FunctionType]:
     """The functions in a class that have source, generated ones excepted."""
-    for member in vars(cls).values():
+    for member in list(vars(cls).values()):
         yield from functions_in(member)
 
 
 def functions_in(member: Any) -> list[FunctionType]:
     """The functions with source in an attribute of a class: a method, a property's, ..."""
-    parts = [getattr(member, name, None) for name in ("__func__", "fget", "fset", "fdel", "func")]
+    # Asking some of pydantic's members for what they lack makes them rebuild their class.
+    names = [name for name in _FUNCTIONS if inspect.getattr_static(member, name, GONE) is not GONE]
     return [
         part
-        for part in (member, *parts)
+        for part in (member, *(getattr(member, name, None) for name in names))
         if isinstance(part, FunctionType) and not _is_generated(part)
     ]
+
+
+def stands_in(cls: type, attribute: str, function: FunctionType) -> bool:
+    """Whether a function is what the class's own source says the attribute is."""
+    return function.__code__.co_qualname == f"{cls.__qualname__}.{attribute}"
 
 
 def cells_of(members: Iterable[FunctionType]) -> dict[str, CellType]:
