@@ -121,3 +121,37 @@ def test_looking_at_a_model_does_not_rebuild_it(tmp_path):
     assert not module.A.__pydantic_complete__
     module.A.model_rebuild()
     assert describe(module.f).digest == before
+
+
+@pytest.mark.parametrize("annotation", ["'B'", "list['B']", "'list[B]'", "'B | None'"])
+@pytest.mark.parametrize("first", ["", "from __future__ import annotations\n"])
+@pytest.mark.parametrize(
+    ("make", "base"), [("", "(pydantic.BaseModel)"), ("@dataclasses.dataclass\n", "")]
+)
+def test_quoted_annotations_are_followed(digest_of, annotation, first, make, base):
+    text = (
+        f"{first}import dataclasses, pydantic\n"
+        f"{make}class A{base}: b: {annotation}\n"
+        f"{make}class B{base}:\n n: int\n def m(self): return {{}}\n"
+        "def f(x): return pydantic.TypeAdapter(A).validate_python(x)\n"
+    )
+    assert digest_of(text.format(1)) != digest_of(text.format(2))
+
+
+@pytest.mark.parametrize(
+    "annotation", ["typing.Literal['B']", "typing.Annotated[int, 'B']", "'no expression'"]
+)
+def test_text_in_an_annotation_that_is_no_type_is_not_followed(digest_of, annotation):
+    text = f"import dataclasses, typing\n@dataclasses.dataclass\nclass A: b: {annotation}\nB = {{}}\ndef f(): return A\n"
+    assert digest_of(text.format(1)) == digest_of(text.format(2))
+
+
+@pytest.mark.parametrize("body", ["n = n", "n: int = n", "m, n = n, 1", "if n: n = 2", "n += 1"])
+def test_a_class_in_a_function_reads_the_global_that_it_hides(digest_of, body):
+    text = f"n = {{}}\ndef f():\n class A:\n  {body}\n return A\n"
+    assert digest_of(text.format(1)) != digest_of(text.format(2))
+
+
+def test_what_the_body_of_a_class_has_bound_is_no_global(digest_of):
+    text = "n = {}\ndef f():\n class A:\n  n = 1\n  m = n\n  def k(self): return 1\n return A\n"
+    assert digest_of(text.format(1)) == digest_of(text.format(2))

@@ -102,6 +102,9 @@ def test_a_class_that_was_edited_after_the_import_is_refused(tmp_path):
         ("from motools import evaluate\ndef f(m, c): return evaluate(m, c)", "runs a step"),
         ("import motools\ndef f(d, c): return motools.fine_tune(d, c)", "runs a step"),
         ("def f(d, c):\n    from motools import fine_tune as t\n    return t(d, c)", "runs a step"),
+        ("class B: pass\nclass A(B): n = 1\ndef f(): return [a.n for a in B.__subclasses__()]", r"uses __subclasses__\(\).*run time"),
+        ("def f(b): return [a.n for a in type(b).__subclasses__()]", r"uses __subclasses__\(\).*run time"),
+        ("class B: pass\ndef f(): return map(lambda a: a.n, B.__subclasses__())", r"uses __subclasses__\(\).*run time"),
     ],
 )  # fmt: skip
 def test_what_source_does_not_pin_is_refused(tmp_path, text, words):

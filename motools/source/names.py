@@ -110,7 +110,9 @@ def check(use: Use, path: str, target: Any, unit: Unit) -> None:
             or changes what outlives the call.
     """
     reason = None
-    if isinstance(target, External):
+    if "__subclasses__" in use.path:
+        reason = f"uses {rules.SUBCLASSES}"
+    elif isinstance(target, External):
         module, _, name = target.name.partition(".")
         if module == "builtins":
             reason = rules.of_builtin(name.partition(".")[0], use.call)

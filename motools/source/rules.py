@@ -24,6 +24,8 @@ _IMPORT: Final = _PINS["__import__"]
 _PROGRAM: Final = "runs another program, whose source is out of reach"
 _STEP: Final = "runs a step on files of its own: what they hold is not in the key of the caller"
 
+SUBCLASSES: Final = "__subclasses__(): which classes there are is known at run time only"
+
 _DOTTED: Final[dict[str, str]] = {
     **dict.fromkeys(("os.environ", "os.environb", "os.getenv", "os.getenvb"), _ENVIRONMENT),
     **dict.fromkeys(("sys.argv", "sys.stdin", "os.getcwd", "pathlib.Path.cwd"), _ENVIRONMENT),
@@ -125,6 +127,8 @@ def of_method(call: ast.Call) -> str | None:
     """Why a call of a method of an unknown object cannot be pinned, or None."""
     assert isinstance(call.func, ast.Attribute)
     name = call.func.attr
+    if name == "__subclasses__":
+        return f"uses {SUBCLASSES}"
     if name in _METHODS or (name == "open" and not _only_writes(call, 0)):
         return f"calls .{name}(): it {_FILE}"
     return None
