@@ -33,6 +33,7 @@ from motools.source.names import (
     check_methods,
     is_known,
     is_motools,
+    library_of,
     resolve,
     says_itself,
     stem,
@@ -252,8 +253,10 @@ class Walk:
         found, calls = uses(unit.node)
         known: set[int] = set()
         names: dict[str, Value] = {}
+        libraries: set[str] = set()
         for use in sorted(found, key=_order):
             path, target = resolve(use, unit, self.watch.item)
+            libraries.add(library_of(target))
             if not use.lenient:
                 check(use, path, target, unit)
             if use.call is not None and is_known(target):
@@ -261,7 +264,7 @@ class Walk:
             name = path if use.imported is None else f"{path} of {use.imported.module}"
             if path not in unit.cells and name not in names and not says_itself(target, use, path):
                 names[name] = self._name(target, unit, path, use)
-        check_methods(calls, known, unit)
+        check_methods(calls, known, unit, libraries)
         return names
 
     def _name(self, target: Any, unit: Unit, path: str, use: Use) -> Value:
