@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -216,3 +218,46 @@ def test_a_package_installed_from_source_enters_by_its_content(tmp_path, monkeyp
         return origin.packages("mine")["mine"]
 
     assert version("a") == version("a", scripts="2") != version("b")
+
+
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """Has a module of one's own in C in place of ``xxlimited``; what it is given ends its file."""
+    original = Path(pytest.importorskip("xxlimited").__file__)
+
+    def compiled(name: str, end: bytes) -> None:
+        (tmp_path / name).mkdir()
+        copy = tmp_path / name / original.name
+        copy.write_bytes(original.read_bytes() + end)
+        spec = importlib.util.spec_from_file_location("xxlimited", copy)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setitem(sys.modules, "xxlimited", module)
+
+    return compiled
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a changed file may not be loaded elsewhere")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import xxlimited\ndef f(x): return xxlimited.foo(x, x)",
+        "def f(x):\n    from xxlimited import foo\n    return foo(x, x)",
+        "from xxlimited import Xxo\ndef f(): return Xxo()",
+    ],
+)
+def test_what_one_compiled_oneself_enters_by_its_content(tmp_path, compiled, text):
+    found = []
+    for number, end in enumerate((b"", b"1", b"")):
+        compiled(f"c{number}", end)
+        found.append(describe(load(tmp_path / f"m{number}.py", text, f"m{number}").f).digest)
+    assert found[0] == found[2] != found[1]
+
+
+def test_an_object_of_a_class_that_one_compiled_oneself_is_refused(tmp_path, compiled):
+    compiled("c", b"")
+    module = load(
+        tmp_path / "m.py", "import xxlimited\nX = xxlimited.Xxo()\ndef f(): return X", "m"
+    )
+    with pytest.raises(SourceError, match="state that cannot be read"):
+        describe(module.f)

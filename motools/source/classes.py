@@ -25,7 +25,7 @@ from motools.source.objects import (
     namespace_of,
     stands_in,
 )
-from motools.source.origin import Origin
+from motools.source.origin import Origin, extension_content
 from motools.source.text import text_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def describe_class(walk: Walk, cls: type) -> Value:
         SourceError: the source is out of reach or not what is loaded, or a value
             that was put on the class later cannot be read.
     """
-    if class_origin(cls) is not Origin.OWN:
+    if class_origin(cls) is not Origin.OWN or extension_content(cls.__module__) is not None:
         return walk.external(cls.__module__, cls.__qualname__)
     members = list(functions_of(cls))
     namespace, filename = namespace_of(cls, members), class_file(cls, members)

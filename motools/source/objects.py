@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from motools.errors import SourceError
 from motools.source.files import cells_with
-from motools.source.origin import Origin, of_file, of_module
+from motools.source.origin import Origin, extension_content, of_file, of_module
 
 GONE: Final = object()
 """Stands for a name that leads to nothing."""
 
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or as if
 _FUNCTIONS: Final = ("__func__", "fget", "fset", "fdel", "func")
+_MAIN: Final = ("__main__", "__mp_main__")  # multiprocessing calls a script so in its children
 _PYTHON: Final = frozenset({"__dict__", "__slots__"})
 
 
@@ -26,7 +27,7 @@ def name_of(value: Any) -> str:
     """What to call a value: its module and qualified name, or its type's."""
     named = value if isinstance(getattr(value, "__qualname__", None), str) else type(value)
     module = str(getattr(named, "__module__", None) or "builtins")
-    if module == "__main__":
+    if module in _MAIN:
         # A wrapper has the module of what it wraps, and the globals of whoever made it.
         module = module_name(module, getattr(inspect.unwrap(value), "__globals__", None))
     return f"{module}.{named.__qualname__}"
@@ -34,9 +35,9 @@ def name_of(value: Any) -> str:
 
 def module_name(name: str, namespace: Mapping[str, Any] | None = None) -> str:
     """A module's name; a script's is that of its file, as when it is imported."""
-    if name != "__main__":
+    if name not in _MAIN:
         return name
-    main = namespace or vars(sys.modules["__main__"])
+    main = namespace or vars(sys.modules[name])
     spec, file = main.get("__spec__"), main.get("__file__")
     return str(spec.name) if spec is not None else Path(str(file)).stem if file else name
 
@@ -145,7 +146,7 @@ def cells_of(members: Iterable[FunctionType]) -> dict[str, CellType]:
 def is_made_in_python(cls: type) -> bool:
     """Whether a class keeps its state in attributes, where it can be read."""
     if class_origin(cls) is Origin.OWN:
-        return True
+        return extension_content(cls.__module__) is None
     written = any(isinstance(member, FunctionType) for member in vars(cls).values())
     return bool(cls.__flags__ & _HEAP_TYPE) and (written or bool(_PYTHON & vars(cls).keys()))
 

@@ -51,7 +51,14 @@ from motools.source.objects import (
     owner_of,
     wrapped_by,
 )
-from motools.source.origin import Origin, of_file, of_module, packages, public_name
+from motools.source.origin import (
+    Origin,
+    extension_content,
+    of_file,
+    of_module,
+    packages,
+    public_name,
+)
 from motools.source.scopes import Use, uses
 from motools.source.text import Text, text_of, text_of_constant
 from motools.source.watch import Watch, may_change
@@ -170,10 +177,16 @@ class Walk:
         return self.value(value, holder, type(value).__qualname__)
 
     def external(self, module: str, name: str) -> Value:
-        """A name of a library: by its distribution, or where the standard library offers it."""
+        """A name of a library: by its distribution, or where the standard library offers it.
+
+        What one compiled oneself enters by its file's content.
+        """
         if of_module(module) is Origin.PACKAGE:
             self.packages |= packages(module)
             return {"external": f"{module}.{name}"}
+        if (content := extension_content(module)) is not None:
+            self.parts[module] = content
+            return {"external": public_name(module, name), "content": content}
         return {"external": public_name(module, name)}
 
     def _module(self, name: str) -> Value:
