@@ -261,3 +261,24 @@ def test_an_object_of_a_class_that_one_compiled_oneself_is_refused(tmp_path, com
     )
     with pytest.raises(SourceError, match="state that cannot be read"):
         describe(module.f)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import functools\ndef g(x): return x\nS = {functools.partial(g, i) for i in ORDER}",
+        "def make(i): return lambda: i\nS = frozenset(make(i) for i in ORDER)",
+        "def make(i): return (i // 9, lambda: i)\nS = {make(i) for i in ORDER}",
+        "class A:\n def __init__(self, i): self.i = lambda: i\nS = {A(i) for i in ORDER}",
+        f"S = {{{', '.join(f'lambda x: x + {i}' for i in range(20))}}}",
+        f"S = {{{', '.join(f'lambda: {i}' for i in range(20))}}}",
+        f"S = {{{','.join(f'{chr(10)} lambda x: x + {i}' for i in range(20))}}}",
+    ],
+)
+def test_a_set_of_functions_has_one_digest_in_any_order(tmp_path, text):
+    found = set()
+    for i in range(6):
+        order = "range(20)" if i % 2 else "reversed(range(20))"
+        program = f"ORDER = {order}\n{chr(10) * i}{text}\ndef f(): return S"
+        found.add(describe(load(tmp_path / f"m{i}.py", program, f"m{i}").f).digest)
+    assert len(found) == 1
