@@ -85,6 +85,16 @@ class Body:
         """What the body assigns to a name, if it just assigns it."""
         return _assigned(self._statements.get(name, []))
 
+    def literal(self, expression: ast.expr) -> Any:
+        """What an expression without names comes to.
+
+        Raises:
+            LookupError: it has names, or calls something.
+        """
+        if any(isinstance(node, ast.Name) for node in ast.walk(expression)):
+            raise LookupError
+        return self.now(expression)
+
     def annotations(self) -> dict[str, ast.expr]:
         """The annotated names of the body, with their annotations free of quotes."""
         return {
@@ -106,7 +116,7 @@ class Body:
         """Whether the source, and what its names lead to now, say what is kept."""
         if kept.expression is not None:
             try:
-                if _same(self.now(kept.expression), kept.value):
+                if same(self.now(kept.expression), kept.value):
                     return True
                 if not kept.converted:
                     return False
@@ -225,7 +235,7 @@ def _names_read(source: ast.AST) -> Iterator[str]:
     return (name for name in found if name not in own)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Whether two values are one, or would be written alike."""
     if one is other:
         return True

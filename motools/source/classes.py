@@ -11,13 +11,13 @@ from blake3 import blake3
 from motools.digest import Value, canonical_json
 from motools.errors import SourceError
 from motools.source.bindings import bindings
+from motools.source.cells import class_file
 from motools.source.files import class_node, function_node
 from motools.source.kept import describe_kept, is_readable
 from motools.source.names import Unit
 from motools.source.normalise import digest
 from motools.source.objects import (
     cells_of,
-    class_file,
     class_origin,
     functions_in,
     functions_of,
@@ -44,7 +44,8 @@ def describe_class(walk: Walk, cls: type) -> Value:
     if class_origin(cls) is not Origin.OWN or extension_content(cls.__module__) is not None:
         return walk.external(cls.__module__, cls.__qualname__)
     members = list(functions_of(cls))
-    namespace, filename = namespace_of(cls, members), class_file(cls, members)
+    namespace = namespace_of(cls, members)
+    filename = class_file(cls, members, namespace)
     name, holder = name_of(cls), f"{name_of(cls)} ({filename})"
     node = class_node(cls, filename, namespace)
     if node is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SPECIFIERS: Final = frozenset({"field", "Field", "PrivateAttr", "ib", "attrib"})
 _NO_DEFAULTS: Final = frozenset({"_MISSING_TYPE", "_Nothing", "PydanticUndefinedType"})
-_PLAIN: Final = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)
+PLAIN: Final = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)
 
 
 def describe_kept(walk: Walk, cls: type, unit: Unit, holder: str) -> dict[str, Value]:
@@ -60,7 +60,7 @@ def _described(
 ) -> dict[str, Value]:
     body, found = Body(unit), {}
     _watch(walk, cls, body)
-    for kept in _everything(cls, body, is_inner):
+    for kept in everything_kept(cls, body, is_inner):
         if not body.says(kept) and is_readable(kept.value):
             found[kept.label] = walk.value(kept.value, holder, kept.label)
     for attribute, member in sorted(vars(cls).items(), key=lambda item: item[0]):
@@ -86,7 +86,14 @@ def _watch(walk: Walk, cls: type, body: Body) -> None:
             walk.watch.attribute(function, "__kwdefaults__", function.__kwdefaults__)
 
 
-def _everything(cls: type, body: Body, is_inner: bool) -> Iterator[Kept]:
+def everything_kept(cls: type, body: Body, is_inner: bool) -> Iterator[Kept]:
+    """What a class keeps, whether or not its source says it.
+
+    Args:
+        cls: the class.
+        body: of a definition of it.
+        is_inner: also its plain attributes, which are described elsewhere for other classes.
+    """
     yield from _defaults(cls)
     yield from _fields(cls, body)
     yield from _annotated(cls, body)
@@ -134,12 +141,13 @@ def _to_the_last(names: list[str], values: Sequence[Any]) -> dict[str, Any]:
 
 def _fields(cls: type, body: Body) -> Iterator[Kept]:
     """The fields of a dataclass, of attrs and of pydantic."""
-    for name, field in _field_objects(cls):
+    for name, field in field_objects(cls):
         if body.binds(name) or name in body.annotations():
             yield from _field(cls, body, name, field)
 
 
-def _field_objects(cls: type) -> Iterator[tuple[str, Any]]:
+def field_objects(cls: type) -> Iterator[tuple[str, Any]]:
+    """What dataclasses, attrs and pydantic know of each field of a class, by its name."""
     kept = vars(cls)
     yield from kept.get("__dataclass_fields__", {}).items()
     yield from ((field.name, field) for field in kept.get("__attrs_attrs__", ()))
@@ -150,20 +158,17 @@ def _field_objects(cls: type) -> Iterator[tuple[str, Any]]:
 def _field(cls: type, body: Body, name: str, field: Any) -> Iterator[Kept]:
     default, expression = getattr(field, "default", GONE), body.expression(name)
     # A default that is an attribute of the class is described as one.
-    has_default = (
-        default is not GONE
-        and type(default).__name__ not in _NO_DEFAULTS
-        and vars(cls).get(name, GONE) is not default
-    )
-    if isinstance(expression, ast.Call) and _specifies(expression):
-        for argument, source in _arguments(expression):
+    has_default = is_default(default) and vars(cls).get(name, GONE) is not default
+    if isinstance(expression, ast.Call) and specifies(expression):
+        for argument, source in arguments_of(expression):
             found: Any = default if argument == "default" else getattr(field, argument, GONE)
+            direct: ast.expr | None = source
             if found is GONE:  # what pydantic and attrs keep in a place of their own
-                found = [default, getattr(field, "metadata", None)]
+                found, direct = [default, getattr(field, "metadata", None)], None
             elif argument == "metadata":
                 found = dict(found)
             if argument != "default" or has_default:
-                yield Kept(f"{name} {argument}", found, (source,), source, converted=True)
+                yield Kept(f"{name} {argument}", found, (source,), direct, converted=True)
     elif has_default:
         kept = body.kept(name, name, default, converted=True)
         annotation = body.annotations().get(name)
@@ -172,14 +177,20 @@ def _field(cls: type, body: Body, name: str, field: Any) -> Iterator[Kept]:
         yield kept
 
 
-def _arguments(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+def is_default(value: Any) -> bool:
+    """Whether what a field has in place of a default is one."""
+    return value is not GONE and type(value).__name__ not in _NO_DEFAULTS
+
+
+def arguments_of(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+    """The arguments of a call that makes a field, by name; one without is the default."""
     for keyword in sorted(call.keywords, key=lambda keyword: keyword.arg or ""):
         yield keyword.arg or "", keyword.value
     if call.args:
         yield "default", call.args[0]
 
 
-def _specifies(call: ast.Call) -> bool:
+def specifies(call: ast.Call) -> bool:
     """Whether a call makes a field, rather than its default."""
     return getattr(call.func, "attr", getattr(call.func, "id", "")) in _SPECIFIERS
 
@@ -188,7 +199,7 @@ def _annotated(cls: type, body: Body) -> Iterator[Kept]:
     """Types that the fields still have, whose names lead to something newer."""
     annotations, live = body.annotations(), dict(vars(cls).get("__annotations__", {}))
     metadata: dict[str, Any] = {}
-    for name, field in _field_objects(cls):
+    for name, field in field_objects(cls):
         if getattr(field, "annotation", None) is not None:
             live[name], metadata[name] = field.annotation, list(field.metadata)
     for name, annotation in sorted(annotations.items()):
@@ -203,7 +214,7 @@ def _annotated(cls: type, body: Body) -> Iterator[Kept]:
         ]
         if stale:
             yield Kept(f"{name} type", stale)
-        if metadata.get(name) and any(type(target) in _PLAIN for target in targets):
+        if metadata.get(name) and any(type(target) in PLAIN for target in targets):
             yield Kept(f"{name} metadata", metadata[name])
 
 
@@ -245,7 +256,7 @@ def _hidden(cls: type, body: Body, attribute: str, member: Any) -> Iterator[Kept
     """What is named with underscores on both sides, as Python's own names are."""
     functions = functions_in(member)
     yield from _from_elsewhere(cls, body, attribute, functions)
-    added = type(cls) is type and not attribute.startswith("__") and type(member) in _PLAIN
+    added = type(cls) is type and not attribute.startswith("__") and type(member) in PLAIN
     if not functions and (body.binds(attribute) or added):
         yield body.kept(attribute, attribute, member)
 
@@ -261,7 +272,7 @@ def _is_own_descriptor(member: Any) -> bool:
 def _of_inner(cls: type, body: Body, attribute: str, member: Any) -> Iterator[Kept]:
     """An attribute of a class in a class: the outer one's source stands for both."""
     functions = functions_in(member)
-    is_value = type(member) in _PLAIN or not hasattr(type(member), "__get__")
+    is_value = type(member) in PLAIN or not hasattr(type(member), "__get__")
     if not functions and is_value and not isinstance(member, (enum.Enum, type)):
         yield body.kept(attribute, attribute, member)
     yield from _from_elsewhere(cls, body, attribute, functions)

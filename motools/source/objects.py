@@ -11,7 +11,6 @@ from types import CellType, FunctionType, MethodType
 from typing import Any, Final
 
 from motools.errors import SourceError
-from motools.source.files import cells_with
 from motools.source.origin import Origin, extension_content, of_file, of_module
 
 GONE: Final = object()
@@ -168,24 +167,6 @@ def class_origin(cls: type) -> Origin:
     if any(functions_of(cls)):
         return Origin.OWN
     return of_module(cls.__module__)
-
-
-def class_file(cls: type, members: list[FunctionType]) -> str:
-    """The file that defines a class, a notebook's cell included.
-
-    Raises:
-        SourceError: there is none, or several cells define the class.
-    """
-    for member in members:
-        if member.__qualname__.startswith(f"{cls.__qualname__}."):
-            return member.__code__.co_filename
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    if file is not None:
-        return str(file)
-    cells = cells_with(cls.__qualname__)
-    if len(cells) != 1:
-        raise SourceError(f"class {name_of(cls)}: its source is out of reach; pass version=")
-    return cells[0]
 
 
 def namespace_of(cls: type, members: list[FunctionType]) -> Mapping[str, Any]:
