@@ -61,6 +61,16 @@ def test_what_a_class_kept_of_a_global_is_in_the_digest(digest_of, text):
     assert len({one, other, now}) == 3
 
 
+def test_what_a_class_kept_is_named_among_the_parts(tmp_path):
+    text = "V = {}\nclass A:\n def m(self, a=V): return a\nV = 5\ndef f(): return A\n"
+    one, other, now = (
+        describe(load(tmp_path / "kept.py", text.format(value), "kept").f).parts
+        for value in (1, 22, 5)
+    )
+    assert {name for name in one if one[name] != other[name]} == {"kept.A.m(a)"}
+    assert one.keys() - now.keys() == {"kept.A.m(a)"}
+
+
 @pytest.mark.parametrize(
     "text",
     [

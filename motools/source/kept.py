@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from motools.digest import Value
+from motools.digest import Value, canonical_json, hash_bytes
 from motools.errors import CanonicalError
 from motools.source.body import Body, Kept
 from motools.source.files import function_node
@@ -62,7 +62,8 @@ def _described(
     _watch(walk, cls, body)
     for kept in everything_kept(cls, body, is_inner):
         if not body.says(kept) and is_readable(kept.value):
-            found[kept.label] = walk.value(kept.value, holder, kept.label)
+            found[kept.label] = value = walk.value(kept.value, holder, kept.label)
+            walk.parts[f"{name_of(cls)}.{kept.label}"] = hash_bytes(canonical_json(value)).hex
     for attribute, member in sorted(vars(cls).items(), key=lambda item: item[0]):
         node = body.definition(attribute)
         if isinstance(member, type) and node is not None and _is_inside(member, cls, attribute):
