@@ -463,6 +463,29 @@ def test_a_script_and_its_import_have_one_digest(tmp_path):
         assert answer.stdout.split() == [describe(module.f).digest, "script.f"], answer.stderr
 
 
+def test_a_script_and_the_processes_it_spawns_have_one_digest(tmp_path):
+    text = (
+        "import enum, multiprocessing\nfrom motools.source import describe\n"
+        "from motools.source.objects import name_of\n"
+        "class E(enum.Enum): A = 1\ndef f(): return E.A\n"
+        "def show(): print(describe(f).digest, describe(f, version='1').digest, name_of(f))\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=show)\n"
+        "    child.start()\n    child.join()\n"
+    )
+    module = load(tmp_path / "script.py", text, "script")
+    answer = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = [describe(module.f).digest, describe(module.f, version="1").digest, "script.f"]
+    assert answer.stdout.split() == expected, answer.stderr
+
+
 def test_code_without_source_is_refused():
     code = "from motools.source import describe\nexec('def f(): return 1')\ndescribe(f)"
     answer = subprocess.run(

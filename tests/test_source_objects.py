@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +104,33 @@ def test_a_class_that_was_edited_after_the_import_is_refused(tmp_path):
         ("from motools import evaluate\ndef f(m, c): return evaluate(m, c)", "runs a step"),
         ("import motools\ndef f(d, c): return motools.fine_tune(d, c)", "runs a step"),
         ("def f(d, c):\n    from motools import fine_tune as t\n    return t(d, c)", "runs a step"),
+        ("from motools import Dataset\ndef f(p): return Dataset.from_hf(p)", "uses motools.*from_hf: it reads a file"),
+        ("import motools\ndef f(p): return motools.Dataset.from_hf(p)", "reads a file"),
+        ("import datasets\ndef f(p): return datasets.Dataset.from_json(p)", "reads a file"),
+        ("def f(p):\n    from datasets import Dataset\n    return Dataset.from_csv(p)", "reads a file"),
+        ("import pyarrow.parquet as pq\ndef f(p): return pq.ParquetFile(p).read()", "reads a file"),
+        ("def f(p):\n    from tokenizers import Tokenizer\n    return Tokenizer.from_file(p)", "reads a file"),
+        ("def f(p):\n    from transformers import pipeline\n    return pipeline(model=p)", "reads a file"),
+        ("import importlib.resources as r\ndef f(p): return r.read_text(p, 'x')", "reads a file"),
+        ("from importlib.resources import open_text\ndef f(p): return open_text(p, 'x')", "reads a file"),
+        ("import pkgutil\ndef f(p): return pkgutil.get_data(p, 'x')", "reads a file"),
+        ("from configparser import ConfigParser\ndef f(p):\n    c = ConfigParser()\n    c.read(p)\n    return c", r"\.read\(\).*reads a file"),
+        ("import io\ndef f(p): return io.FileIO(p)", "reads a file"),
+        ("from gzip import GzipFile\ndef f(p): return GzipFile(p)", "reads a file"),
+        ("import tarfile\ndef f(p): return tarfile.TarFile(p)", "reads a file"),
+        ("import shutil\ndef f(p, q): return shutil.copy(p, q)", "reads a file"),
+        ("def f(p):\n    from jinja2 import FileSystemLoader\n    return FileSystemLoader(p)", "reads a file"),
+        ("import ctypes\ndef f(p): return ctypes.CDLL(p)", "loads a library"),
+        ("from ctypes import cdll\ndef f(p): return cdll.LoadLibrary(p)", "loads a library"),
+        ("import os\ndef f(p): return os.path.expandvars(p)", "environment"),
+        ("from os.path import expanduser\ndef f(p): return expanduser(p)", "environment"),
+        ("from pathlib import Path\ndef f(p): return Path.home() / p", "environment"),
+        ("def f(p): return p.expanduser()", r"\.expanduser\(\).*environment"),
+        ("import os\ndef f(p): return os.readlink(p)", "reads a file"),
+        ("import asyncio\nasync def f(p): return await asyncio.create_subprocess_exec(p)", "runs another program"),
+        ("class B: pass\nclass A(B): n = 1\ndef f(): return [a.n for a in B.__subclasses__()]", r"uses __subclasses__\(\).*run time"),
+        ("def f(b): return [a.n for a in type(b).__subclasses__()]", r"uses __subclasses__\(\).*run time"),
+        ("class B: pass\ndef f(): return map(lambda a: a.n, B.__subclasses__())", r"uses __subclasses__\(\).*run time"),
     ],
 )  # fmt: skip
 def test_what_source_does_not_pin_is_refused(tmp_path, text, words):
@@ -114,6 +143,9 @@ def test_what_source_does_not_pin_is_refused(tmp_path, text, words):
     "text",
     [
         "import zipfile\ndef f(p): return zipfile.ZipFile(p, 'w')",
+        "import gzip\ndef f(s, p): return gzip.GzipFile(fileobj=s), gzip.GzipFile(p, mode='wb')",
+        "import configparser\ndef f(s):\n    c = configparser.ConfigParser()\n    c.read_string(s)\n    return c",
+        "def f(stream): return stream.read(10)",
         "from random import choice, random\ndef f(x): return choice(x), random()",
         "import abc, typing\nT = typing.TypeVar('T')\nclass A(abc.ABC, typing.Generic[T]): pass\na = A()\ndef f(): return a",
         "import enum\nclass E(enum.Enum):\n A = 1\n def m(self): return 1\ndef f(): return E.A.m()",
@@ -186,3 +218,67 @@ def test_a_package_installed_from_source_enters_by_its_content(tmp_path, monkeyp
         return origin.packages("mine")["mine"]
 
     assert version("a") == version("a", scripts="2") != version("b")
+
+
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """Has a module of one's own in C in place of ``xxlimited``; what it is given ends its file."""
+    original = Path(pytest.importorskip("xxlimited").__file__)
+
+    def compiled(name: str, end: bytes) -> None:
+        (tmp_path / name).mkdir()
+        copy = tmp_path / name / original.name
+        copy.write_bytes(original.read_bytes() + end)
+        spec = importlib.util.spec_from_file_location("xxlimited", copy)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setitem(sys.modules, "xxlimited", module)
+
+    return compiled
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a changed file may not be loaded elsewhere")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import xxlimited\ndef f(x): return xxlimited.foo(x, x)",
+        "def f(x):\n    from xxlimited import foo\n    return foo(x, x)",
+        "from xxlimited import Xxo\ndef f(): return Xxo()",
+    ],
+)
+def test_what_one_compiled_oneself_enters_by_its_content(tmp_path, compiled, text):
+    found = []
+    for number, end in enumerate((b"", b"1", b"")):
+        compiled(f"c{number}", end)
+        found.append(describe(load(tmp_path / f"m{number}.py", text, f"m{number}").f).digest)
+    assert found[0] == found[2] != found[1]
+
+
+def test_an_object_of_a_class_that_one_compiled_oneself_is_refused(tmp_path, compiled):
+    compiled("c", b"")
+    module = load(
+        tmp_path / "m.py", "import xxlimited\nX = xxlimited.Xxo()\ndef f(): return X", "m"
+    )
+    with pytest.raises(SourceError, match="state that cannot be read"):
+        describe(module.f)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import functools\ndef g(x): return x\nS = {functools.partial(g, i) for i in ORDER}",
+        "def make(i): return lambda: i\nS = frozenset(make(i) for i in ORDER)",
+        "def make(i): return (i // 9, lambda: i)\nS = {make(i) for i in ORDER}",
+        "class A:\n def __init__(self, i): self.i = lambda: i\nS = {A(i) for i in ORDER}",
+        f"S = {{{', '.join(f'lambda x: x + {i}' for i in range(20))}}}",
+        f"S = {{{', '.join(f'lambda: {i}' for i in range(20))}}}",
+        f"S = {{{','.join(f'{chr(10)} lambda x: x + {i}' for i in range(20))}}}",
+    ],
+)
+def test_a_set_of_functions_has_one_digest_in_any_order(tmp_path, text):
+    found = set()
+    for i in range(6):
+        order = "range(20)" if i % 2 else "reversed(range(20))"
+        program = f"ORDER = {order}\n{chr(10) * i}{text}\ndef f(): return S"
+        found.add(describe(load(tmp_path / f"m{i}.py", program, f"m{i}").f).digest)
+    assert len(found) == 1

@@ -33,13 +33,17 @@ class Import:
 
 @dataclass
 class Scope:
-    """The names of one scope: bound in it, by imports in it, or declared to be of another."""
+    """The names of one scope: bound in it, by imports in it, or declared to be of another.
+
+    What is surely bound is known of classes alone, as far as their body has been read.
+    """
 
     bound: set[str]
     imports: dict[str, list[Import]] = field(default_factory=dict)
     globals: set[str] = field(default_factory=set)
     nonlocals: set[str] = field(default_factory=set)
     is_class: bool = False
+    surely: set[str] = field(default_factory=set)
 
 
 def bindings(body: Iterable[ast.AST], is_class: bool = False) -> Scope:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
 from motools.digest import Value, canonical_json
-from motools.errors import CanonicalError, SourceError
+from motools.errors import SourceError
 from motools.source.bindings import bindings
+from motools.source.cells import class_file
 from motools.source.files import class_node, function_node
+from motools.source.kept import describe_kept, is_readable
 from motools.source.names import Unit
 from motools.source.normalise import digest
 from motools.source.objects import (
     cells_of,
-    class_file,
     class_origin,
     functions_in,
     functions_of,
     name_of,
     namespace_of,
+    stands_in,
 )
-from motools.source.origin import Origin
+from motools.source.origin import Origin, extension_content
 from motools.source.text import text_of
-from motools.tags import SOURCED, encode
 
 if TYPE_CHECKING:
     from motools.source.reach import Walk
@@ -41,24 +41,25 @@ def describe_class(walk: Walk, cls: type) -> Value:
         SourceError: the source is out of reach or not what is loaded, or a value
             that was put on the class later cannot be read.
     """
-    if class_origin(cls) is not Origin.OWN:
+    if class_origin(cls) is not Origin.OWN or extension_content(cls.__module__) is not None:
         return walk.external(cls.__module__, cls.__qualname__)
     members = list(functions_of(cls))
-    namespace, filename = namespace_of(cls, members), class_file(cls, members)
+    namespace = namespace_of(cls, members)
+    filename = class_file(cls, members, namespace)
     name, holder = name_of(cls), f"{name_of(cls)} ({filename})"
     node = class_node(cls, filename, namespace)
     if node is None:
         return _made_class(walk, cls, holder)
-    for attribute, member in _attributes(cls):
+    for attribute, member in list(vars(cls).items()):
         for function in functions_in(member):
-            if _stands_in(cls, attribute, function):
+            if stands_in(cls, attribute, function):
                 function_node(function)  # raises if the file was edited since it was imported
     _watch(walk, cls)
     cells = cells_of(members)
     walk.parts[name] = digest(node)
     walk.show(name, text_of(node, filename))
     unit = Unit(name, filename, node, namespace, cells, "<locals>" in cls.__qualname__)
-    return {
+    described: dict[str, Value] = {
         "source": digest(node),
         "names": walk.names(unit),
         "captured": walk.captured(cells, holder),
@@ -73,9 +74,11 @@ def describe_class(walk: Walk, cls: type) -> Value:
         "added": {
             attribute: [walk.refer(function) for function in functions_in(member)]
             for attribute, member in _attributes(cls)
-            if not all(_stands_in(cls, attribute, f) for f in functions_in(member))
+            if not all(stands_in(cls, attribute, f) for f in functions_in(member))
         },
     }
+    kept = describe_kept(walk, cls, unit, holder)
+    return {**described, "kept": kept} if kept else described
 
 
 def _watch(walk: Walk, cls: type) -> None:
@@ -94,11 +97,6 @@ def _attributes(cls: type) -> Iterator[tuple[str, Any]]:
             yield attribute, member
 
 
-def _stands_in(cls: type, attribute: str, function: FunctionType) -> bool:
-    """Whether a function is what the class's own source says the attribute is."""
-    return function.__code__.co_qualname == f"{cls.__qualname__}.{attribute}"
-
-
 def _is_value(cls: type, attribute: str, member: Any, bound: set[str], holder: str) -> bool:
     """Whether an attribute holds a value to be read, rather than behaviour or a member.
 
@@ -107,13 +105,13 @@ def _is_value(cls: type, attribute: str, member: Any, bound: set[str], holder: s
     """
     if isinstance(member, type):
         return not member.__qualname__.startswith(f"{cls.__qualname__}.")
-    if isinstance(member, cls) and issubclass(cls, enum.Enum):
+    if issubclass(cls, enum.Enum) and isinstance(member, cls):
         return False
     if type(member) in _PLAIN:
         return True
     if hasattr(type(member), "__get__"):
         return False
-    if _is_readable(member):
+    if is_readable(member):
         return True
     # What the class body made is in its source; metaclasses put objects of their own there.
     if attribute not in bound and type(cls) is type:
@@ -122,19 +120,6 @@ def _is_value(cls: type, attribute: str, member: Any, bound: set[str], holder: s
             'be read. Describe the function by hand with version="..."'
         )
     return False
-
-
-def _is_readable(value: Any) -> bool:
-    def reach(inner: Any, path: str) -> Value:
-        if isinstance(inner, SOURCED) or class_origin(type(inner)) is Origin.OWN:
-            return None
-        raise CanonicalError(path, "cannot be read")
-
-    try:
-        encode(value, "", reach)
-    except CanonicalError:
-        return False
-    return True
 
 
 def _made_class(walk: Walk, cls: Any, holder: str) -> Value:

@@ -90,13 +90,13 @@ def class_node(cls: type, filename: str, namespace: Mapping[str, Any]) -> ast.Cl
     return _only(nodes, label) if nodes else None
 
 
-def cells_with(qualname: str) -> list[str]:
-    """Notebook cells that define a class of this name, whose module has no file."""
+def cells_with(qualname: str) -> list[tuple[str, ast.ClassDef]]:
+    """Definitions of a class of this name in notebook cells, whose module has no file."""
     found = []
     for filename in list(linecache.cache):
         if not Path(filename).exists() or "ipykernel_" in filename:
             file = _file(filename, {}, filename)
-            found += [filename] * (qualname in file.classes)
+            found += [(filename, node) for node in file.classes.get(qualname, [])]
     return found
 
 

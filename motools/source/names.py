@@ -7,7 +7,14 @@ import builtins
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet
+from collections.abc import (
+    Callable,
+    Container,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+)
 from dataclasses import dataclass
 from types import CellType, FunctionType, ModuleType
 from typing import Any, Final, NoReturn, TypeAlias
@@ -110,7 +117,9 @@ def check(use: Use, path: str, target: Any, unit: Unit) -> None:
             or changes what outlives the call.
     """
     reason = None
-    if isinstance(target, External):
+    if "__subclasses__" in use.path:
+        reason = f"uses {rules.SUBCLASSES}"
+    elif isinstance(target, External):
         module, _, name = target.name.partition(".")
         if module == "builtins":
             reason = rules.of_builtin(name.partition(".")[0], use.call)
@@ -133,14 +142,28 @@ def _is_of_library(target: Any) -> bool:
     return class_origin(target if isinstance(target, type) else type(target)) is not Origin.OWN
 
 
-def check_methods(calls: list[ast.Call], known: set[int], unit: Unit) -> None:
+def library_of(target: Any) -> str:
+    """The name of the library that a class or a name is of; empty for what is of none."""
+    named = target.name if isinstance(target, External) else getattr(target, "__module__", None)
+    return str(named or "").partition(".")[0]
+
+
+def check_methods(
+    calls: list[ast.Call], known: set[int], unit: Unit, libraries: Container[str]
+) -> None:
     """Refuse calls of methods that read files, of objects that are not known.
+
+    Args:
+        calls: of methods.
+        known: ids of those that are checked by what is called.
+        unit: where they stand.
+        libraries: those that it uses.
 
     Raises:
         SourceError: there is one.
     """
     for call in calls:
-        if id(call) not in known and (reason := rules.of_method(call)):
+        if id(call) not in known and (reason := rules.of_method(call, libraries)):
             unit.refuse(call.lineno, reason)
 
 

@@ -11,13 +11,14 @@ from types import CellType, FunctionType, MethodType
 from typing import Any, Final
 
 from motools.errors import SourceError
-from motools.source.files import cells_with
-from motools.source.origin import Origin, of_file, of_module
+from motools.source.origin import Origin, extension_content, of_file, of_module
 
 GONE: Final = object()
 """Stands for a name that leads to nothing."""
 
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or as if
+_FUNCTIONS: Final = ("__func__", "fget", "fset", "fdel", "func")
+_MAIN: Final = ("__main__", "__mp_main__")  # multiprocessing calls a script so in its children
 _PYTHON: Final = frozenset({"__dict__", "__slots__"})
 
 
@@ -25,7 +26,7 @@ def name_of(value: Any) -> str:
     """What to call a value: its module and qualified name, or its type's."""
     named = value if isinstance(getattr(value, "__qualname__", None), str) else type(value)
     module = str(getattr(named, "__module__", None) or "builtins")
-    if module == "__main__":
+    if module in _MAIN:
         # A wrapper has the module of what it wraps, and the globals of whoever made it.
         module = module_name(module, getattr(inspect.unwrap(value), "__globals__", None))
     return f"{module}.{named.__qualname__}"
@@ -33,9 +34,9 @@ def name_of(value: Any) -> str:
 
 def module_name(name: str, namespace: Mapping[str, Any] | None = None) -> str:
     """A module's name; a script's is that of its file, as when it is imported."""
-    if name != "__main__":
+    if name not in _MAIN:
         return name
-    main = namespace or vars(sys.modules["__main__"])
+    main = namespace or vars(sys.modules[name])
     spec, file = main.get("__spec__"), main.get("__file__")
     return str(spec.name) if spec is not None else Path(str(file)).stem if file else name
 
@@ -112,18 +113,24 @@ def owner_of(function: FunctionType) -> type | None:
 
 def functions_of(cls: type) -> Iterator[FunctionType]:
     """The functions in a class that have source, generated ones excepted."""
-    for member in vars(cls).values():
+    for member in list(vars(cls).values()):
         yield from functions_in(member)
 
 
 def functions_in(member: Any) -> list[FunctionType]:
     """The functions with source in an attribute of a class: a method, a property's, ..."""
-    parts = [getattr(member, name, None) for name in ("__func__", "fget", "fset", "fdel", "func")]
+    # Asking some of pydantic's members for what they lack makes them rebuild their class.
+    names = [name for name in _FUNCTIONS if inspect.getattr_static(member, name, GONE) is not GONE]
     return [
         part
-        for part in (member, *parts)
+        for part in (member, *(getattr(member, name, None) for name in names))
         if isinstance(part, FunctionType) and not _is_generated(part)
     ]
+
+
+def stands_in(cls: type, attribute: str, function: FunctionType) -> bool:
+    """Whether a function is what the class's own source says the attribute is."""
+    return function.__code__.co_qualname == f"{cls.__qualname__}.{attribute}"
 
 
 def cells_of(members: Iterable[FunctionType]) -> dict[str, CellType]:
@@ -138,7 +145,7 @@ def cells_of(members: Iterable[FunctionType]) -> dict[str, CellType]:
 def is_made_in_python(cls: type) -> bool:
     """Whether a class keeps its state in attributes, where it can be read."""
     if class_origin(cls) is Origin.OWN:
-        return True
+        return extension_content(cls.__module__) is None
     written = any(isinstance(member, FunctionType) for member in vars(cls).values())
     return bool(cls.__flags__ & _HEAP_TYPE) and (written or bool(_PYTHON & vars(cls).keys()))
 
@@ -160,24 +167,6 @@ def class_origin(cls: type) -> Origin:
     if any(functions_of(cls)):
         return Origin.OWN
     return of_module(cls.__module__)
-
-
-def class_file(cls: type, members: list[FunctionType]) -> str:
-    """The file that defines a class, a notebook's cell included.
-
-    Raises:
-        SourceError: there is none, or several cells define the class.
-    """
-    for member in members:
-        if member.__qualname__.startswith(f"{cls.__qualname__}."):
-            return member.__code__.co_filename
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    if file is not None:
-        return str(file)
-    cells = cells_with(cls.__qualname__)
-    if len(cells) != 1:
-        raise SourceError(f"class {name_of(cls)}: its source is out of reach; pass version=")
-    return cells[0]
 
 
 def namespace_of(cls: type, members: list[FunctionType]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import site
 import sys
 import sysconfig
 from enum import Enum
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -66,9 +67,23 @@ def of_module(name: str) -> Origin:
         return of_file(file)
     if top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return Origin.STDLIB
-    if top == "__main__":
+    if top in ("__main__", "__mp_main__"):
         return Origin.OWN
     return _of_distribution(top)
+
+
+def extension_content(module: str) -> str | None:
+    """A digest of a compiled module of one's own, or None for any other module.
+
+    It is of the file as it was when first asked for: what is built meanwhile is not loaded.
+
+    Args:
+        module: its name; only of a module that is loaded is it known where it is.
+    """
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if not isinstance(file, str) or not file.endswith(tuple(EXTENSION_SUFFIXES)):
+        return None
+    return _file_content(file) if of_file(file) is Origin.OWN else None
 
 
 def public_name(module: str, name: str) -> str:
@@ -99,6 +114,14 @@ def of_live_module(module: ModuleType) -> Origin:
     """The origin of a module that is loaded, whether or not it can be imported by name."""
     file = getattr(module, "__file__", None)
     return of_file(file) if isinstance(file, str) else of_module(module.__name__)
+
+
+@functools.cache
+def _file_content(file: str) -> str:
+    try:
+        return hash_bytes(Path(file).read_bytes()).hex
+    except OSError as problem:
+        raise SourceError(f"{file}: cannot be read: {problem}; pass version=") from problem
 
 
 @functools.cache

@@ -33,6 +33,7 @@ from motools.source.names import (
     check_methods,
     is_known,
     is_motools,
+    library_of,
     resolve,
     says_itself,
     stem,
@@ -50,7 +51,14 @@ from motools.source.objects import (
     owner_of,
     wrapped_by,
 )
-from motools.source.origin import Origin, of_file, of_module, packages, public_name
+from motools.source.origin import (
+    Origin,
+    extension_content,
+    of_file,
+    of_module,
+    packages,
+    public_name,
+)
 from motools.source.scopes import Use, uses
 from motools.source.text import Text, text_of, text_of_constant
 from motools.source.watch import Watch, may_change
@@ -169,10 +177,16 @@ class Walk:
         return self.value(value, holder, type(value).__qualname__)
 
     def external(self, module: str, name: str) -> Value:
-        """A name of a library: by its distribution, or where the standard library offers it."""
+        """A name of a library: by its distribution, or where the standard library offers it.
+
+        What one compiled oneself enters by its file's content.
+        """
         if of_module(module) is Origin.PACKAGE:
             self.packages |= packages(module)
             return {"external": f"{module}.{name}"}
+        if (content := extension_content(module)) is not None:
+            self.parts[module] = content
+            return {"external": public_name(module, name), "content": content}
         return {"external": public_name(module, name)}
 
     def _module(self, name: str) -> Value:
@@ -252,8 +266,10 @@ class Walk:
         found, calls = uses(unit.node)
         known: set[int] = set()
         names: dict[str, Value] = {}
+        libraries: set[str] = set()
         for use in sorted(found, key=_order):
             path, target = resolve(use, unit, self.watch.item)
+            libraries.add(library_of(target))
             if not use.lenient:
                 check(use, path, target, unit)
             if use.call is not None and is_known(target):
@@ -261,7 +277,7 @@ class Walk:
             name = path if use.imported is None else f"{path} of {use.imported.module}"
             if path not in unit.cells and name not in names and not says_itself(target, use, path):
                 names[name] = self._name(target, unit, path, use)
-        check_methods(calls, known, unit)
+        check_methods(calls, known, unit, libraries)
         return names
 
     def _name(self, target: Any, unit: Unit, path: str, use: Use) -> Value:

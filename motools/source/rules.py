@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from collections.abc import Container
 from typing import Final
 
 _PINS: Final[dict[str, str]] = {
@@ -22,7 +23,10 @@ _ENVIRONMENT: Final = "reads the environment of the process"
 _IMPORT: Final = _PINS["__import__"]
 
 _PROGRAM: Final = "runs another program, whose source is out of reach"
+_LIBRARY: Final = "loads a library, whose source is out of reach"
 _STEP: Final = "runs a step on files of its own: what they hold is not in the key of the caller"
+
+SUBCLASSES: Final = "__subclasses__(): which classes there are is known at run time only"
 
 _DOTTED: Final[dict[str, str]] = {
     **dict.fromkeys(("os.environ", "os.environb", "os.getenv", "os.getenvb"), _ENVIRONMENT),
@@ -32,21 +36,67 @@ _DOTTED: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("os.listdir", "os.scandir", "os.walk", "os.open", "os.stat", "os.lstat"), _FILE
     ),
+    **dict.fromkeys(("os.readlink", "os.access", "pkgutil.get_data"), _FILE),
+    "shutil.which": _ENVIRONMENT,
     **dict.fromkeys(("glob.glob", "glob.iglob", "fileinput.input", "shelve.open"), _FILE),
     **dict.fromkeys(("linecache.getline", "linecache.getlines", "sqlite3.connect"), _FILE),
     **dict.fromkeys(("subprocess", "os.system", "os.popen", "os.posix_spawn"), _PROGRAM),
+    **dict.fromkeys(
+        ("asyncio.create_subprocess_exec", "asyncio.create_subprocess_shell"), _PROGRAM
+    ),
+    **dict.fromkeys(
+        ("ctypes.CDLL", "ctypes.PyDLL", "ctypes.cdll", "ctypes.pydll", "ctypes.LibraryLoader"),
+        _LIBRARY,
+    ),
 }
 """Names by their dotted path from the module that they are imported from."""
 
 _NAMES: Final[dict[str, dict[str, str]]] = {
-    "os": dict.fromkeys(("exists", "isfile", "isdir", "getsize", "getmtime", "lexists"), _FILE),
-    "numpy": dict.fromkeys(("load", "loadtxt", "genfromtxt", "fromfile", "memmap"), _FILE),
-    "torch": {"load": _FILE},
-    "joblib": {"load": _FILE},
+    "os": {
+        **dict.fromkeys(("exists", "lexists", "isfile", "isdir", "islink", "ismount"), _FILE),
+        **dict.fromkeys(("getsize", "getmtime", "getatime", "getctime", "samefile"), _FILE),
+        **dict.fromkeys(("expanduser", "expandvars"), _ENVIRONMENT),
+    },
+    "pathlib": dict.fromkeys(("home", "cwd", "expanduser"), _ENVIRONMENT),
+    "io": {"FileIO": _FILE},
+    "gzip": {"GzipFile": _FILE},
+    "bz2": {"BZ2File": _FILE},
+    "lzma": {"LZMAFile": _FILE},
+    "tarfile": {"TarFile": _FILE},
     "zipfile": {"ZipFile": _FILE},
+    "shutil": dict.fromkeys(("copy", "copy2", "copyfile", "copytree", "unpack_archive"), _FILE),
+    "importlib": dict.fromkeys(
+        ("read_text", "read_binary", "open_text", "open_binary", "contents", "is_resource"), _FILE
+    ),
+    "configparser": {"read": _FILE},
+    "numpy": {
+        **dict.fromkeys(("load", "loadtxt", "genfromtxt", "fromregex"), _FILE),
+        **dict.fromkeys(("fromfile", "memmap"), _FILE),
+        "load_library": _LIBRARY,
+    },
+    "scipy": dict.fromkeys(("loadmat", "load_npz"), _FILE),
+    "torch": {"load": _FILE, "load_library": _LIBRARY},
+    "joblib": {"load": _FILE},
     "h5py": {"File": _FILE},
-    "safetensors": dict.fromkeys(("load_file", "safe_open"), _FILE),
-    "datasets": dict.fromkeys(("load_dataset", "load_from_disk"), _FILE),
+    "safetensors": dict.fromkeys(("load_file", "load_model", "safe_open"), _FILE),
+    "pyarrow": dict.fromkeys(
+        (
+            *("ParquetFile", "ParquetDataset", "ORCFile", "memory_map", "OSFile"),
+            *("input_stream", "open_csv", "open_file", "dataset", "parquet_dataset"),
+        ),
+        _FILE,
+    ),
+    "pandas": dict.fromkeys(("HDFStore", "ExcelFile"), _FILE),
+    "tokenizers": {"from_file": _FILE},
+    "transformers": {"pipeline": _FILE},
+    "datasets": dict.fromkeys(
+        (
+            *("load_dataset", "load_dataset_builder", "load_from_disk"),
+            *("from_json", "from_csv", "from_parquet", "from_text", "from_file", "from_sql"),
+        ),
+        _FILE,
+    ),
+    "jinja2": dict.fromkeys(("FileSystemLoader", "PackageLoader"), _FILE),
     "inspect_ai": dict.fromkeys(
         (
             *("json_dataset", "csv_dataset", "file_dataset", "hf_dataset"),
@@ -54,16 +104,23 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         ),
         _FILE,
     ),
-    "motools": {"from_jsonl": _FILE, "fine_tune": _STEP, "evaluate": _STEP},
+    "motools": {"from_jsonl": _FILE, "from_hf": _FILE, "fine_tune": _STEP, "evaluate": _STEP},
 }
 """Names in a library, wherever in it they are kept."""
 
+_OPENERS: Final = frozenset(
+    {"ZipFile", "TarFile", "GzipFile", "BZ2File", "LZMAFile", "FileIO", "File", "OSFile"}
+)
+"""Those among them whose second parameter is a mode."""
 _TABLES: Final = frozenset({"pandas", "polars", "pyarrow", "dask", "geopandas"})
 _ANYWHERE: Final = frozenset({"from_pretrained", "imread"})
 _METHODS: Final = frozenset(
     {"read_text", "read_bytes", "iterdir", "rglob", "glob"}
     | {"exists", "is_file", "is_dir", "stat", "lstat", "from_pretrained"}
+    | {"is_symlink", "readlink"}
 )
+_METHODS_OF: Final = {"configparser": frozenset({"read"})}
+"""Methods that say nothing by their name alone, in functions that use this library."""
 _OBJECTS: Final = {
     id(found): name
     for name, found in {
@@ -102,8 +159,12 @@ def of_dotted(name: str, call: ast.Call | None) -> str | None:
             return f"uses {known}: it {_DOTTED[known]}"
     last = parts[-1]
     if (reason := _NAMES.get(parts[0], {}).get(last)) is not None:
-        writes = call is not None and _only_writes(call, 1)
-        return None if writes else f"uses {name}: it {reason}"
+        harmless = (
+            call is not None
+            and last in _OPENERS
+            and (_only_writes(call, 1) or _is_given_stream(call))
+        )
+        return None if harmless else f"uses {name}: it {reason}"
     reads = parts[0] in _TABLES and last.startswith(("read_", "scan_"))
     reads |= last == "open" and (call is None or not _only_writes(call, 1))
     reads |= parts[0] == "pathlib" and last in _METHODS
@@ -121,13 +182,29 @@ def of_object(found: object, name: str, call: ast.Call | None) -> str | None:
     return of_dotted(_OBJECTS.get(id(found), name), call)
 
 
-def of_method(call: ast.Call) -> str | None:
-    """Why a call of a method of an unknown object cannot be pinned, or None."""
+def of_method(call: ast.Call, libraries: Container[str] = ()) -> str | None:
+    """Why a call of a method of an unknown object cannot be pinned, or None.
+
+    Args:
+        call: of the method.
+        libraries: those that the caller uses.
+    """
     assert isinstance(call.func, ast.Attribute)
     name = call.func.attr
+    if name == "__subclasses__":
+        return f"uses {SUBCLASSES}"
     if name in _METHODS or (name == "open" and not _only_writes(call, 0)):
         return f"calls .{name}(): it {_FILE}"
+    if name == "expanduser":
+        return f"calls .{name}(): it {_ENVIRONMENT}"
+    if any(name in names and library in libraries for library, names in _METHODS_OF.items()):
+        return f"calls .{name}(): it {_FILE}"
     return None
+
+
+def _is_given_stream(call: ast.Call) -> bool:
+    """Whether a call is told what to read from, as ``GzipFile(fileobj=stream)`` is."""
+    return not call.args and any(keyword.arg == "fileobj" for keyword in call.keywords)
 
 
 def _names_constant(call: ast.Call) -> bool:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from motools.source.annotations import unquoted
 from motools.source.bindings import Function, Import, Scope, Unit, bindings
 
 MUTATORS: Final = frozenset(
@@ -21,6 +22,8 @@ MUTATORS: Final = frozenset(
     | {"__setitem__", "__delitem__"}
 )
 """Methods that change a container."""
+
+_MAY_NOT_BIND: Final = (ast.If, ast.For, ast.While, ast.Try, ast.TryStar, ast.With, ast.Match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class _Reader(ast.NodeVisitor):
         self.method_calls: list[ast.Call] = []
         self._scopes: list[Scope] = []
         self._lenient = False
+        self._functions = 0  # around what is being read
 
     def visit_unit(self, unit: Unit) -> None:
         if isinstance(unit, ast.ClassDef):
@@ -86,17 +90,26 @@ class _Reader(ast.NodeVisitor):
         types = _type_names(node)
         with self._scope(Scope(types)):
             self._visit_all([*getattr(node, "type_params", []), *node.bases, *node.keywords])
-            with self._scope(bindings(node.body, is_class=True)):
-                self._visit_all(node.body)
+            scope = bindings(node.body, is_class=True)
+            with self._scope(scope):
+                for statement in node.body:
+                    self.visit(statement)
+                    if not isinstance(statement, _MAY_NOT_BIND) and not _declares(statement):
+                        scope.surely |= bindings([statement]).bound
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self.visit(node.target)
         # Inside functions, annotations of variables are never evaluated.
         if self._scopes and self._scopes[-1].is_class:
             with self._leniently():
-                self.visit(node.annotation)
+                self.visit(unquoted(node.annotation))
         if node.value is not None:
             self.visit(node.value)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if self._scopes[-1].is_class and isinstance(node.target, ast.Name):
+            self._use((node.target.id,), node.lineno)
+        self.generic_visit(node)
 
     def visit_ListComp(self, node: ast.ListComp) -> None:
         self._comprehension(node.generators, [node.elt])
@@ -163,7 +176,9 @@ class _Reader(ast.NodeVisitor):
             scope = bindings(body)
             scope.bound |= {parameter.arg for parameter in parameters}
             with self._scope(scope):
+                self._functions += 1
                 self._visit_all(body)
+                self._functions -= 1
 
     def _comprehension(self, generators: list[ast.comprehension], results: list[ast.expr]) -> None:
         self.visit(generators[0].iter)
@@ -204,6 +219,9 @@ class _Reader(ast.NodeVisitor):
                 break
             if path[0] in scope.bound and (depth == 0 or not scope.is_class):
                 bound_by = [*scope.imports.get(path[0], ())]
+                if self._functions and scope.is_class and path[0] not in scope.surely:
+                    # Until the body of a class binds a name, the name is a global's.
+                    self.uses.append(Use(path, line, writes, mutator, call, lenient=True))
                 break
         for imported in bound_by:  # each, as either branch of an if may be the one that runs
             self.uses.append(Use(path, line, writes, mutator, call, imported, self._lenient))
@@ -232,6 +250,11 @@ def path_of(node: ast.AST) -> tuple[str, ...] | None:
         names.append(node.attr)
         node = node.value
     return (node.id, *reversed(names)) if isinstance(node, ast.Name) else None
+
+
+def _declares(statement: ast.stmt) -> bool:
+    """Whether a statement gives a name a type and no value."""
+    return isinstance(statement, ast.AnnAssign) and statement.value is None
 
 
 def _parameters(arguments: ast.arguments) -> list[ast.arg]:

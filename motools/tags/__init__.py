@@ -33,6 +33,8 @@ Reach: TypeAlias = Callable[[Any, str], Value]
 PLAIN: Final = frozenset({int, str, bool, type(None)})
 """Types whose values are canonical as they are."""
 
+_DEPTH: Final = 4
+
 SOURCED: Final = (
     types.FunctionType,
     types.BuiltinFunctionType,
@@ -128,7 +130,7 @@ def _dict(value: dict[Any, Any], path: str, reach: Reach) -> Value:
 
 
 def _set(value: frozenset[Any], path: str, reach: Reach) -> Value:
-    members = [encode(item, f"{path} member", reach) for item in sorted(value, key=_order)]
+    members = [encode(item, f"{path} member", reach) for item in sorted(value, key=_set_order)]
     return {f"${type(value).__name__}": sorted(members, key=lambda m: canonical_json(m, path))}
 
 
@@ -139,6 +141,54 @@ def _order(value: Any) -> tuple[str, ...]:
         for owner in (type(value), value)
         for name in ("__module__", "__qualname__")
     )
+
+
+def _set_order(value: Any) -> tuple[Any, ...]:
+    """:func:`_order`, and what tells functions of one name apart: sets keep no order themselves."""
+    return *_order(value), "" if type(value) in PLAIN else _sketch(value, _DEPTH)
+
+
+def _sketch(value: Any, depth: int) -> str:
+    """Text to sort by: a value with its functions by their place and what they hold.
+
+    Args:
+        value: anything.
+        depth: how many functions and objects deep to look, as some contain themselves.
+    """
+
+    def reach(inner: Any, _path: str) -> Value:
+        return _sketch_of_object(inner, depth - 1) if depth else None
+
+    try:
+        return canonical_json(encode(value, "", reach)).decode()
+    except CanonicalError:
+        return ""  # raised again when the value itself is encoded
+
+
+def _sketch_of_object(value: Any, depth: int) -> str:
+    parts: list[Any] = [*_order(value)]
+    if isinstance(value, functools.partial):
+        parts += [value.func, value.args, value.keywords]
+    elif isinstance(value, types.MethodType):
+        parts += [value.__func__, value.__self__]
+    elif isinstance(value, types.FunctionType):
+        code = value.__code__
+        constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
+        # What has no column is no part of an expression; a line has as many digits as any.
+        places = [f"{p[0]:09} {p[2]:09}" for p in code.co_positions() if None not in p and p[3]]
+        parts += [f"{code.co_firstlineno:09}", min(places, default=""), repr(constants)]
+        parts += [value.__defaults__, value.__kwdefaults__]
+        parts += [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    elif not isinstance(value, type):
+        parts.append(getattr(value, "__dict__", None))
+    return canonical_json([_sketch(part, depth) for part in parts]).decode()
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
 
 
 def _decimal(value: decimal.Decimal, path: str, _reach: Reach) -> Value:
