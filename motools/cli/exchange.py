@@ -237,9 +237,7 @@ def _withheld(pushed: Pushed) -> str:
     removed, elsewhere = len(pushed.removed), len(pushed.elsewhere)
     said = f", {removed} were removed there (name them to send them)" if removed else ""
     if elsewhere:
-        said += (
-            f", {elsewhere} are in another remote alone (pull them from there first)"
-        )
+        said += f", {elsewhere} are in another remote alone (pull them from there first)"
     return said
 
 
