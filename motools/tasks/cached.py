@@ -15,10 +15,8 @@ from prefect.tasks import Task
 from prefect.transactions import TransactionState, get_transaction
 from prefect.utilities.annotations import unmapped
 
-from motools.arguments import tagged
 from motools.cache.current import Place, cache_at
 from motools.datasets import Dataset
-from motools.digest import canonical_json, hash_bytes
 from motools.errors import ConfigError
 from motools.steps.function import Function
 from motools.steps.step import Step
@@ -126,11 +124,9 @@ class CachedTask(Task[P, R], Generic[P, R]):
     @property
     def __motools_version__(self) -> str | None:
         """What stands for the function's source in the digests of functions that call it."""
-        version = self.plan.version if isinstance(self.plan, Function) else None
-        if version is None or not self.ismethod:
-            return version
-        owner = tagged(self._owner, "self")
-        return f"{version} of {hash_bytes(canonical_json(owner, 'self')).hex}"
+        if not isinstance(self.plan, Function):
+            return None
+        return self.plan.version_of(self._owner) if self.ismethod else self.plan.version
 
     @property
     def _owner(self) -> Any:
