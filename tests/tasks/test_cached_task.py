@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import subprocess
 import sys
 import textwrap
@@ -25,7 +26,7 @@ from prefect.tasks import Task
 from motools import Dataset
 from motools.arguments import tagged
 from motools.cache import Cache
-from motools.errors import ConfigError, ResultError, SourceError
+from motools.errors import CacheError, ConfigError, ResultError, SourceError
 from motools.source import describe
 from motools.tasks import CachedTask, cached_task, use_cache
 
@@ -319,6 +320,73 @@ def test_whatever_is_raised_the_key_is_free_again(
     assert cache.entries() == []
     assert calls() == 7 and calls() == 7
     assert runs(log) == 2
+
+
+@cached_task(version="1")
+def itself(x: int) -> int:
+    return itself(x) + 1
+
+
+@cached_task(version="1")
+async def itself_later(x: int) -> int:
+    return sum(await asyncio.gather(itself_later(x), asyncio.sleep(0, 1)))
+
+
+@cached_task(version="1")
+def there(x: int) -> int:
+    return back(x)
+
+
+@cached_task(version="1")
+def back(x: int) -> int:
+    return there(x)
+
+
+@cached_task(version="1")
+def down(x: int) -> int:
+    return down(x - 1) + 1 if x else 0
+
+
+@cached_task(version="1", unhashed="entered")
+def slow(x: int, entered: threading.Event) -> int:
+    entered.set()
+    time.sleep(0.1)
+    return x
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: itself(1), lambda: asyncio.run(itself_later(1)), lambda: there(1)]
+)
+def test_a_task_that_asks_for_its_own_key_is_an_error(
+    call: Callable[[], Any], cache: Cache
+) -> None:
+    problems = []
+
+    def run() -> None:
+        try:
+            call()
+        except CacheError as problem:
+            problems.append(str(problem))
+
+    # It waited for itself for ever once: that may not keep the tests from ending.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(problems) == 1 and "asked for by its own run" in problems[0]
+    assert cache.entries() == []
+
+
+def test_other_arguments_and_other_threads_may_ask(cache: Cache) -> None:
+    assert down(3) == 3
+    entered = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        ask = slow.with_options(cache=cache.root)
+        first = pool.submit(ask, 1, entered)
+        assert entered.wait(60)
+        second = pool.submit(ask, 1, entered)
+        assert first.result(60) == second.result(60) == 1
+    assert len(cache.entries()) == 5
 
 
 def test_timeouts(cache: Cache, log: Path) -> None:
