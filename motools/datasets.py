@@ -27,6 +27,7 @@ from motools.lines import Chosen, InFile, InMemory, Joined, Lines, remembered
 from motools.markup import table
 from motools.memo import Memo
 from motools.order import Choice
+from motools.reading import noted
 from motools.rows import line_number, lines_of
 
 _NAMESPACE: Final = "dataset/1"
@@ -170,7 +171,7 @@ class Dataset:
         if self.digest is not None:
             return self
         subject = self.path or hash_bytes(canonical_json(self._recipe())).hex
-        with remembered(memo, _NAMESPACE, subject, self._files()) as known:
+        with remembered(memo, _NAMESPACE, subject, self.files()) as known:
             if known.value is None:
                 hasher, count = blake3(), 0
                 for line in self.lines():
@@ -180,6 +181,21 @@ class Dataset:
                     raise DatasetError("there is no row in the dataset")
                 known.value = [hasher.hexdigest(), count]
         return dataclasses.replace(self, digest=known.value[0], rows=known.value[1])
+
+    def digest_now(self, memo: Memo | None = None) -> str:
+        """The digest of what its files hold now, whatever is remembered.
+
+        Once a file is gone nothing else can be read: what was found before holds.
+
+        Args:
+            memo: remembers it while no file changes.
+
+        Raises:
+            DatasetError: as :meth:`identify`.
+        """
+        gone = self.digest is not None and not all(map(os.path.exists, self.files()))
+        known = self if gone else dataclasses.replace(self, digest=None).identify(memo)
+        return str(known.digest)
 
     def lines(self) -> Iterator[bytes]:
         """The canonical lines, in constant memory."""
@@ -268,8 +284,13 @@ class Dataset:
             return row
 
     def __motools_digest__(self) -> str:
-        """What stands for it in the key of a cached function."""
-        return str(self.identify().digest)
+        """What stands for it in the key of a cached function.
+
+        Its files are asked, whatever digest is remembered: the function reads them.
+        """
+        if self.digest is not None and self._is_fixed():
+            return self.digest
+        return noted(self)
 
     def _repr_html_(self) -> str:
         first, count = list(itertools.islice(self, _SHOWN)), len(self)
@@ -297,10 +318,19 @@ class Dataset:
         joined = Joined([part._open(stack) for part in self.parts])  # noqa: SLF001
         return joined if self.choice is None else Chosen(joined, self.choice)
 
-    def _files(self) -> list[str]:
+    def files(self) -> list[str]:
         """Every file that the rows are read from."""
-        below = [path for part in self.parts for path in part._files()]  # noqa: SLF001
+        below = [path for part in self.parts for path in part.files()]
         return below if self.path is None else [self.path]
+
+    def _is_fixed(self) -> bool:
+        """Whether its rows can change no more: in memory, or in files of a cache.
+
+        Those are read-only and named by the digest of what is in them.
+        """
+        if self.path is not None:
+            return "".join(Path(self.path).parts[-2:]) == self.digest
+        return all(part._is_fixed() for part in self.parts)  # noqa: SLF001
 
     def _recipe(self) -> Any:
         """How the rows are made from files and rows in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from motools import Dataset
@@ -18,6 +20,9 @@ from motools.cache import Cache
 from motools.cache.current import use_cache
 from motools.errors import DatasetError, SourceError
 from motools.order import permutation
+from motools.settings import Settings
+from motools.steps.function import Function
+from motools.steps.mapping import MapRows
 
 ROWS = [{"id": n, "messages": [{"role": "user", "content": f"Hi {n}"}]} for n in range(12)]
 
@@ -148,6 +153,19 @@ def test_map_runs_once_for_the_same_source_and_rows(tmp_path: Path, cache: Cache
     assert ids(dataset[:2].map(double)) == [0, 2]
     assert len(cache.entries("function")) == 3
     assert pickle.loads(pickle.dumps(doubled.shuffle(0))) == doubled.shuffle(0)
+
+
+def with_ones(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "ones": np.ones(2).tolist()}
+
+
+def test_versions_named_as_equivalent_are_one_map(cache: Cache) -> None:
+    step = MapRows(Dataset.from_rows(ROWS), Function(with_ones))
+    groups = {"numpy": (("1.0", importlib.metadata.version("numpy")),)}
+    keys = []
+    for cache.settings in (Settings(), Settings(equivalent=groups), Settings()):
+        keys.append(step.action(cache).key)
+    assert keys[0] == keys[2] != keys[1]
 
 
 def double(row: dict[str, Any]) -> dict[str, Any]:

@@ -206,6 +206,7 @@ class Cache:
         Raises:
             LeaseTimeoutError: another runner did not finish in time.
             LeaseLostError: this runner was overtaken; its result was not stored.
+            CacheError: the run of this action is asking for it.
         """
         claim = self.claim(
             action, refresh=refresh, report=report, provenance=provenance, timeout=timeout

@@ -8,7 +8,9 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -93,7 +95,12 @@ class Claim:
             scratch = self.context.scratch
             self._lock.release(remove=not scratch.exists() or not any(scratch.iterdir()))
 
+    def runs(self, directory: Path) -> bool:
+        """Whether this process is running the key of a job directory by this claim."""
+        return self._open and self._pid == os.getpid() and self._lock.directory == directory
+
     def __enter__(self) -> Self:
+        _ENTERED.set((*_ENTERED.get(), self))
         return self
 
     def __exit__(
@@ -102,7 +109,28 @@ class Claim:
         _value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        # Without a token: it may be left in another context than it was entered in.
+        _ENTERED.set(tuple(claim for claim in _ENTERED.get() if claim is not self))
         self.abandon()
+
+
+_ENTERED: Final[ContextVar[tuple[Claim, ...]]] = ContextVar("motools_claims", default=())
+"""The claims inside whose blocks this code runs; what it starts inherits them."""
+
+
+def refuse_own(cache: Cache, key: str) -> None:
+    """Refuse to wait for a key that is run by who asks.
+
+    Raises:
+        CacheError: the run of the key asks for it, directly or through what it calls.
+    """
+    directory = cache.root / layout.JOBS / key
+    if any(claim.runs(directory) for claim in _ENTERED.get()):
+        raise CacheError(
+            f"{key[:12]} is asked for by its own run, which would wait for itself for ever: a "
+            "cached function cannot call itself with the same arguments, directly or through "
+            "others. Call it with other arguments, or move what it shares into a plain function"
+        )
 
 
 @dataclass(frozen=True)
@@ -134,6 +162,7 @@ def take(cache: Cache, wanted: Wanted, timeout: float | None) -> Entry | Claim:
 
     Raises:
         LeaseTimeoutError: another runner did not finish in time.
+        CacheError: it would wait for itself.
     """
     # What would keep a result from being stored stops it before the run, not after.
     check_json(wanted.provenance, "provenance")
@@ -149,6 +178,7 @@ def take(cache: Cache, wanted: Wanted, timeout: float | None) -> Entry | Claim:
                 return claim
             if deadline is not None and time.monotonic() >= deadline:
                 raise LeaseTimeoutError(f"{_who_holds(cache, key)}; gave up after {timeout:g} s")
+            refuse_own(cache, key)
             if report is not None and time.monotonic() >= say_at:
                 report(_who_holds(cache, key), {"waiting": key})
                 say_at = time.monotonic() + _SAY_EVERY

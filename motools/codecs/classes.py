@@ -11,10 +11,14 @@ import dataclasses
 import importlib
 import sys
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from motools.errors import ResultError
 from motools.source.objects import module_name
+
+_RUNNING: Final = "__main__"
+_SPAWNED: Final = "__mp_main__"
+"""What multiprocessing calls the script in a process that it spawned."""
 
 AGAIN = "run it again with refresh_cache=True, or clear the entry"
 
@@ -36,7 +40,8 @@ def importable(cls: type, path: str) -> str:
     Raises:
         ResultError: no class of this name is found there with the same fields.
     """
-    name = f"{module_name(cls.__module__)}:{cls.__qualname__}"
+    module = _RUNNING if cls.__module__ == _SPAWNED else cls.__module__
+    name = f"{module_name(module)}:{cls.__qualname__}"
     try:
         found = find(name, path)
     except ResultError:
@@ -59,8 +64,8 @@ def find(name: str, path: str) -> type:
     module, _, qualified = name.partition(":")
     try:
         # A script's classes are recorded as if it were imported, and found in both.
-        running = module == module_name("__main__")
-        found: Any = importlib.import_module("__main__" if running else module)
+        running = module in (_SPAWNED, module_name(_RUNNING))
+        found: Any = importlib.import_module(_RUNNING if running else module)
         for part in qualified.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as problem:
@@ -175,12 +180,16 @@ def new_pydantic(name: str, fields: dict[str, Any], given: list[str], path: str)
     allowed = frozenset() if cls.model_config.get("extra") != "allow" else extra
     _same_fields(cls, name, fields.keys() - allowed, path)
     instance = cls.__new__(cls)
-    object.__setattr__(instance, "__dict__", {key: fields[key] for key in fields.keys() & declared})
+    # In the order of the class, as pydantic makes them, and extra ones in that they were given in.
+    values = {key: fields[key] for key in cls.model_fields if key in fields}
+    object.__setattr__(instance, "__dict__", values)
     object.__setattr__(instance, "__pydantic_fields_set__", set(given))
     object.__setattr__(
         instance,
         "__pydantic_extra__",
-        {key: fields[key] for key in extra} if cls.model_config.get("extra") == "allow" else None,
+        {key: item for key, item in fields.items() if key in extra}
+        if cls.model_config.get("extra") == "allow"
+        else None,
     )
     object.__setattr__(instance, "__pydantic_private__", None)
     return instance

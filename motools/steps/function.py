@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from motools import arguments, source
@@ -20,8 +21,9 @@ from motools.cache.action import Action
 from motools.cache.store import copy_file
 from motools.codecs import decode, encode
 from motools.configs import unknown_name
-from motools.digest import SHORT
+from motools.digest import SHORT, canonical_json, hash_bytes
 from motools.errors import ConfigError, MotoolsError, SourceError
+from motools.reading import Reading, reading
 from motools.source.objects import name_of
 
 if TYPE_CHECKING:
@@ -98,6 +100,18 @@ class Function:
         """Whether calls are :class:`AsyncCall`."""
         return inspect.iscoroutinefunction(self.function)
 
+    def version_of(self, owner: Any) -> str | None:
+        """The version with what a method is bound to; None where there is no version.
+
+        Raises:
+            CanonicalError: the owner has no canonical form.
+        """
+        if self.version is None:
+            return None
+        bound = hash_bytes(canonical_json(arguments.tagged(owner, "self"), "self")).hex
+        # Digests are known to hold while it is the same object.
+        return sys.intern(f"{self.version} of {bound}")
+
     def __call__(self, *args: Any, **kwargs: Any) -> Call[Any] | AsyncCall[Any]:
         """The step that calls the function with these arguments."""
         return (AsyncCall if self.is_async else Call)(self, args, kwargs)
@@ -124,6 +138,8 @@ class _Call(Generic[R]):
     function: Function
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    _read: list[Reading] = field(default_factory=list)
+    """The datasets in the key, once it was made."""
 
     def action(self, cache: Cache) -> Action:
         """What the key is made of.
@@ -133,14 +149,16 @@ class _Call(Generic[R]):
             SourceError: the source is out of reach and no version was given.
         """
         function = self.function
-        described = self._source(cache)
-        bound = arguments.bind(
-            function.function,
-            self.args,
-            self.kwargs,
-            unhashed=function.unhashed,
-            equivalent=cache.settings.equivalent,
-        )
+        with reading(cache.memo) as noted:
+            described = self._source(cache)
+            bound = arguments.bind(
+                function.function,
+                self.args,
+                self.kwargs,
+                unhashed=function.unhashed,
+                equivalent=cache.settings.equivalent,
+            )
+        self._read[:] = [noted]
         return Action(
             kind=KIND,
             config={"function": function.name, "source": described.digest, "arguments": bound},
@@ -171,6 +189,8 @@ class _Call(Generic[R]):
             yield
         finally:
             _context.reset(token)
+        for noted in self._read:
+            noted.check(self.function.name)
 
 
 class Call(_Call[R]):
@@ -181,6 +201,7 @@ class Call(_Call[R]):
 
         Raises:
             ResultError: what it returned cannot be stored.
+            DatasetError: the file of a dataset that it was given changed since the key was made.
         """
         with self._running(context):
             value = self.function.function(*self.args, **self.kwargs)
@@ -195,6 +216,7 @@ class AsyncCall(_Call[R]):
 
         Raises:
             ResultError: what it returned cannot be stored.
+            DatasetError: the file of a dataset that it was given changed since the key was made.
         """
         with self._running(context):
             value = await self.function.function(*self.args, **self.kwargs)

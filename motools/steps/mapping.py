@@ -49,7 +49,11 @@ class MapRows:
         """
         if self.function.is_async:
             raise SourceError(f"{self.function.name} is async; map() takes a plain function")
-        described = source.describe(self.function.function, version=self.function.version)
+        described = source.describe(
+            self.function.function,
+            version=self.function.version,
+            equivalent=cache.settings.equivalent,
+        )
         return Action(
             kind=KIND,
             inputs={"rows": str(self.dataset.identify(cache.memo).digest)},

@@ -61,10 +61,9 @@ class Upload:
         return {"file_id": file_id, "rows": dataset.rows}
 
     def decode(self, entry: Entry) -> Dataset:
-        """The dataset, with the id of its file."""
-        return dataclasses.replace(
-            self.dataset,
-            digest=entry.action["inputs"]["rows"],
-            rows=entry.value["rows"],
-            file_id=entry.value["file_id"],
-        )
+        """The dataset in the cache, with the id of its file.
+
+        Where the cache released the file, the rows are still read from where they were.
+        """
+        rows = self.dataset if entry.released else Dataset(path=str(entry.file(FILE)))
+        return dataclasses.replace(rows, digest=entry.action["inputs"]["rows"], **entry.value)

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
+from motools.cache.claim import refuse_own
 from motools.cache.entry import Entry
 from motools.errors import LeaseTimeoutError
 from motools.stopping import stoppable
@@ -190,6 +191,9 @@ async def claim_when_free(
         refresh: run although there is an entry.
         report: receives progress; is told once when there is something to wait for.
         provenance: recorded with the entry.
+
+    Raises:
+        CacheError: the run of this action is asking for it.
     """
     seen = cache.index.generation(action.key)
     pause = _FIRST_PAUSE
@@ -199,6 +203,7 @@ async def claim_when_free(
                 action, refresh=refresh, report=report, provenance=provenance, timeout=0
             )
         except LeaseTimeoutError as busy:
+            refuse_own(cache, action.key)
             if report is not None and pause == _FIRST_PAUSE:
                 report(str(busy), {"waiting": action.key})
         await asyncio.sleep(pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from prefect.cache_policies import NO_CACHE
@@ -68,13 +69,23 @@ class CachedTask(Task[P, R], Generic[P, R]):
         # tasks of the same name in different modules one key.
         self.task_key = Task(function).task_key
 
+    def __get__(self, instance: Any, owner: Any) -> CachedTask[P, R]:
+        """The task of a method, bound to an instance or, below ``@classmethod``, to a class."""
+        if instance is None or self.ismethod:
+            return self
+        task = copy(self)
+        task.fn = _bound(self.fn, instance)
+        # For the digests of functions that call it or get it as an argument.
+        vars(task)["__wrapped__"] = MethodType(_wrapped_by(self.fn), instance)
+        return task
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result: in a flow or task through a task run, elsewhere straight from the cache."""
         if inside_run() or kwargs.get("return_state") or kwargs.get("wait_for") is not None:
             return super().__call__(*args, **kwargs)
         kwargs = {k: v for k, v in kwargs.items() if k not in ("return_state", "wait_for")}
         if self.ismethod:
-            args = (self.fn.__prefect_self__, *args)  # type: ignore[attr-defined]
+            args = (self._owner, *args)
         step = self.plan(*args, **kwargs)
         if self.isasync:
             return _value_async(step, self.cache, self.refreshes)
@@ -105,6 +116,7 @@ class CachedTask(Task[P, R], Generic[P, R]):
         if not _are_kept_as_given(options):
             # Prefect makes a plain Task with the changed options: only they are taken from it.
             changed = vars(super().with_options(**options))
+            del changed["__wrapped__"]
         task = copy(self)
         vars(task).update({**changed, "cache": place, "task_key": self.task_key})
         return task
@@ -112,7 +124,14 @@ class CachedTask(Task[P, R], Generic[P, R]):
     @property
     def __motools_version__(self) -> str | None:
         """What stands for the function's source in the digests of functions that call it."""
-        return self.plan.version if isinstance(self.plan, Function) else None
+        if not isinstance(self.plan, Function):
+            return None
+        return self.plan.version_of(self._owner) if self.ismethod else self.plan.version
+
+    @property
+    def _owner(self) -> Any:
+        """What a method's task is bound to."""
+        return self.fn.__prefect_self__  # type: ignore[attr-defined]
 
     @property
     def refreshes(self) -> bool:
@@ -243,6 +262,24 @@ def _async_body(function: Callable[..., Any], plan: Callable[..., Any]) -> Calla
     return body
 
 
+def _bound(body: Callable[..., Any], instance: Any) -> Callable[..., Any]:
+    """A copy of a body that is called with an instance.
+
+    Prefect notes the instance on the function, so that no two may share one.
+    """
+    made: Any = body
+    copied: Any = FunctionType(made.__code__, made.__globals__, closure=made.__closure__)
+    functools.update_wrapper(copied, body)
+    copied.__wrapped__ = _wrapped_by(body)
+    copied.__prefect_self__ = instance
+    return cast("Callable[..., Any]", copied)
+
+
+def _wrapped_by(body: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a body stands for."""
+    return cast("Callable[..., Any]", body.__wrapped__)  # type: ignore[attr-defined]
+
+
 async def _value_async(step: Any, cache: Place, refresh: bool) -> Any:
     return (await perform_async(step, cache, refresh=refresh))[0]
 
@@ -251,11 +288,16 @@ def _settings_of_run(body: Callable[..., Any]) -> tuple[Place, bool]:
     """Cache and refresh flag of the task that runs ``body`` here."""
     if (flow_run := FlowRunContext.get()) is not None:
         tally.watch(flow_run.flow)
+    task = _running(body)
+    return (None, False) if task is None else (task.cache, task.refreshes)
+
+
+def _running(body: Callable[..., Any]) -> CachedTask[Any, Any] | None:
+    """The task whose run this is; None where the body was called as ``task.fn(…)``."""
     run = TaskRunContext.get()
-    if run is None or run.task.fn is not body:
-        return None, False  # called as `task.fn(…)`
-    task = cast("CachedTask[Any, Any]", run.task)
-    return task.cache, task.refreshes
+    if run is None or not isinstance(run.task, CachedTask):
+        return None
+    return run.task if _wrapped_by(run.task.fn) is _wrapped_by(body) else None
 
 
 def _label_cached(body: Callable[..., Any]) -> None:
@@ -265,8 +307,8 @@ def _label_cached(body: Callable[..., Any]) -> None:
     as it is when Prefect's own cache hits; returning a state instead would hand a
     state to the caller.
     """
-    run, transaction = TaskRunContext.get(), get_transaction()
-    if run is None or run.task.fn is not body or transaction is None:
+    transaction = get_transaction()
+    if _running(body) is None or transaction is None:
         return
     if transaction.key is None:
         transaction.state = TransactionState.COMMITTED

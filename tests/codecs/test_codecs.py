@@ -158,9 +158,25 @@ def test_instances_keep_every_field(tmp_path: Path) -> None:
     back = again({"s": [score]}, tmp_path / "pydantic")["s"][0]
     assert back == score and back.hidden == 9 and back.named == {"a": (1,)}
     assert back.model_fields_set == {"value", "when", "hidden", "named"}
+    assert list(dict(back)) == list(dict(score))
     extra = again(Open(n=1, more=[1.5]), tmp_path / "extra")  # type: ignore[call-arg]
     assert extra == Open(n=1, more=[1.5])  # type: ignore[call-arg]
     assert extra.more == [1.5]
+    many = Open(n=1, **dict.fromkeys("zyxwvutsabc", 1))  # type: ignore[arg-type]
+    assert list(dict(again(many, tmp_path / "many"))) == ["n", *"zyxwvutsabc"]
+    wide = Wide(**dict.fromkeys(Wide.model_fields, 1))
+    assert again(wide, tmp_path / "wide").model_dump_json() == wide.model_dump_json()
+
+
+class Wide(BaseModel):
+    zeta: int
+    alpha: int
+    omega: int
+    beta: int
+    kappa: int
+    gamma: int
+    sigma: int
+    delta: int
 
 
 def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
@@ -318,3 +334,35 @@ def test_classes_of_a_script_work(tmp_path: Path) -> None:
         "assert decode(script.form, {}) == [script.Mine(1)]"
     )
     subprocess.run([sys.executable, "-c", other], check=True, cwd=tmp_path)
+
+
+def test_classes_of_a_script_work_in_processes_that_it_spawns(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing
+            from dataclasses import dataclass
+            from pathlib import Path
+            from motools.codecs import decode, encode
+
+            @dataclass
+            class Mine:
+                x: int
+
+            def forms(_):
+                form = encode([Mine(1)], Path.cwd())
+                assert decode(form, {}) == [Mine(1)]
+                assert decode([{"@dataclass": ["__mp_main__:Mine", {"x": 1}]}], {}) == [Mine(1)]
+                return form
+
+            if __name__ == "__main__":
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    [form] = pool.map(forms, [1])
+                assert form == [{"@dataclass": ["script:Mine", {"x": 1}]}], form
+                assert decode(form, {}) == [Mine(1)]
+                assert decode([{"@dataclass": ["__mp_main__:Mine", {"x": 1}]}], {}) == [Mine(1)]
+            """
+        )
+    )
+    subprocess.run([sys.executable, script], check=True, cwd=tmp_path)

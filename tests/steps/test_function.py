@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from motools.cache import Action, Cache
-from motools.errors import ConfigError, MotoolsError, ResultError, SourceError
+from motools import Dataset
+from motools.cache import Action, Cache, Claim
+from motools.errors import ConfigError, DatasetError, MotoolsError, ResultError, SourceError
 from motools.settings import Settings
 from motools.source import describe
 from motools.steps.function import Function, run_context
+from motools.steps.upload import Upload
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,76 @@ def test_results_and_files_come_back(cache: Cache) -> None:
         assert value["page"].read_text() == "hello" and value["page"].name == "one.txt"
         assert [path.name for path in value["pages"].iterdir()] == ["one.txt"]
         value["page"].write_text("changed by its owner")
+
+
+def answers(rows: Dataset, _note: Path | None = None) -> list[str]:
+    if _note is not None:
+        _note.write_text(json.dumps({"answer": "new"}))
+    return [row["answer"] for row in rows]
+
+
+async def answers_later(rows: Dataset, note: Path) -> list[str]:
+    return answers(rows, note)
+
+
+def call(cache: Cache, step: Any) -> Any:
+    return step.decode(cache.get_or_run(step.action(cache), step.run))
+
+
+def in_file(path: Path, *texts: str) -> Dataset:
+    path.write_text("".join(json.dumps({"answer": text}) + "\n" for text in texts))
+    return Dataset.from_jsonl(path)
+
+
+@pytest.mark.parametrize("form", ["identified", "whole", "cut", "uploaded", "nested"])
+def test_a_dataset_is_told_from_what_its_file_was(form: str, cache: Cache, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    given: Any = in_file(path, "old")
+    if form == "uploaded":
+        given = call(cache, Upload(given))
+        assert given.path.startswith(str(cache.root)) and given.file_id and given.rows == 1
+    elif form == "cut":
+        given = given[:1].identify()
+    elif form != "whole":
+        given = given.identify()
+    asked = Function(each_answer)([given]) if form == "nested" else Function(answers)(given)
+    in_file(path, "new")
+    assert call(cache, asked) == (["old"] if form == "uploaded" else ["new"])
+    old = Dataset.from_rows([{"answer": "old"}])
+    again = Function(each_answer)([old]) if form == "nested" else Function(answers)(old)
+    assert call(cache, again) == ["old"]
+
+
+def each_answer(several: list[Dataset]) -> list[str]:
+    return [row["answer"] for rows in several for row in rows]
+
+
+def test_what_was_made_of_a_file_that_changed_meanwhile_is_not_kept(
+    cache: Cache, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    for form in (Dataset.identify, lambda rows: rows, lambda rows: rows[:1]):
+        given = form(in_file(path, "old"))
+        with pytest.raises(DatasetError, match=r"rows.jsonl changed while .*answers ran"):
+            call(cache, Function(answers, unhashed=("_note",))(given, path))
+
+    async def run() -> None:
+        step = Function(answers_later, unhashed=("note",))(in_file(path, "old"), path)
+        claim = cache.claim(step.action(cache))
+        assert isinstance(claim, Claim)
+        with claim:
+            await step.run(claim.context)
+
+    with pytest.raises(DatasetError, match="changed while"):
+        asyncio.run(run())
+    assert not cache.entries("function")
+
+
+def test_what_was_made_of_a_file_that_is_gone_is_still_found(cache: Cache, tmp_path: Path) -> None:
+    given = in_file(tmp_path / "rows.jsonl", "old").identify()
+    assert call(cache, Function(answers)(given)) == ["old"]
+    (tmp_path / "rows.jsonl").unlink()
+    assert call(cache, Function(answers)(given)) == ["old"]
 
 
 def test_async_calls(cache: Cache) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect import flow, task
+from prefect import flow, task, unmapped
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.tasks import Task
 
 from motools import Dataset
+from motools.arguments import tagged
 from motools.cache import Cache
-from motools.errors import ConfigError, ResultError, SourceError
+from motools.errors import CacheError, ConfigError, ResultError, SourceError
 from motools.source import describe
 from motools.tasks import CachedTask, cached_task, use_cache
 
@@ -141,6 +146,101 @@ def test_submit_and_map(cache: Cache, log: Path, labels: Labels) -> None:
     assert runs(log) == 2
 
 
+@dataclass
+class Shelf:
+    books: int
+
+    def __len__(self) -> int:
+        return self.books
+
+    @cached_task(unhashed=("log",))
+    def more(self, x: int, log: Path) -> int:
+        note(log)
+        return self.books + x
+
+    @cached_task(unhashed=("log",))
+    async def more_slowly(self, x: int, log: Path) -> int:
+        note(log)
+        await asyncio.sleep(0.01)
+        return self.books + x
+
+    @cached_task(version="1")
+    def as_stated(self, x: int) -> int:
+        return self.books + x
+
+    @classmethod
+    @cached_task
+    def name(cls, x: int) -> str:
+        return f"{cls.__name__} {x}"
+
+    @staticmethod
+    @cached_task
+    def half(x: int) -> float:
+        return x / 2
+
+
+class LongShelf(Shelf):
+    pass
+
+
+def test_each_bound_method_keeps_the_object_that_it_was_taken_from(cache: Cache, log: Path) -> None:
+    shelves = [Shelf(books) for books in range(4)]
+    assert [more(1, log) for more in [shelf.more for shelf in shelves]] == [1, 2, 3, 4]
+    assert runs(log) == 4
+    assert [Shelf.more(shelf, 1, log) for shelf in shelves] == [1, 2, 3, 4]  # the same calls
+    assert [shelf.more.with_options(retries=1)(1, log) for shelf in shelves] == [1, 2, 3, 4]
+    assert runs(log) == 4
+
+    async def gather() -> list[int]:
+        return await asyncio.gather(*[more(1, log) for more in [s.more_slowly for s in shelves]])
+
+    assert asyncio.run(gather()) == [1, 2, 3, 4]
+    assert asyncio.run(Shelf.more_slowly(shelves[2], 1, log)) == 3
+    assert runs(log) == 8
+    names = [cls.name for cls in (Shelf, LongShelf)]
+    if sys.version_info < (3, 13):  # later ones have their own way to bind these
+        assert isinstance(names[0], CachedTask)
+    assert [name(1) for name in names] == ["Shelf 1", "LongShelf 1"]
+    assert shelves[0].half(3) == Shelf.half(3) == 1.5
+
+
+def test_bound_methods_in_threads_and_flows(cache: Cache, log: Path, labels: Labels) -> None:
+    shelves = [Shelf(books) for books in range(4)]
+    together = threading.Barrier(4, timeout=60)
+
+    def add(shelf: Shelf) -> int:
+        more = shelf.more.with_options(cache=cache.root)
+        together.wait()
+        return more(1, log)
+
+    assert Shelf(4).more(1, log) == 5
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(add, shelves)) == [1, 2, 3, 4]
+
+    @flow
+    def shelve() -> tuple[UUID, list[int]]:
+        bound = [shelf.more for shelf in shelves]
+        direct = [more(2, log) for more in bound]
+        submitted = [more.submit(3, log) for more in bound]
+        mapped = bound[0].map([4, 5], unmapped(log))
+        renamed = bound[3].with_options(retries=1, name="other")
+        found = [*direct, *(future.result() for future in submitted), *mapped.result()]
+        return this_run(), [*found, renamed(2, log)]
+
+    run, values = shelve()
+    assert values == [2, 3, 4, 5, 3, 4, 5, 6, 4, 5, 5]
+    assert runs(log) == 15
+    assert labels(run, 11).count("Cached") == 1
+
+
+def test_a_bound_method_stands_in_keys_with_its_object(cache: Cache) -> None:
+    assert tagged(Shelf(1).more, "x") == tagged(Shelf(1).more, "x")
+    assert tagged(Shelf(1).more, "x") != tagged(Shelf(2).more, "x")
+    assert tagged(Shelf(1).as_stated, "x") == tagged(Shelf(1).as_stated, "x")
+    assert tagged(Shelf(1).as_stated, "x") != tagged(Shelf(2).as_stated, "x")
+    assert tagged(Shelf(2).more.with_options(retries=1), "x") == tagged(Shelf(2).more, "x")
+
+
 def test_other_processes_share_the_cache(cache: Cache, log: Path, labels: Labels) -> None:
     @flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
     def calls() -> tuple[UUID, list[Any]]:
@@ -152,6 +252,17 @@ def test_other_processes_share_the_cache(cache: Cache, log: Path, labels: Labels
         assert sorted(labels(run, 3)) == expected
     assert runs(log) == 2
     assert double(1, log) == {"doubled": 2} and runs(log) == 2  # and so does this one
+
+
+def test_bound_methods_in_other_processes(cache: Cache, log: Path) -> None:
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+    def shelve() -> list[int]:
+        bound = [Shelf(books).more for books in (1, 2)]
+        return [future.result() for future in [more.submit(1, log) for more in bound]]
+
+    assert shelve() == [2, 3]
+    assert Shelf(2).more(1, log) == 3
+    assert runs(log) == 2
 
 
 def test_subflows_and_tasks_in_tasks(cache: Cache, log: Path, labels: Labels) -> None:
@@ -209,6 +320,73 @@ def test_whatever_is_raised_the_key_is_free_again(
     assert cache.entries() == []
     assert calls() == 7 and calls() == 7
     assert runs(log) == 2
+
+
+@cached_task(version="1")
+def itself(x: int) -> int:
+    return itself(x) + 1
+
+
+@cached_task(version="1")
+async def itself_later(x: int) -> int:
+    return sum(await asyncio.gather(itself_later(x), asyncio.sleep(0, 1)))
+
+
+@cached_task(version="1")
+def there(x: int) -> int:
+    return back(x)
+
+
+@cached_task(version="1")
+def back(x: int) -> int:
+    return there(x)
+
+
+@cached_task(version="1")
+def down(x: int) -> int:
+    return down(x - 1) + 1 if x else 0
+
+
+@cached_task(version="1", unhashed="entered")
+def slow(x: int, entered: threading.Event) -> int:
+    entered.set()
+    time.sleep(0.1)
+    return x
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: itself(1), lambda: asyncio.run(itself_later(1)), lambda: there(1)]
+)
+def test_a_task_that_asks_for_its_own_key_is_an_error(
+    call: Callable[[], Any], cache: Cache
+) -> None:
+    problems = []
+
+    def run() -> None:
+        try:
+            call()
+        except CacheError as problem:
+            problems.append(str(problem))
+
+    # It waited for itself for ever once: that may not keep the tests from ending.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(problems) == 1 and "asked for by its own run" in problems[0]
+    assert cache.entries() == []
+
+
+def test_other_arguments_and_other_threads_may_ask(cache: Cache) -> None:
+    assert down(3) == 3
+    entered = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        ask = slow.with_options(cache=cache.root)
+        first = pool.submit(ask, 1, entered)
+        assert entered.wait(60)
+        second = pool.submit(ask, 1, entered)
+        assert first.result(60) == second.result(60) == 1
+    assert len(cache.entries()) == 5
 
 
 def test_timeouts(cache: Cache, log: Path) -> None:
