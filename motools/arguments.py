@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from motools.configs import unknown_name
 from motools.digest import Value
-from motools.errors import CanonicalError, ConfigError
-from motools.tags import PLAIN, SOURCED, encode
+from motools.errors import CanonicalError, ConfigError, SourceError
+from motools.tags import PLAIN, SOURCED, Reach, encode
 
 Equivalent: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 """Distribution -> classes of versions that count as one."""
@@ -21,7 +22,8 @@ _NONE: Final[Equivalent] = {}
 def tagged(value: Any, path: str) -> Value:
     """An argument as a canonical value that no different argument shares.
 
-    Functions, classes and the classes of instances enter by their source.
+    Functions, classes and the classes of instances enter by their source, and other
+    objects of one's own classes by their attributes.
     Objects with a method ``__motools_digest__() -> str`` enter by what it returns.
 
     Args:
@@ -84,18 +86,54 @@ def _signature(
 
 
 def _by_source(value: Any, path: str, equivalent: Equivalent = _NONE) -> Value:
+    if (encoder := _COLLECTIONS.get(type(value))) is not None:
+        if getattr(value, "__dict__", None):
+            raise _refused(value, path, " (it has attributes besides its items)")
+        reach = functools.partial(_by_source, equivalent=equivalent)
+        return encoder(value, path, reach)
     if not isinstance(value, SOURCED) and not hasattr(value, "__wrapped__"):
-        raise _refused(value, path)
+        return _instance(value, path, equivalent)
     # Only here: plain arguments are told apart without reading any source.
     from motools.source import describe
 
     return {"$source": describe(value, equivalent=equivalent).digest}
 
 
-def _refused(value: Any, path: str) -> CanonicalError:
+def _instance(value: Any, path: str, equivalent: Equivalent) -> Value:
+    """An object of one's own class: its class and its state, as a global of a function is."""
+    from motools.source import describe
+    from motools.source.objects import class_origin
+    from motools.source.origin import Origin
+
+    try:
+        if class_origin(type(value)) is Origin.OWN:
+            return {"$source": describe(value, equivalent=equivalent).digest}
+    except SourceError as problem:
+        raise _refused(value, path, f" ({str(problem).partition('. ')[0]})") from problem
+    raise _refused(value, path)
+
+
+def _ordered(value: OrderedDict[Any, Any], path: str, reach: Reach) -> Value:
+    # Unlike that of other dicts, its order is part of what it equals.
+    return {"$OrderedDict": encode([(k, value[k]) for k in value], path, reach)}
+
+
+def _defaults(value: defaultdict[Any, Any], path: str, reach: Reach) -> Value:
+    factory = encode(value.default_factory, f"{path}.default_factory", reach)
+    return {"$defaultdict": [factory, encode(dict(value), path, reach)]}
+
+
+_COLLECTIONS: Final[dict[type, Callable[[Any, str, Reach], Value]]] = {
+    OrderedDict: _ordered,
+    defaultdict: _defaults,
+    Counter: lambda value, path, reach: {"$Counter": encode(dict(value), path, reach)},
+}
+
+
+def _refused(value: Any, path: str, why: str = "") -> CanonicalError:
     kind = type(value)
     return CanonicalError(
         path,
-        f"{kind.__module__}.{kind.__qualname__} cannot be part of a key; pass plain values, "
+        f"{kind.__module__}.{kind.__qualname__} cannot be part of a key{why}; pass plain values, "
         "give its class a method __motools_digest__() -> str, or declare the parameter unhashed",
     )

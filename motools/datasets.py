@@ -171,7 +171,7 @@ class Dataset:
         if self.digest is not None:
             return self
         subject = self.path or hash_bytes(canonical_json(self._recipe())).hex
-        with remembered(memo, _NAMESPACE, subject, self.files()) as known:
+        with remembered(memo, _NAMESPACE, subject, self._files()) as known:
             if known.value is None:
                 hasher, count = blake3(), 0
                 for line in self.lines():
@@ -181,21 +181,6 @@ class Dataset:
                     raise DatasetError("there is no row in the dataset")
                 known.value = [hasher.hexdigest(), count]
         return dataclasses.replace(self, digest=known.value[0], rows=known.value[1])
-
-    def digest_now(self, memo: Memo | None = None) -> str:
-        """The digest of what its files hold now, whatever is remembered.
-
-        Once a file is gone nothing else can be read: what was found before holds.
-
-        Args:
-            memo: remembers it while no file changes.
-
-        Raises:
-            DatasetError: as :meth:`identify`.
-        """
-        gone = self.digest is not None and not all(map(os.path.exists, self.files()))
-        known = self if gone else dataclasses.replace(self, digest=None).identify(memo)
-        return str(known.digest)
 
     def lines(self) -> Iterator[bytes]:
         """The canonical lines, in constant memory."""
@@ -290,7 +275,7 @@ class Dataset:
         """
         if self.digest is not None and self._is_fixed():
             return self.digest
-        return noted(self)
+        return noted(self._digest_now, self._files())
 
     def _repr_html_(self) -> str:
         first, count = list(itertools.islice(self, _SHOWN)), len(self)
@@ -318,10 +303,25 @@ class Dataset:
         joined = Joined([part._open(stack) for part in self.parts])  # noqa: SLF001
         return joined if self.choice is None else Chosen(joined, self.choice)
 
-    def files(self) -> list[str]:
+    def _files(self) -> list[str]:
         """Every file that the rows are read from."""
-        below = [path for part in self.parts for path in part.files()]
+        below = [path for part in self.parts for path in part._files()]  # noqa: SLF001
         return below if self.path is None else [self.path]
+
+    def _digest_now(self, memo: Memo | None = None) -> str:
+        """The digest of what its files hold now, whatever is remembered.
+
+        Once a file is gone nothing else can be read: what was found before holds.
+
+        Args:
+            memo: remembers it while no file changes.
+
+        Raises:
+            DatasetError: as :meth:`identify`.
+        """
+        gone = self.digest is not None and not all(map(os.path.exists, self._files()))
+        known = self if gone else dataclasses.replace(self, digest=None).identify(memo)
+        return str(known.digest)
 
     def _is_fixed(self) -> bool:
         """Whether its rows can change no more: in memory, or in files of a cache.

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 from motools.errors import DatasetError
 from motools.memo import Memo
 
-
-class InFiles(Protocol):
-    """What can change below whoever holds it."""
-
-    def digest_now(self, memo: Memo | None = None) -> str:
-        """The digest of what its files hold now."""
-
-    def files(self) -> list[str]:
-        """Every file that it is read from."""
+Ask: TypeAlias = Callable[[Memo | None], str]
+"""Asks for the digest of what the files of a dataset hold now."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +21,11 @@ class Reading:
 
     Attributes:
         memo: remembers their digests while no file changes.
-        found: what was asked, and its digest.
+        found: who was asked, the files, and their digest.
     """
 
     memo: Memo
-    found: list[tuple[InFiles, str]] = field(default_factory=list)
+    found: list[tuple[Ask, list[str], str]] = field(default_factory=list)
 
     def check(self, reader: str) -> None:
         """Refuse what may have been made of other rows than the key says.
@@ -43,9 +36,9 @@ class Reading:
         Raises:
             DatasetError: a file has changed since.
         """
-        for dataset, digest in self.found:
-            if dataset.digest_now(self.memo) != digest:
-                places = ", ".join(sorted(set(dataset.files())))
+        for ask, files, digest in self.found:
+            if ask(self.memo) != digest:
+                places = ", ".join(sorted(set(files)))
                 raise DatasetError(
                     f"{places} changed while {reader} ran, so its result is not stored: "
                     "run it again"
@@ -66,11 +59,11 @@ def reading(memo: Memo) -> Iterator[Reading]:
         _READING.reset(token)
 
 
-def noted(dataset: InFiles) -> str:
+def noted(ask: Ask, files: list[str]) -> str:
     """The digest of a dataset now, noted where a key is being made."""
     opened = _READING.get()
     if opened is None:
-        return dataset.digest_now()
-    digest = dataset.digest_now(opened.memo)
-    opened.found.append((dataset, digest))
+        return ask(None)
+    digest = ask(opened.memo)
+    opened.found.append((ask, files, digest))
     return digest

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Any, Final
 
+from motools.source.parsing import expression_of
+
 _NO_TYPES: Final = frozenset({"Literal", "LiteralString"})
 
 
@@ -28,7 +30,7 @@ class _Unquoted(ast.NodeTransformer):
         if not isinstance(node.value, str):
             return node
         try:
-            inner = ast.parse(node.value.strip(), mode="eval").body
+            inner = expression_of(node.value.strip()).body
         except (SyntaxError, ValueError):
             return node
         for each in ast.walk(inner):

@@ -31,6 +31,7 @@ from motools.source.kept import (
 from motools.source.names import Unit
 from motools.source.normalise import digest
 from motools.source.objects import GONE, name_of
+from motools.source.parsing import expression_of
 
 _PARAMETERS: Final = {
     **dict.fromkeys(("init", "repr", "eq"), True),
@@ -135,7 +136,7 @@ def _is_of_type(body: Body, annotation: ast.expr, live: Any) -> bool:
 
 def _dumped(text: str) -> str:
     try:
-        return ast.dump(ast.parse(text, mode="eval").body)
+        return ast.dump(expression_of(text).body)
     except SyntaxError:
         return text
 

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from motools.errors import SourceError
 from motools.source.bindings import Function, bindings
 from motools.source.normalise import digest
+from motools.source.parsing import module_of
 
 _Node = TypeVar("_Node", Function, ast.ClassDef)
 
@@ -233,7 +234,7 @@ def _parsed_file(filename: str, *_stat: int) -> _File:
 def _parsed(filename: str, text: str) -> _File:
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if filename.startswith("<") else 0
     try:
-        tree = compile(text, filename, "exec", ast.PyCF_ONLY_AST | flags, dont_inherit=True)
+        tree = module_of(text, filename, flags)
         module = compile(tree, filename, "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError) as problem:
         raise SourceError(

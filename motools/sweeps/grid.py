@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeAlias
@@ -59,6 +59,25 @@ def expand(
                     made = put(made, path, value)
         if not any(matches(made, each) for each in exclude):
             yield parameters, made
+
+
+def repeated(values: Sequence[Any]) -> Iterator[Any]:
+    """The values that equal an earlier one; ``1`` is not ``1.0`` or ``True``, however deep."""
+    seen: set[Any] = set()
+    for value in values:
+        exact = _exact(value)
+        if exact in seen:
+            yield value
+        seen.add(exact)
+
+
+def _exact(value: Any) -> Any:
+    """What is equal only for values that are equal and of the same types; it can be hashed."""
+    if isinstance(value, Mapping):
+        return dict, frozenset((name, _exact(inner)) for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), tuple(map(_exact, value))
+    return type(value), value if isinstance(value, Hashable) else id(value)
 
 
 def matches(recipe: Recipe, wanted: Overrides) -> bool:

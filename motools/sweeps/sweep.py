@@ -93,6 +93,11 @@ class Sweep:
         for path, values in self.grid.items():
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise ConfigError(f"grid.{path}: {values!r} is not a list of values")
+            for again in grid.repeated(values):
+                raise ConfigError(
+                    f"grid.{path}: {again!r} is there twice, which makes two cells of one; "
+                    "for independent repeats give replicates"
+                )
         if type(self.replicates) is not int or self.replicates < 1:
             raise ConfigError(f"replicates: {self.replicates!r} is not a number from 1")
 

@@ -34,6 +34,7 @@ PLAIN: Final = frozenset({int, str, bool, type(None)})
 """Types whose values are canonical as they are."""
 
 _DEPTH: Final = 4
+_LONGEST_PATH: Final = 40
 
 SOURCED: Final = (
     types.FunctionType,
@@ -66,7 +67,7 @@ def encode(value: Any, path: str, reach: Reach) -> Value:
             return cast("Value", encoder(value, path, reach))
         return _by_protocol(value, path, reach)
     except RecursionError:
-        raise CanonicalError(path, "nested too deeply, or contains itself") from None
+        raise CanonicalError(_short(path), "it contains itself, or is nested too deeply") from None
 
 
 def instance(value: Any, state: Mapping[str, Any], path: str, reach: Reach) -> Value:
@@ -89,6 +90,10 @@ def state_of(value: Any, names: Iterable[str]) -> dict[str, Any]:
         and not isinstance(getattr(type(value), name, None), functools.cached_property)
     }
     return {**fields, **extra}
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 
 def _at(path: str, name: str) -> str:

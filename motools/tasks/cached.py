@@ -17,7 +17,6 @@ from prefect.utilities.annotations import unmapped
 
 from motools.cache.current import Place, cache_at
 from motools.datasets import Dataset
-from motools.errors import ConfigError
 from motools.steps.function import Function
 from motools.steps.step import Step
 from motools.stopping import stop_at_interrupt
@@ -59,8 +58,7 @@ class CachedTask(Task[P, R], Generic[P, R]):
         **options: Any,
     ) -> None:
         task_options.check(options)
-        if isinstance(function, (classmethod, staticmethod)):
-            raise ConfigError("put @classmethod or @staticmethod above the decorator of the task")
+        task_options.require_function(function)
         body = _async_body(function, plan) if is_async else _body(function, plan)
         super().__init__(body, cache_policy=NO_CACHE, **{**options, "persist_result": False})
         self.plan = plan
@@ -79,8 +77,9 @@ class CachedTask(Task[P, R], Generic[P, R]):
         vars(task)["__wrapped__"] = MethodType(_wrapped_by(self.fn), instance)
         return task
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """The result: in a flow or task through a task run, elsewhere straight from the cache."""
+        task_options.refuse_self(self.name, kwargs)
         if inside_run() or kwargs.get("return_state") or kwargs.get("wait_for") is not None:
             return super().__call__(*args, **kwargs)
         kwargs = {k: v for k, v in kwargs.items() if k not in ("return_state", "wait_for")}
@@ -91,15 +90,17 @@ class CachedTask(Task[P, R], Generic[P, R]):
             return _value_async(step, self.cache, self.refreshes)
         return perform(step, self.cache, refresh=self.refreshes)[0]
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a run to the flow's task runner; see Prefect's ``Task.submit``."""
+        task_options.refuse_self(self.name, kwargs)
         return super(CachedTask, self._to_travel()).submit(*args, **kwargs)
 
-    def map(self, *args: Any, **kwargs: Any) -> Any:
+    def map(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a run for each set of arguments; see Prefect's ``Task.map``.
 
         A dataset is one argument, not one for each of its rows.
         """
+        task_options.refuse_self(self.name, kwargs)
         args = tuple(_whole(value) for value in args)
         kwargs = {name: _whole(value) for name, value in kwargs.items()}
         return super(CachedTask, self._to_travel()).map(*args, **kwargs)
@@ -202,13 +203,14 @@ def cached_task(
 
     Raises:
         ConfigError: an option of Prefect's own caching was given, ``version`` is not
-            text, or ``unhashed`` names no parameter.
+            text, ``unhashed`` names no parameter, or it is no function written in Python.
         SourceError: the function is a generator.
     """
     if function is None:
         return functools.partial(  # type: ignore[return-value]
             cached_task, version=version, unhashed=unhashed, cache=cache, **options
         )
+    task_options.require_function(function)
     names = (unhashed,) if isinstance(unhashed, str) else tuple(unhashed)
     plan = Function(function, version, names)
     return CachedTask(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, MethodType
 from typing import Any, Final, TypedDict
 
 from motools.errors import ConfigError
@@ -41,6 +43,46 @@ _REJECTED: Final = {
     "result_serializer": "results are kept as JSON and files, never pickled",
     "persist_result": "results are kept in the cache",
 }
+
+
+def require_function(function: Any) -> None:
+    """Refuse what cannot be made a task.
+
+    Raises:
+        ConfigError: it is no function that is written in Python.
+    """
+    if isinstance(function, str):
+        raise ConfigError(
+            f"cached_task({function!r}): options are given by name; "
+            f"write @cached_task(version={function!r})"
+        )
+    if isinstance(function, (classmethod, staticmethod)):
+        raise ConfigError("put @classmethod or @staticmethod above the decorator of the task")
+    if not callable(function):
+        raise ConfigError(f"cached_task({function!r}): {type(function).__name__} is no function")
+    if isinstance(function, type):
+        advice = f"write a function that returns {function.__name__}(…)"
+        raise ConfigError(f"cached_task({function.__qualname__}): a class is no function; {advice}")
+    called = function.func if isinstance(function, functools.partial) else function
+    written = isinstance(called, (FunctionType, MethodType))
+    if not written and not isinstance(getattr(type(called), "__call__", None), FunctionType):  # noqa: B004
+        raise ConfigError(
+            f"cached_task({function!r}): it is not written in Python, so there is no source for "
+            "its key; write a function that calls it"
+        )
+
+
+def refuse_self(task: str, kwargs: Mapping[str, Any]) -> None:
+    """Refuse a parameter that no task can be given by name.
+
+    Raises:
+        ConfigError: an argument is called ``self``.
+    """
+    if "self" in kwargs:
+        raise ConfigError(
+            f"{task}: a parameter called 'self' cannot be given by name; give it by position, "
+            "or rename the parameter"
+        )
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -46,6 +46,15 @@ def test_every_combination_is_a_cell(varied: dict[str, list[int]], variants: lis
     ]
 
 
+@pytest.mark.parametrize(
+    "values", [[1e-4, 0.0001], [1, 2, 1], [[1], [1]], [None, None], [{"a": [1]}, {"a": [1]}]]
+)
+def test_a_value_that_a_grid_has_twice_is_refused(values: list[Any]) -> None:
+    with pytest.raises(ConfigError, match=r"grid\.fine_tune\.learning_rate: .* is there twice"):
+        sweep(grid={"fine_tune.learning_rate": values})
+    assert sweep(grid={"fine_tune.learning_rate": [1, 1.0, True, "1", [1], [1.0], (1,)]})
+
+
 def test_configs_are_made_of_the_recipe_and_what_varies() -> None:
     cells = sweep(
         grid={"fine_tune.learning_rate": [1e-4, 1e-3], "evaluate.greets.limit": [None, 5]},
@@ -124,8 +133,9 @@ def test_a_cell_that_is_wrong_is_named(grid_: dict[str, Any], said: str) -> None
 
 def test_values_of_two_types_are_two() -> None:
     """A task may be asked for 1 of something, or for the share 1.0 of it."""
-    shares = [{"shown": 1}, {"shown": 1.0}, {"shown": True}, {"shown": 1}]
-    cells = sweep(grid={"evaluate.greets.task_args": shares}).cells()
+    path = "evaluate.greets.task_args"
+    shares = [{"shown": 1}, {"shown": 1.0}, {"shown": True}]
+    cells = sweep(grid={path: shares}, also=[{path: {"shown": 1}}]).cells()
     configs = [cell.evaluations["greets"] for cell in cells]
     assert [type(config.task_args["shown"]) for config in configs] == [int, float, bool, int]
     assert configs[0] is configs[3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import subprocess
 import sys
 import textwrap
@@ -491,6 +492,34 @@ def test_what_cannot_be_cached_is_refused(cache: Cache) -> None:
     with pytest.raises(ResultError, match=r"result\['deep'\]\[0\]: set"):
         calls()
     assert cache.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (len, "not written in Python"),
+        (functools.partial(max, 1), "not written in Python"),
+        (functools.lru_cache(fetched), "not written in Python"),
+        (Shelf, "a class is no function; write a function that returns Shelf"),
+        ("v1", r"write @cached_task\(version='v1'\)"),
+        (1, "int is no function"),
+        (classmethod(len), "put @classmethod or @staticmethod above"),
+    ],
+)
+def test_what_is_no_function_is_refused(function: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        cached_task(function)
+
+
+def test_a_parameter_called_self_is_given_by_position(cache: Cache) -> None:
+    @cached_task
+    def name(self: int) -> int:
+        return self
+
+    assert name(1) == 1
+    for call in (name, name.submit, name.map):
+        with pytest.raises(ConfigError, match=r"name: .*'self' cannot be given by name"):
+            call(self=1)
 
 
 def test_it_is_still_that_function(log: Path) -> None:
