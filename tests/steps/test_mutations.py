@@ -1,7 +1,7 @@
 """The mutation matrix: what must change a key, and what must not.
 
 Solvers, scorers and samples of evaluations have theirs in
-``tests/evals/test_identity.py``, sources of functions in ``tests/test_source.py``.
+``tests/evals/test_identity.py``, sources of functions in ``tests/source/test_describe.py``.
 """
 
 from __future__ import annotations

@@ -450,7 +450,7 @@ def test_a_script_and_its_import_have_one_digest(tmp_path):
     wrapping = "import functools\ndef wrap(g): return functools.wraps(g)(lambda: g())\n"
     load(tmp_path / "wrapping.py", wrapping, "wrapping")
     module = load(tmp_path / "script.py", text, "script")
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     for arguments in (["script.py"], ["-m", "script"]):
         answer = subprocess.run(
             [sys.executable, *arguments],
@@ -477,7 +477,7 @@ def test_a_script_and_the_processes_it_spawns_have_one_digest(tmp_path):
     answer = subprocess.run(
         [sys.executable, "script.py"],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=False,

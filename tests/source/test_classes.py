@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from motools.source import describe
-from tests.test_source import load
+from tests.source.test_describe import load
 
 
 @pytest.fixture

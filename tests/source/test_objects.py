@@ -12,7 +12,7 @@ import pytest
 
 from motools.errors import SourceError
 from motools.source import describe, origin
-from tests.test_source import load
+from tests.source.test_describe import load
 
 
 @pytest.mark.parametrize(
