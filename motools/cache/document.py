@@ -41,7 +41,7 @@ def entry_document(rows: Sequence[Sequence[Any]]) -> bytes:
         key = rows[0][0][:12]
         raise CorruptDocumentError(
             f"the record of {key} is damaged ({problem!r}), so there is no document of how it is "
-            f"now: run `motools cache verify {key}`; `motools cache clear all {key}` takes it out"
+            "now: `motools cache reindex` puts back what its document says"
         ) from problem
 
 

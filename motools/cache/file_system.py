@@ -168,7 +168,7 @@ class FsspecStore(NetworkedStore):
                 path = info["name"].rstrip("/")
                 if info["type"] == "file":
                     found.append((path, int(info["size"])))
-                elif path != folder:
+                elif info["type"] == "directory" and path != folder:
                     folders.append(path)
         return found
 

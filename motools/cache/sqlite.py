@@ -165,7 +165,10 @@ class SQLite(Database):
         self._parents, self._writer = self._writer, None
 
     def _free(self) -> int:
-        status = os.statvfs(self.path.parent)
+        try:
+            status = os.statvfs(self.path.parent)
+        except OSError:
+            return _ROOM  # it is not for want of room that it cannot be looked at
         return status.f_bavail * status.f_frsize
 
     def _files(self) -> list[Path]:

@@ -61,6 +61,7 @@ class Statistics:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._since = math.inf  # when the oldest of them was counted
+        self._not_before = -math.inf  # when it is tried again after it failed
 
     def count(self, *keys: str) -> None:
         """Note that entries were used."""
@@ -69,11 +70,11 @@ class Statistics:
         with self._lock:
             for key in keys:
                 self._counts[key] = self._counts.get(key, 0) + 1
-            full = len(self._counts) >= _FLUSH_AT
+            full = len(self._counts) >= _FLUSH_AT and time.monotonic() >= self._not_before
             if self._since is math.inf:
                 self._since = time.monotonic()
         if full:
-            self.flush()
+            self._try_flush()
         else:
             self.flush_old()
 
@@ -87,13 +88,16 @@ class Statistics:
                 ).start()
 
     def flush_old(self) -> None:
-        """Add the counts up in the tables if some have waited for long.
+        """Add the counts up in the tables if some have waited for long."""
+        if time.monotonic() - self._since >= FLUSH_AFTER:
+            self._try_flush()
+
+    def _try_flush(self) -> None:
+        """Add the counts up, if that can be.
 
         Whoever uses an entry has it whether that can be written or not, so a failure is
-        told in the log; it is tried again after as long a time.
+        told in the log; it is tried again after some minutes.
         """
-        if time.monotonic() - self._since < FLUSH_AFTER:
-            return
         try:
             self.flush()
         except CacheUnavailableError as problem:
@@ -118,6 +122,7 @@ class Statistics:
             for key, hits in counts.items():
                 self._counts[key] = self._counts.get(key, 0) + hits
             self._since = time.monotonic()
+            self._not_before = self._since + FLUSH_AFTER
 
     def _write(self, counts: Mapping[str, int]) -> None:
         now = time.time()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from motools.cache.commit import mark_behind
 from motools.cache.database import Transaction
+from motools.cache.entry import COLUMNS, Entry
 from motools.cache.layout import blob_name, trashed
 
 if TYPE_CHECKING:
     from motools.cache.cache import Cache
-    from motools.cache.entry import Entry
 
 T = TypeVar("T")
 
@@ -77,7 +77,11 @@ def deadline(cache: Cache) -> float:
 
 def expired(cache: Cache, before: float) -> Expired:
     """What :func:`purge` would delete."""
-    cleared = cache.index.select(state="trash", generations=True)
+    cleared = cache.database.read(
+        f"SELECT {COLUMNS} FROM entries WHERE state = 'trash' AND trashed_at < ? "
+        "ORDER BY created_at DESC, key",
+        (before,),
+    )
     condition = _EXPIRED.format(before="?", clock=cache.database.clock)
     rows = cache.database.read(
         f"SELECT digest, size FROM blobs WHERE {condition}", (before, before)
@@ -85,7 +89,7 @@ def expired(cache: Cache, before: float) -> Expired:
     in_place = cache.store.sizes([blob_name(digest) for digest, _ in rows])
     return Expired(
         before,
-        tuple(e for e in cleared if e.state == "trash" and (e.trashed_at or before) < before),
+        tuple(Entry(row, cache.blobs) for row in cleared),
         {
             digest: size
             for (digest, size), stored_again in zip(rows, in_place, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from motools.cache.arrival import arrive, needs
@@ -17,6 +17,17 @@ _THAT_NEED: Final = (
     f"SELECT {COLUMNS} FROM entries WHERE state = 'remote' AND (key, generation) IN "
     "(SELECT key, generation FROM entry_blobs WHERE digest IN ({digests}))"
 )
+_FEW: Final = 64
+_OWN: Final = (
+    "SELECT l.digest FROM entry_blobs l JOIN entries e ON e.key = l.key "
+    "AND e.generation = l.generation WHERE e.state = 'remote' AND l.digest IN ({digests}) "
+    f"GROUP BY l.digest HAVING COUNT(*) <= {_FEW}"
+)
+"""Blobs that few entries need.
+
+What very many share, as models share a tokenizer, would have all of them looked at. Each of
+those has others that are its own.
+"""
 _STATE: Final = COLUMNS.split(", ").index("state")
 
 
@@ -37,24 +48,32 @@ class Completing:
     def arrived(self, digests: Collection[str]) -> None:
         """Have those entries live that lack nothing, now that some blobs are durable here."""
         with self._lock:
-            for row in self._that_need(digests):
-                _, sizes = needs(row)
-                which = row[0], row[1]
-                if which not in self._lacking:
-                    files = (("", digest, size) for digest, size in sizes.items())
-                    self._lacking[which] = set(self._cache.blobs.absent(files))
-                self._lacking[which].difference_update(digests)
-                if not self._lacking[which]:
-                    del self._lacking[which]
+            rows = list(self._that_need(digests))
+            self._look_up([row for row in rows if (row[0], row[1]) not in self._lacking])
+            for row in rows:
+                lacking = self._lacking[row[0], row[1]]
+                lacking.difference_update(digests)
+                if not lacking:
+                    del self._lacking[row[0], row[1]]
                     self._complete(row)
 
     def _that_need(self, digests: Collection[str]) -> Iterator[tuple[Any, ...]]:
         found: dict[tuple[str, int], tuple[Any, ...]] = {}
+        read = self._cache.database.read
         for part in in_parts(digests):
-            marks = ",".join("?" * len(part))
-            rows = self._cache.database.read(_THAT_NEED.format(digests=marks), part)
-            found |= {(row[0], row[1]): tuple(row) for row in rows}
+            own = [digest for (digest,) in read(_OWN.format(digests=_places(part)), part)]
+            if own:
+                rows = read(_THAT_NEED.format(digests=_places(own)), own)
+                found |= {(row[0], row[1]): tuple(row) for row in rows}
         yield from found.values()
+
+    def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Ask the store what some entries lack, all at once."""
+        sizes = [needs(row)[1] for row in rows]
+        union = {digest: size for each in sizes for digest, size in each.items()}
+        absent = set(self._cache.blobs.absent(("", *blob) for blob in union.items()))
+        for row, each in zip(rows, sizes, strict=True):
+            self._lacking[row[0], row[1]] = absent & each.keys()
 
     def _complete(self, row: tuple[Any, ...]) -> None:
         tree, sizes = needs(row)
@@ -65,3 +84,7 @@ class Completing:
         # What a prune took since the store was asked is fetched again when it is used.
         with contextlib.suppress(MissingBlobError), self._cache.database.write() as transaction:
             arrive(transaction, self._cache.store, [live])
+
+
+def _places(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))

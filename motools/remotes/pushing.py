@@ -163,7 +163,8 @@ class _Push:
         self._add_marks()
         self._publish()
         status, named = self._status, self._selection is not None and self._selection.keys
-        problems = dict.fromkeys(status.elsewhere if named else (), _ELSEWHERE) | self._problems
+        unsent = [key for key in status.elsewhere if key not in self._listed] if named else []
+        problems = dict.fromkeys(unsent, _ELSEWHERE) | self._problems
         return Pushed(
             entries=tuple(self._listed),
             blobs=blobs,

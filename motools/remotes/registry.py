@@ -22,7 +22,9 @@ FILE: Final = "remotes.json"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SLIPPED: Final = re.compile(r"([a-z][a-z0-9+.-]+):/*([^/].*)")
 
-_WITH_USERS: Final = frozenset({"sftp", "ssh", "ftp", "smb", "abfs", "abfss", "hdfs", "webhdfs"})
+_WITH_USERS: Final = frozenset(
+    {"abfs", "abfss", "adl", "az", "ftp", "hdfs", "sftp", "smb", "ssh", "wasb", "wasbs", "webhdfs"}
+)
 """Where what stands before an ``@`` is a user or a container; elsewhere it may be a token."""
 
 
@@ -149,10 +151,7 @@ def checked_url(url: str) -> str:
             )
         return os.fspath(Path(url).expanduser().absolute())
     scheme, _, rest = url.partition("://")
-    before, at, _ = rest.rpartition("@")
-    in_place = "@" in rest.partition("/")[0]
-    secret = at and (":" in before or (in_place and scheme.lower() not in _WITH_USERS))
-    if secret or "::" in url or "?" in rest or "#" in rest:
+    if _secret(scheme, rest) or "::" in url or "?" in rest or "#" in rest:
         raise RemoteError(
             f"{scheme.rpartition('::')[2]}://…: a remote's URL is kept in the cache and shown, so "
             "it must hold no password, no options and no other URL. Credentials are taken from "
@@ -160,6 +159,17 @@ def checked_url(url: str) -> str:
             "machine"
         )
     return url.rstrip("/")
+
+
+def _secret(scheme: str, rest: str) -> bool:
+    """Whether what follows the scheme holds a password, or may."""
+    authority, _, path = rest.partition("/")
+    user, at, _ = authority.rpartition("@")
+    if at:
+        return ":" in user or scheme.lower() not in _WITH_USERS
+    # A password with a slash in it; digits are a port.
+    _, colon, after = authority.partition(":")
+    return "@" in path and bool(colon) and not after.isdigit()
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from motools.cache.document import NO_DOCUMENT
 from motools.cache.entry import Entry
 from motools.cache.records import EntryRecord
+from motools.errors import CacheError
 
 if TYPE_CHECKING:
     from motools.upkeep.prune import Pruning
@@ -59,6 +61,14 @@ class Going:
         return f"{named}: {self.size:,} bytes{cost}"
 
 
+def _cleared(entry: Entry) -> Going:
+    """An entry in the trash; its record may be damaged, which is no reason to keep it."""
+    try:
+        return Going.of("trash", entry)
+    except (CacheError, *NO_DOCUMENT):
+        return Going("trash", entry.key, 0)
+
+
 def listing(pruning: Pruning) -> Iterator[Going]:
     """Everything that a prune takes."""
     plan = pruning.removal
@@ -66,7 +76,7 @@ def listing(pruning: Pruning) -> Iterator[Going]:
         yield Going.of("release", entry)
     old = plan.expired
     for entry in () if old is None else old.entries:
-        yield Going.of("trash", entry)
+        yield _cleared(entry)
     for what, blobs in (("unused blob", pruning.unused), ("trash", old.blobs if old else {})):
         for digest, size in sorted(blobs.items()):
             yield Going(what, digest, size)

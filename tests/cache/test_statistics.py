@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from motools.cache import Cache, Claim, statistics
+from motools.errors import CacheUnavailableError
 from motools.settings import Settings
 from tests.cache.conftest import action
 from tests.postgresql import BOTH
@@ -69,3 +70,21 @@ def test_what_cannot_be_written_is_told_and_counted_later(
         transaction.run("ALTER TABLE gone RENAME TO statistics")
     cache.statistics.count("a")
     assert written(cache) == {"a": 2}
+
+
+def test_hits_do_not_wait_again_and_again_for_what_cannot_be_written(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def fail(counts: dict[str, int]) -> None:
+        tried.append(len(counts))
+        raise CacheUnavailableError("the database is locked")
+
+    monkeypatch.setattr(cache.statistics, "_write", fail)
+    for n in range(1_100):
+        cache.statistics.count(f"{n}")
+    assert tried == [1_000]
+    monkeypatch.undo()
+    cache.flush()
+    assert len(written(cache)) == 1_100

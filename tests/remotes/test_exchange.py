@@ -164,7 +164,16 @@ def test_a_url_with_a_slip_is_no_path(url: str) -> None:
         registry.checked_url(url)
 
 
-@pytest.mark.parametrize("url", ["sftp://me@host:22/x", "abfs://box@account/x", "s3://b/x@y"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sftp://me@host:22/x",
+        "sftp://host:2222/dir@lab",
+        "az://box@account/x",
+        "s3://b/x@y",
+        "s3://b/a:b@c",
+    ],
+)
 def test_a_user_is_no_secret(url: str) -> None:
     assert registry.checked_url(url) == url
 

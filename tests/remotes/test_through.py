@@ -18,6 +18,7 @@ from motools.errors import CacheError, MissingBlobError, RemoteError
 from motools.remotes import (
     add_remote,
     compare,
+    completing,
     export_bundle,
     open_remote,
     pull,
@@ -176,6 +177,27 @@ def test_what_was_fetched_whole_is_like_what_was_made_here(
     assert push(b, other).entries == (entry.key,)
     assert not prune.plan(b, Policy()).unused
     assert verify(b, read_data=True).findings == ()
+
+
+def test_what_very_many_share_has_none_of_them_looked_at(
+    made: With, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completing, "_FEW", 2)
+    monkeypatch.setattr(completing, "_OWN", completing._OWN.replace("<= 64", "<= 2"))
+    a, b = made("a"), made("b")
+    for n in range(3):
+        commit(a, n, {"shared": b"tokens", "own": f"{n}".encode()})
+    push(a, open_remote(a))
+    found = b.look_up([action(n) for n in range(3)])
+    looked: list[str] = []
+    absent = b.blobs.absent
+    monkeypatch.setattr(b.blobs, "absent", lambda files: looked.append("") or absent(files))
+    assert found[0] is not None
+    assert found[0].files["shared"].read_bytes() == b"tokens"
+    assert len(looked) == 1, "of no entry"
+    assert b.entry(found[0].key).state == "remote"
+    assert found[0].files["own"].read_bytes() == b"0"
+    assert [entry.state for entry in b.entries()].count("live") == 1
 
 
 def test_what_has_come_of_an_entry_is_kept_while_it_is_used_or_pinned(made: With) -> None:
