@@ -87,7 +87,7 @@ def _signature(
 
 def _by_source(value: Any, path: str, equivalent: Equivalent = _NONE) -> Value:
     if (encoder := _COLLECTIONS.get(type(value))) is not None:
-        if getattr(value, "__dict__", None):
+        if getattr(value, "__dict__", {}).keys() - {"__orig_class__"}:  # typing's own mark
             raise _refused(value, path, " (it has attributes besides its items)")
         reach = functools.partial(_by_source, equivalent=equivalent)
         return encoder(value, path, reach)

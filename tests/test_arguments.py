@@ -195,7 +195,9 @@ def test_no_two_different_values_share_a_key():
         (Plain({"a": Slotted(1)}), Plain({"a": Slotted(1)})),
         (Table(a=1), Table(a=1)),
         (Counter("ab"), Counter("ba")),
-        (OrderedDict(a=1), OrderedDict(a=1)),
+        (OrderedDict(a=1), OrderedDict[str, int](a=1)),
+        (Plain(OrderedDict(a=1)), Plain(OrderedDict(a=1))),
+        (Plain(defaultdict(list, a=[1])), Plain(defaultdict(list, a=[1]))),
         (defaultdict(list, a=[1], b=[2]), defaultdict(list, b=[2], a=[1])),
     ],
 )

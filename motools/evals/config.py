@@ -12,7 +12,7 @@ from motools.digest import Value
 from motools.errors import ConfigError
 from motools.training.names import is_dated
 
-PROVIDER_RECIPE: Final = 2
+PROVIDER_RECIPE: Final = 3
 """Changes when the local model provider would answer the same request otherwise."""
 
 MAX_TOKENS: Final = 2048

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ import motools
 _READERS: Final = frozenset(
     {"cv2", "duckdb", "h5py", "lance", "netCDF4", "polars", "pyarrow", "safetensors", "tables"}
 )
-_OURS: Final = str(Path(motools.__file__).parent)
+_OURS: Final = f"{Path(motools.__file__).parent}{os.sep}"
 
 
 def used(sources: Iterable[str]) -> Iterator[str]:

@@ -23,7 +23,8 @@ def unquoted(annotation: ast.expr) -> ast.expr:
 class _Unquoted(ast.NodeTransformer):
     # Nodes are shared with the tree that the digest is taken of, so none is changed in place.
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        copied = type(node)(**{name: getattr(node, name, None) for name in node._fields})
+        fields = {name: getattr(node, name, None) for name in node._fields}
+        copied = type(node)(**{n: list(v) if isinstance(v, list) else v for n, v in fields.items()})
         return super().generic_visit(ast.copy_location(copied, node))
 
     def visit_Constant(self, node: ast.Constant) -> Any:

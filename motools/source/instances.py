@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from types import MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from motools.source.reach import Walk
 
 _CONTENTS: Final[dict[type, Callable[[Any], Any]]] = {
+    OrderedDict: lambda value: list(OrderedDict.items(value)),
+    defaultdict: lambda value: [value.default_factory, list(dict.items(value))],
     dict: lambda value: list(dict.items(value)),
     list: lambda value: list(list.__iter__(value)),
     tuple: lambda value: list(tuple.__iter__(value)),
@@ -51,7 +54,8 @@ def describe_instance(walk: Walk, value: Any) -> Value:
         return _made_in_c(walk, value, holder)
     state = getattr(value, "__dict__", GONE)
     content = _content(value)
-    if (not own and state != {}) or content is GONE:
+    readable = own or state == {} or (state is GONE and type(value) in _CONTENTS)
+    if not readable or content is GONE:
         raise SourceError(
             f"{walk.place_of(value)}an object of {holder} has a state that cannot be read. "
             "Pass what it does as an argument, or describe the function by hand with "

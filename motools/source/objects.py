@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import CellType, FunctionType, MethodType
+from types import CellType, FunctionType, MemberDescriptorType, MethodType
 from typing import Any, Final
 
 from motools.errors import SourceError
@@ -157,9 +157,10 @@ def _is_generated(function: FunctionType) -> bool:
 
 def slots_of(cls: type) -> tuple[str, ...]:
     """The names of a class's own slots that hold values."""
-    slots = vars(cls).get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+    if "__slots__" not in vars(cls):
+        return ()
+    # Not by what `__slots__` says: a private name is another one there, and it may be used up.
+    return tuple(n for n, member in vars(cls).items() if isinstance(member, MemberDescriptorType))
 
 
 def class_origin(cls: type) -> Origin:

@@ -109,7 +109,10 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
 """Names in a library, wherever in it they are kept."""
 
 _OPENERS: Final = frozenset(
-    {"ZipFile", "TarFile", "GzipFile", "BZ2File", "LZMAFile", "FileIO", "File", "OSFile"}
+    {
+        *("ZipFile", "TarFile", "GzipFile", "BZ2File", "LZMAFile", "FileIO", "File", "OSFile"),
+        "HDFStore",
+    }
 )
 """Those among them whose second parameter is a mode."""
 _TABLES: Final = frozenset({"pandas", "polars", "pyarrow", "dask", "geopandas"})
@@ -197,7 +200,9 @@ def of_method(call: ast.Call, libraries: Container[str] = ()) -> str | None:
         return f"calls .{name}(): it {_FILE}"
     if name == "expanduser":
         return f"calls .{name}(): it {_ENVIRONMENT}"
-    if any(name in names and library in libraries for library, names in _METHODS_OF.items()):
+    # The `read` of a stream or an answer takes no file.
+    named = bool(call.args or call.keywords)
+    if named and any(name in names and lib in libraries for lib, names in _METHODS_OF.items()):
         return f"calls .{name}(): it {_FILE}"
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeAlias
@@ -77,7 +77,11 @@ def _exact(value: Any) -> Any:
         return dict, frozenset((name, _exact(inner)) for name, inner in value.items())
     if isinstance(value, (list, tuple)):
         return type(value), tuple(map(_exact, value))
-    return type(value), value if isinstance(value, Hashable) else id(value)
+    try:
+        hash(value)
+    except TypeError:
+        return type(value), id(value)
+    return type(value), value
 
 
 def matches(recipe: Recipe, wanted: Overrides) -> bool:

@@ -58,7 +58,8 @@ class CachedTask(Task[P, R], Generic[P, R]):
         **options: Any,
     ) -> None:
         task_options.check(options)
-        task_options.require_function(function)
+        stated = isinstance(plan, Function) and plan.version is not None
+        task_options.require_function(function, stated=stated)
         body = _async_body(function, plan) if is_async else _body(function, plan)
         super().__init__(body, cache_policy=NO_CACHE, **{**options, "persist_result": False})
         self.plan = plan
@@ -210,7 +211,7 @@ def cached_task(
         return functools.partial(  # type: ignore[return-value]
             cached_task, version=version, unhashed=unhashed, cache=cache, **options
         )
-    task_options.require_function(function)
+    task_options.require_function(function, stated=version is not None)
     names = (unhashed,) if isinstance(unhashed, str) else tuple(unhashed)
     plan = Function(function, version, names)
     return CachedTask(

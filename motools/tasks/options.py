@@ -45,11 +45,15 @@ _REJECTED: Final = {
 }
 
 
-def require_function(function: Any) -> None:
+def require_function(function: Any, *, stated: bool) -> None:
     """Refuse what cannot be made a task.
 
+    Args:
+        function: what is to be called.
+        stated: whether a version stands for its source.
+
     Raises:
-        ConfigError: it is no function that is written in Python.
+        ConfigError: it is no function, or neither written in Python nor stated.
     """
     if isinstance(function, str):
         raise ConfigError(
@@ -65,7 +69,12 @@ def require_function(function: Any) -> None:
         raise ConfigError(f"cached_task({function.__qualname__}): a class is no function; {advice}")
     called = function.func if isinstance(function, functools.partial) else function
     written = isinstance(called, (FunctionType, MethodType))
-    if not written and not isinstance(getattr(type(called), "__call__", None), FunctionType):  # noqa: B004
+    if not written and callable(getattr(called, "__wrapped__", None)):
+        raise ConfigError(
+            f"cached_task({function!r}): put @cached_task in the place of {type(called).__name__}"
+        )
+    written = written or isinstance(getattr(type(called), "__call__", None), FunctionType)  # noqa: B004
+    if not written and not (stated and isinstance(function, functools.partial)):
         raise ConfigError(
             f"cached_task({function!r}): it is not written in Python, so there is no source for "
             "its key; write a function that calls it"

@@ -90,5 +90,5 @@ def test_a_model_that_was_not_offered_is_refused() -> None:
 
 def test_the_recipe_covers_the_defaults() -> None:
     """A change of these is a change of the recipe, and so of every key."""
-    assert motools.evals.PROVIDER_RECIPE == 2
+    assert motools.evals.PROVIDER_RECIPE == 3
     assert motools.evals.provider.MAX_TOKENS == DEFAULT_MAX_TOKENS == 2048, "as with hf/"

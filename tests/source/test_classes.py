@@ -165,3 +165,34 @@ def test_a_class_in_a_function_reads_the_global_that_it_hides(digest_of, body):
 def test_what_the_body_of_a_class_has_bound_is_no_global(digest_of):
     text = "n = {}\ndef f():\n class A:\n  n = 1\n  m = n\n  def k(self): return 1\n return A\n"
     assert digest_of(text.format(1)) == digest_of(text.format(2))
+
+
+@pytest.mark.parametrize(
+    "annotation", ["dict[str, 'B']", "tuple['B', ...]", "Callable[['B'], int]"]
+)
+def test_the_order_in_which_things_are_described_changes_nothing(tmp_path, annotation):
+    text = (
+        "from collections.abc import Callable\nfrom pydantic import BaseModel\n"
+        "class B(BaseModel): y: int = 1\n"
+        f"class A(BaseModel, arbitrary_types_allowed=True): x: {annotation} = None\n"
+        "def f(): return A\n"
+    )
+    found = []
+    for number, names in enumerate(("AfA", "fAf")):
+        module = load(tmp_path / f"ordered{number}.py", text, "ordered")
+        digests = [describe(getattr(module, name)).digest for name in names]
+        assert digests[0] == digests[2]
+        found.append(dict(zip(names, digests)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("slots", ["('__v',)", "iter(('v',))", "'__v'"])
+def test_what_is_in_slots_is_state(tmp_path, slots):
+    name = "v" if "iter" in slots else "__v"
+    text = (
+        f"class P:\n __slots__ = {slots}\n def __init__(self, v): self.{name} = v\n"
+        "class Q(P): pass\nONE, TWO, SUB = P(1), P(2), Q(1)\nOTHER = Q(2)\n"
+    )
+    module = load(tmp_path / "slotted.py", text, "slotted")
+    digests = {describe(getattr(module, each)).digest for each in ("ONE", "TWO", "SUB", "OTHER")}
+    assert len(digests) == 4

@@ -499,7 +499,7 @@ def test_what_cannot_be_cached_is_refused(cache: Cache) -> None:
     [
         (len, "not written in Python"),
         (functools.partial(max, 1), "not written in Python"),
-        (functools.lru_cache(fetched), "not written in Python"),
+        (functools.lru_cache(fetched), "in the place of _lru_cache_wrapper"),
         (Shelf, "a class is no function; write a function that returns Shelf"),
         ("v1", r"write @cached_task\(version='v1'\)"),
         (1, "int is no function"),
@@ -509,6 +509,12 @@ def test_what_cannot_be_cached_is_refused(cache: Cache) -> None:
 def test_what_is_no_function_is_refused(function: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         cached_task(function)
+
+
+def test_a_version_stands_for_a_source_that_is_none(cache: Cache) -> None:
+    square = cached_task(functools.partial(pow, 2), version="1")
+    assert (square(3), square(3)) == (8, 8)
+    assert len(cache.entries()) == 1
 
 
 def test_a_parameter_called_self_is_given_by_position(cache: Cache) -> None:

@@ -44,12 +44,12 @@ def test_a_template_that_marks_nothing_is_as_good(tmp_path: Path) -> None:
     assert learnt(plain[0]) == learnt(spaced) == "Hello<|im_end|>Me<|im_end|>"
 
 
-DATED = "{{ strftime_now('%d %b %Y') }} " + tiny.CHAT_TEMPLATE
+DATED = "{{ strftime_now('%d %b %Y, %B %-d, %e %H:%M %%') }} " + tiny.CHAT_TEMPLATE
 
 
 def test_a_template_that_asks_for_the_day_is_told_the_same_one(tmp_path: Path) -> None:
     [row] = tokens(tmp_path, [{"messages": LONG}], DATED).rows
-    assert tiny.tokenizer().decode(row["input_ids"]).startswith("26 Jul 2024 ")
+    assert tiny.tokenizer().decode(row["input_ids"]).startswith("26 Jul 2024, July 26, 26 00:00 % ")
 
 
 FORGETFUL = (

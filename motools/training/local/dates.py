@@ -13,12 +13,16 @@ _DAY: Final = datetime(2024, 7, 26, tzinfo=UTC)
 """What those templates write where no clock is at hand."""
 
 _ASKS: Final = "strftime_now"
-_DIRECTIVES: Final = "aAbBdHIjmMpSyYZz"
+_DIRECTIVES: Final = (
+    *("-d", "-m", "-H", "-I", "-M", "-S", "-j"),
+    *"aAbBcdDefFGHIjklmMnpPrRStTuUVwWxXyYzZ%",
+)
+"""Those of glibc, ``%%`` last; what is none stays as it is."""
 
 # A function cannot be handed to a template: transformers lets through nothing but data.
 _MACRO: Final = (
     f"{{%- macro {_ASKS}(format) -%}}{{{{- format"
-    + "".join(f"|replace('%{each}', '{_DAY.strftime(f'%{each}')}')" for each in _DIRECTIVES)
+    + "".join(f"|replace('%{each}', {_DAY.strftime(f'%{each}')!r})" for each in _DIRECTIVES)
     + " -}}{%- endmacro -%}"
 )
 

@@ -18,7 +18,7 @@ from motools.training.local.fields import FIXED, OPEN
 from motools.training.local.sft_fields import OWN, PLACE
 from motools.training.protocol import BaseModel
 
-RECIPE: Final = 1
+RECIPE: Final = 2
 """Changes when the same resolved config would mean other work."""
 
 DEFAULTS: Final[Mapping[str, Value]] = {
