@@ -182,7 +182,7 @@ def test_the_order_in_which_things_are_described_changes_nothing(tmp_path, annot
         module = load(tmp_path / f"ordered{number}.py", text, "ordered")
         digests = [describe(getattr(module, name)).digest for name in names]
         assert digests[0] == digests[2]
-        found.append(dict(zip(names, digests)))
+        found.append(dict(zip(names, digests, strict=True)))
     assert found[0] == found[1]
 
 

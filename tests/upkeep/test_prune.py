@@ -29,6 +29,7 @@ from motools.errors import CacheUnavailableError, KeyNotFoundError
 from motools.settings import Settings
 from motools.steps.train import model_digest
 from motools.upkeep import prune
+from motools.upkeep.listing import listing
 from motools.upkeep.policy import Budget, Policy
 from tests.cache.conftest import MEMORY, lose_the_database
 from tests.cache.hosts import second_host
@@ -589,3 +590,15 @@ def test_what_another_host_reads_stays(tmp_path: Path) -> None:
     claim.abandon()
     prune_all(here)
     assert all(entry.released for entry in here.entries())
+
+
+def test_a_damaged_record_does_not_keep_the_trash_from_being_emptied(cache: Cache) -> None:
+    entry = cache.get_or_run(action(1), write("1"))
+    removal.execute(cache, removal.plan(cache, [entry]))
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET labels = '{', trashed_at = 1")
+        transaction.run("UPDATE blobs SET trashed_at = 1")
+    pruning = prune.plan(cache, Policy())
+    assert next((each.what, each.name) for each in listing(pruning)) == ("trash", entry.key)
+    prune.execute(cache, pruning)
+    assert cache.index.select(state="trash", generations=True) == []
