@@ -112,6 +112,14 @@ class Body:
                     found.append(self.target(path))
         return found
 
+    def makers(self, name: str) -> list[Any]:
+        """What is named where the body makes what it binds to a name: decorators, or a value."""
+        expressions: list[ast.expr] = []
+        for statement in self._statements.get(name, []):
+            expressions += getattr(statement, "decorator_list", [])
+            expressions += filter(None, [getattr(statement, "value", None)])
+        return [found for each in expressions for found in self.targets(each)]
+
     def says(self, kept: Kept) -> bool:
         """Whether the source, and what its names lead to now, say what is kept."""
         if kept.expression is not None:

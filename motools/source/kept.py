@@ -1,4 +1,4 @@
-"""What a class keeps from when it was made: defaults, members, the state of its descriptors."""
+"""What a class keeps from when it was made: defaults, members, the classes of its descriptors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import enum
 import functools
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,7 +106,7 @@ def everything_kept(cls: type, body: Body, is_inner: bool) -> Iterator[Kept]:
         elif isinstance(member, functools.partialmethod):
             yield body.kept(attribute, attribute, (member.args, member.keywords))
         elif _is_own_descriptor(member):
-            yield body.kept(attribute, attribute, member)
+            yield from _class_of_descriptor(body, attribute, member)
         elif is_inner and (body.binds(attribute) or type(cls) is type):
             yield from _of_inner(cls, body, attribute, member)
 
@@ -166,8 +166,10 @@ def _field(cls: type, body: Body, name: str, field: Any) -> Iterator[Kept]:
             direct: ast.expr | None = source
             if found is GONE:  # what pydantic and attrs keep in a place of their own
                 found, direct = [default, getattr(field, "metadata", None)], None
-            elif argument == "metadata":
+            elif argument == "metadata" and isinstance(found, Mapping):
                 found = dict(found)
+            elif argument == "metadata":  # pydantic's own list of what it was given in other ways
+                direct = None
             if argument != "default" or has_default:
                 yield Kept(f"{name} {argument}", found, (source,), direct, converted=True)
     elif has_default:
@@ -258,8 +260,17 @@ def _hidden(cls: type, body: Body, attribute: str, member: Any) -> Iterator[Kept
     functions = functions_in(member)
     yield from _from_elsewhere(cls, body, attribute, functions)
     added = type(cls) is type and not attribute.startswith("__") and type(member) in PLAIN
-    if not functions and (body.binds(attribute) or added):
+    if _is_own_descriptor(member):
+        yield from _class_of_descriptor(body, attribute, member)
+    elif not functions and (body.binds(attribute) or added):
         yield body.kept(attribute, attribute, member)
+
+
+def _class_of_descriptor(body: Body, attribute: str, member: Any) -> Iterator[Kept]:
+    """The class of a descriptor. Its state is left out: one that keeps results changes with use."""
+    kept = body.kept(attribute, attribute, type(member))
+    if not any(each is type(member) or each is member for each in body.makers(attribute)):
+        yield dataclasses.replace(kept, expression=None)
 
 
 def _is_own_descriptor(member: Any) -> bool:

@@ -18,6 +18,7 @@ GONE: Final = object()
 
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or as if
 _FUNCTIONS: Final = ("__func__", "fget", "fset", "fdel", "func")
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict})
 _MAIN: Final = ("__main__", "__mp_main__")  # multiprocessing calls a script so in its children
 _PYTHON: Final = frozenset({"__dict__", "__slots__"})
 
@@ -119,13 +120,21 @@ def functions_of(cls: type) -> Iterator[FunctionType]:
 
 def functions_in(member: Any) -> list[FunctionType]:
     """The functions with source in an attribute of a class: a method, a property's, ..."""
-    # Asking some of pydantic's members for what they lack makes them rebuild their class.
-    names = [name for name in _FUNCTIONS if inspect.getattr_static(member, name, GONE) is not GONE]
+    if type(member) in _PLAIN:
+        return []
+    names = _names_of_functions(member)
     return [
         part
         for part in (member, *(getattr(member, name, None) for name in names))
         if isinstance(part, FunctionType) and not _is_generated(part)
     ]
+
+
+def _names_of_functions(member: Any) -> list[str]:
+    if type(member) is FunctionType:
+        return [name for name in _FUNCTIONS if name in vars(member)]
+    # Asking some of pydantic's members for what they lack makes them rebuild their class.
+    return [name for name in _FUNCTIONS if inspect.getattr_static(member, name, GONE) is not GONE]
 
 
 def stands_in(cls: type, attribute: str, function: FunctionType) -> bool:

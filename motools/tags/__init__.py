@@ -33,7 +33,6 @@ Reach: TypeAlias = Callable[[Any, str], Value]
 PLAIN: Final = frozenset({int, str, bool, type(None)})
 """Types whose values are canonical as they are."""
 
-_DEPTH: Final = 4
 _LONGEST_PATH: Final = 40
 
 SOURCED: Final = (
@@ -129,71 +128,42 @@ def _dict(value: dict[Any, Any], path: str, reach: Reach) -> Value:
         return {key: encode(value[key], _at(path, key), reach) for key in sorted(value)}
     items = [
         [encode(key, f"{path} key {key!r}", reach), encode(value[key], f"{path}[{key!r}]", reach)]
-        for key in sorted(value, key=_order)
+        for key in sorted(value, key=named)
     ]
     return {"$dict": sorted(items, key=lambda item: canonical_json(item[0], path))}
 
 
 def _set(value: frozenset[Any], path: str, reach: Reach) -> Value:
-    members = [encode(item, f"{path} member", reach) for item in sorted(value, key=_set_order)]
+    members = [encode(item, f"{path} member", reach) for item in _in_order(value, reach)]
     return {f"${type(value).__name__}": sorted(members, key=lambda m: canonical_json(m, path))}
 
 
-def _order(value: Any) -> tuple[str, ...]:
+def _in_order(value: frozenset[Any], reach: Reach) -> Iterable[Any]:
+    """A set's members in an order for what `reach` may number, as sets keep none themselves."""
+    plain, groups = [], dict[tuple[str, ...], list[Any]]()
+    for item in value:
+        if type(item) in PLAIN:
+            plain.append(item)
+        else:
+            groups.setdefault(named(item), []).append(item)
+    yield from plain
+    for _, alike in sorted(groups.items()):
+        if len(alike) > 1:
+            # Here, because most sets need none of it.
+            from motools.tags.alike import in_order
+
+            yield from in_order(alike, reach)
+        else:
+            yield from alike
+
+
+def named(value: Any) -> tuple[str, ...]:
     """An order for what `reach` may number; the rest is sorted when it has been encoded."""
     return tuple(
         str(getattr(owner, name, ""))
         for owner in (type(value), value)
         for name in ("__module__", "__qualname__")
     )
-
-
-def _set_order(value: Any) -> tuple[Any, ...]:
-    """:func:`_order`, and what tells functions of one name apart: sets keep no order themselves."""
-    return *_order(value), "" if type(value) in PLAIN else _sketch(value, _DEPTH)
-
-
-def _sketch(value: Any, depth: int) -> str:
-    """Text to sort by: a value with its functions by their place and what they hold.
-
-    Args:
-        value: anything.
-        depth: how many functions and objects deep to look, as some contain themselves.
-    """
-
-    def reach(inner: Any, _path: str) -> Value:
-        return _sketch_of_object(inner, depth - 1) if depth else None
-
-    try:
-        return canonical_json(encode(value, "", reach)).decode()
-    except CanonicalError:
-        return ""  # raised again when the value itself is encoded
-
-
-def _sketch_of_object(value: Any, depth: int) -> str:
-    parts: list[Any] = [*_order(value)]
-    if isinstance(value, functools.partial):
-        parts += [value.func, value.args, value.keywords]
-    elif isinstance(value, types.MethodType):
-        parts += [value.__func__, value.__self__]
-    elif isinstance(value, types.FunctionType):
-        code = value.__code__
-        constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
-        # What has no column is no part of an expression; a line has as many digits as any.
-        places = [f"{p[0]:09} {p[2]:09}" for p in code.co_positions() if None not in p and p[3]]
-        parts += [f"{code.co_firstlineno:09}", min(places, default=""), repr(constants)]
-        parts += [value.__defaults__, value.__kwdefaults__]
-        parts += [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-    elif not isinstance(value, type):
-        parts.append(getattr(value, "__dict__", None))
-    return canonical_json([_sketch(part, depth) for part in parts]).decode()
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
 
 
 def _decimal(value: decimal.Decimal, path: str, _reach: Reach) -> Value:

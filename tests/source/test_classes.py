@@ -21,10 +21,6 @@ def digest_of(tmp_path):
     return digest_of
 
 
-DESCRIPTOR = (
-    "class D:\n def __init__(self, n): self.n = n\n def __get__(self, one, cls): return self.n\n"
-)
-
 KEPT = [
     "class A:\n def m(self, a=V): return a\n",
     "class A:\n def m(self, *, a=V): return a\n",
@@ -32,7 +28,6 @@ KEPT = [
     "class A:\n @classmethod\n def m(cls, a=[V]): return a\n",
     "class A:\n W = V\n def m(self, a=W): return a\n",
     "import functools\nclass A:\n def m(self, a): return a\n k = functools.partialmethod(m, V)\n",
-    DESCRIPTOR + "class A: d = D(V)\n",
     "class A: __k__ = V\n",
     "class A:\n class B: k = V\n",
     "import enum\nclass A(enum.Enum): B = V\n",
@@ -104,6 +99,49 @@ def test_what_source_and_names_say_of_a_class_adds_nothing(tmp_path, monkeypatch
 def test_what_was_put_on_a_class_is_in_the_digest(digest_of, change):
     text = "class A:\n def m(self, a=1): return a\n def __call__(self): return 1\n class B:\n  def m(self): return 1\n"
     assert digest_of(f"{text}def f(): return A") != digest_of(f"{text}{change}\ndef f(): return A")
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        "class D:\n def __init__(self, f): self.f = f; self.seen = {}\n def __get__(self, one, cls): return self.seen.setdefault(id(one), 1)\n",
+        "class D:\n def __init__(self, f): self.f = f; self.calls = 0\n def __get__(self, one, cls): self.calls += 1; return 1\n",
+        "import weakref\nclass D:\n def __init__(self, f): self.seen = weakref.WeakKeyDictionary()\n def __get__(self, one, cls): return self.seen.setdefault(one, 1)\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "use", ["@D\n def d(self): return 1\n", "d = D(None)\n", "_d_ = d = D(None)\n"]
+)
+def test_what_a_descriptor_remembers_is_not_in_the_digest(tmp_path, descriptor, use):
+    module = load(tmp_path / "use.py", f"{descriptor}class A:\n {use}def f(): return A\n", "use")
+    before = describe(module.f).digest
+    one = module.A()
+    assert one.d == 1
+    assert describe(module.f).digest == before
+
+
+@pytest.mark.parametrize(
+    "use", ["@D\n def d(self): return 1\n", "d = D(None)\n", "_d_ = D(None)\n"]
+)
+def test_the_class_of_a_descriptor_is_told_from_a_newer_one_of_its_name(digest_of, use):
+    descriptor = (
+        "class D:\n def __init__(self, f): self.f = f\n def __get__(self, one, cls): return {}\n"
+    )
+    text = f"{descriptor}class A:\n {use}{descriptor.format(3)}def f(): return A\n"
+    assert digest_of(text.format(1)) != digest_of(text.format(2))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class A(pydantic.BaseModel): a: int = pydantic.Field(3, ge=1, metadata={'unit': UNIT})",
+        "class A(pydantic.BaseModel): a: typing.Annotated[int, pydantic.Field(ge=1)] = pydantic.Field(3, metadata={'unit': UNIT})",
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_field_of_pydantic_may_be_given_metadata(digest_of, text):
+    program = f"import pydantic, typing\nUNIT = {{!r}}\n{text.replace('{', '{{').replace('}', '}}')}\ndef f(): return A\n"
+    assert digest_of(program.format("s")) != digest_of(program.format("m"))
 
 
 @pytest.mark.parametrize("annotation", ["B", "list[B]", "'B'", "'list[B] | None'", "G[B]"])

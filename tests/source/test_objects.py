@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from motools.errors import SourceError
 from motools.source import describe, origin
+from motools.source.objects import functions_in
+from motools.tags import alike
 from tests.source.test_describe import load
 
 
@@ -282,3 +285,35 @@ def test_a_set_of_functions_has_one_digest_in_any_order(tmp_path, text):
         program = f"ORDER = {order}\n{chr(10) * i}{text}\ndef f(): return S"
         found.add(describe(load(tmp_path / f"m{i}.py", program, f"m{i}").f).digest)
     assert len(found) == 1
+
+
+def test_a_set_of_objects_that_lead_to_each_other_is_read_once_a_round(tmp_path, monkeypatch):
+    text = (
+        "class N:\n def __init__(self): self.near = []\n"
+        "ALL = [N() for _ in range({})]\n"
+        "for n in ALL: n.near = {}(m for m in ALL if m is not n)\n"
+        "S = set(ALL[:2])\ndef f(): return S"
+    )
+    held, read = alike._held, []
+    monkeypatch.setattr(
+        alike, "_held", lambda value, ranks: (read.append(1), held(value, ranks))[1]
+    )
+    for kind in ("list", "set"):
+        read.clear()
+        describe(load(tmp_path / f"{kind}.py", text.format(20, kind), kind).f)
+        # In each of at most four rounds; a set is read when it is met and in objects once more.
+        assert read
+        assert len(read) <= 20 * 4 * 21
+
+
+def test_values_and_functions_are_not_searched_for_functions_as_objects_are(monkeypatch):
+    def searched(*_):
+        raise AssertionError
+
+    def function():
+        return 1
+
+    function.func = function
+    monkeypatch.setattr(inspect, "getattr_static", searched)
+    assert [functions_in(value) for value in (1, "a", None, (1,), {})] == [[]] * 5
+    assert functions_in(function) == [function, function]
