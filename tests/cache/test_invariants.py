@@ -284,16 +284,16 @@ def test_4_a_hit_needs_no_bytes_that_were_released(cache: Cache, runs: Runs) -> 
 def test_4_what_goes_during_a_hit_is_not_missing(cache: Cache, goes: str) -> None:
     """Between the row's being read and a look for its bytes, another process takes them away."""
     entry = cache.get_or_run(ACTION, write("bytes"))
-    look = cache.blobs.absent
+    look = cache.blobs.seen_absent
 
     def absent(files: Any) -> list[str]:
-        cache.blobs.absent = look  # type: ignore[method-assign]
+        cache.blobs.seen_absent = look  # type: ignore[method-assign]
         plan = removal.plan(cache, [entry], files=True, release=goes == "released")
         removal.execute(cache, plan)
         return look(files)
 
     for ask in (lambda: cache.look_up([ACTION]), lambda: cache.look_up([ACTION, action(2)])):
-        cache.blobs.absent = absent  # type: ignore[method-assign]
+        cache.blobs.seen_absent = absent  # type: ignore[method-assign]
         found = ask()[0]
         if goes == "cleared":
             assert found is None
