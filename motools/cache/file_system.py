@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from motools.cache.layout import TMP
 from motools.cache.networked import NetworkedStore
-from motools.cache.store import Unfinished, inside, is_temporary, unavailable_because
+from motools.cache.store import Unfinished, begun, inside, unavailable_because
 from motools.errors import CacheUnavailableError, MotoolsError
 
 _PIECE: Final = 8 << 20
@@ -173,10 +173,7 @@ class FsspecStore(NetworkedStore):
         return found
 
     def unfinished(self, folders: Sequence[str]) -> Iterator[Unfinished]:  # noqa: ARG002
-        for name, size in () if self._whole else self.names(TMP):
-            changed = self.modified(name) if is_temporary(name) else None
-            if changed is not None:
-                yield Unfinished(name, "", changed, size)
+        return iter(()) if self._whole else begun(self)
 
     def abandon(self, unfinished: Unfinished) -> bool:
         return self.remove(unfinished.name)

@@ -14,9 +14,9 @@ from motools.cache.layout import TMP
 from motools.cache.store import (
     CHUNK,
     Unfinished,
+    begun,
     copy_file,
     inside,
-    is_temporary,
     unavailable,
     unavailable_because,
 )
@@ -193,10 +193,7 @@ class LocalStore:
                         yield name, size
 
     def unfinished(self, folders: Sequence[str]) -> Iterator[Unfinished]:  # noqa: ARG002
-        for name, size in self.names(TMP):
-            changed = self.modified(name) if is_temporary(name) else None
-            if changed is not None:
-                yield Unfinished(name, "", changed, size)
+        return begun(self)
 
     def abandon(self, unfinished: Unfinished) -> bool:
         return self.remove(unfinished.name)

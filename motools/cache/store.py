@@ -140,6 +140,14 @@ def inside(name: str) -> str:
     return name
 
 
+def begun(store: Store) -> Iterator[Unfinished]:
+    """What is under temporary names in a store that writes there first."""
+    for name, size in store.names(TMP):
+        changed = store.modified(name) if is_temporary(name) else None
+        if changed is not None:
+            yield Unfinished(name, "", changed, size)
+
+
 def is_temporary(name: str) -> bool:
     """Whether stores write under such a name what is to get another one."""
     return _TEMPORARY.fullmatch(name) is not None

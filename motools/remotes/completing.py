@@ -21,7 +21,7 @@ _FEW: Final = 64
 _OWN: Final = (
     "SELECT l.digest FROM entry_blobs l JOIN entries e ON e.key = l.key "
     "AND e.generation = l.generation WHERE e.state = 'remote' AND l.digest IN ({digests}) "
-    f"GROUP BY l.digest HAVING COUNT(*) <= {_FEW}"
+    "GROUP BY l.digest HAVING COUNT(*) <= ?"
 )
 """Blobs that few entries need.
 
@@ -61,7 +61,7 @@ class Completing:
         found: dict[tuple[str, int], tuple[Any, ...]] = {}
         read = self._cache.database.read
         for part in in_parts(digests):
-            own = [digest for (digest,) in read(_OWN.format(digests=_places(part)), part)]
+            own = [digest for (digest,) in read(_OWN.format(digests=_places(part)), [*part, _FEW])]
             if own:
                 rows = read(_THAT_NEED.format(digests=_places(own)), own)
                 found |= {(row[0], row[1]): tuple(row) for row in rows}
@@ -69,6 +69,8 @@ class Completing:
 
     def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Ask the store what some entries lack, all at once."""
+        if not rows:
+            return
         sizes = [needs(row)[1] for row in rows]
         union = {digest: size for each in sizes for digest, size in each.items()}
         absent = set(self._cache.blobs.absent(("", *blob) for blob in union.items()))

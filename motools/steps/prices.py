@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from motools.training.provider import JobResult
 
-Prices = Mapping[str, Mapping[str, float]]
+Prices: TypeAlias = Mapping[str, Mapping[str, float]]
+"""As in the settings: what is paid for, to its prices by name."""
 
 _TRAINED: Final = "million_tokens"
 _ASKED: Final = {
