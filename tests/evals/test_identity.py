@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
+import motools
 from motools.errors import ConfigError, EvaluationError
-from motools.evals import EvalConfig, identify
+from motools.evals import EvalConfig, identify, native
 
 from .conftest import Project
 
@@ -283,6 +285,21 @@ def test_what_a_helper_reads_by_itself_is_not_remembered(project: Project) -> No
     helper.write_text("import safetensors\n" + helper.read_text())
     project.identify()
     assert project.memo.recorded == 1
+
+
+def test_only_what_is_in_the_package_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, inside = tmp_path / "motools_tasks.py", tmp_path / "motools" / "tasks.py"
+    inside.parent.mkdir()
+    for path in (beside, inside):
+        path.write_text("import polars")
+    with monkeypatch.context() as patched:
+        patched.setattr(motools, "__file__", str(inside.with_name("__init__.py")))
+        importlib.reload(native)
+        found = list(native.used([str(beside), str(inside)]))
+    importlib.reload(native)
+    assert found == [f"{beside} imports polars"]
 
 
 def test_an_edit_within_the_second_is_seen(project: Project) -> None:

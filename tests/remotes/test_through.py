@@ -179,6 +179,20 @@ def test_what_was_fetched_whole_is_like_what_was_made_here(
     assert verify(b, read_data=True).findings == ()
 
 
+def test_a_newer_generation_is_sent_though_an_older_one_is_elsewhere(
+    made: With, tmp_path: Path
+) -> None:
+    a, b = made("a"), made("b")
+    commit(a, 1)
+    push(a, open_remote(a))
+    b.look_up([action(1)])
+    newer = commit(b, 1, value="newer", refresh=True)
+    assert newer.generation == 2
+    other = add_remote(b, "other", str(tmp_path / "other"))
+    pushed = push(b, other, Selection(keys=frozenset([newer.key])))
+    assert (pushed.entries, pushed.problems) == ((newer.key,), {})
+
+
 def test_what_very_many_share_has_none_of_them_looked_at(
     made: With, monkeypatch: pytest.MonkeyPatch
 ) -> None:
