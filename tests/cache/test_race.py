@@ -91,9 +91,14 @@ class Race:
 
 
 def is_alive(pid: int) -> bool:
+    """Whether a process may still do something.
+
+    One that was killed lets go of its files, and their locks, some milliseconds
+    before it is gone, and is called running until then.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
-    except FileNotFoundError:
+        return any(Path(f"/proc/{pid}/fd").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
