@@ -34,6 +34,7 @@ from tests.cache.hosts import movable_clock, second_host
 from tests.cache.provider import VISIBILITY, Provider
 from tests.cache.steps import in_child, watched
 from tests.postgresql import BOTH
+from tests.processes import is_alive
 from tests.s3 import EVERYWHERE
 
 ACTION = action()
@@ -316,13 +317,6 @@ def test_a_worker_keeps_the_key_while_it_lives(
         cache.get_or_run(ACTION, runs, timeout=60)
         assert runs.count == 1
         assert not is_alive(worker)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def test_interrupted_run_leaves_the_key_free(

@@ -22,6 +22,7 @@ from motools.settings import Settings
 from tests.cache.conftest import action
 from tests.cache.hosts import second_host
 from tests.postgresql import BOTH
+from tests.processes import is_alive
 
 # Imported before any fork, or else each child takes a second for it.
 assert motools.cache.schema
@@ -88,18 +89,6 @@ class Race:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 found.append(int(path.read_text()))
         return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process may still do something.
-
-    One that was killed lets go of its files, and their locks, some milliseconds
-    before it is gone, and is called running until then.
-    """
-    try:
-        return any(Path(f"/proc/{pid}/fd").iterdir())
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def start(race: Race, number: int) -> int:

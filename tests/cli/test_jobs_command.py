@@ -6,8 +6,7 @@ import json
 import re
 import shlex
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from motools.errors import (
     TrainingError,
 )
 from motools.steps.train import Train
+from tests.processes import until
 from tests.training import lab, openai_api
 from tests.training.lab import opened, training
 from tests.training.lessons import greeting_rows, write_rows
@@ -80,13 +80,6 @@ def in_flight(api: OpenAIAPI, cache: Cache) -> str:
     return key
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 # What there is
 
 
@@ -101,7 +94,7 @@ def test_a_job_in_flight_and_who_waits_for_it(api: OpenAIAPI, cache: Cache) -> N
     waiting = threading.Thread(target=train, args=(cache,))
     waiting.start()
     try:
-        wait_until(lambda: bool(api.jobs) and data("list")[0]["state"] == "submitted")
+        assert until(lambda: bool(api.jobs) and data("list")[0]["state"] == "submitted")
         [row] = data("list", "--status")
         assert row["job_id"] == "ftjob-1"
         assert (row["base_model"], row["kind"], row["backend"]) == (SNAPSHOT, "model", "lab")

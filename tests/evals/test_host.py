@@ -21,6 +21,7 @@ from motools import release_memory
 from motools.errors import EvaluationError
 from motools.evals.connection import Connection
 from motools.training.local import host, tiny
+from tests.processes import is_alive, until
 
 from .conftest import Project
 
@@ -50,18 +51,8 @@ def pid() -> int:
     return found
 
 
-def is_there(process: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{process}/stat").read_text().split()[2]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def gone(process: int, seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while is_there(process) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not is_there(process)
+def gone(process: int) -> bool:
+    return until(lambda: not is_alive(process))
 
 
 def answer(connection: Connection, max_tokens: int = 3) -> Any:
@@ -94,7 +85,7 @@ def test_memory_comes_back_when_nobody_needs_the_model() -> None:
         assert answer(connection).output_tokens == 3
         held = pid()
     assert release_memory() > 10**6
-    assert not is_there(held) and not log.exists()
+    assert not is_alive(held) and not log.exists()
     assert release_memory() == 0
 
 
@@ -119,7 +110,7 @@ def test_an_idle_host_ends_and_the_next_evaluation_starts_another(
     with connected():
         first = pid()
         time.sleep(2)
-        assert is_there(first)
+        assert is_alive(first)
     assert gone(first)
     with connected() as connection:
         connection.load(SPEC)()
@@ -194,8 +185,8 @@ def test_a_host_dies_with_its_holder_and_a_fork_has_its_own() -> None:
         assert holder.stdout is not None
         own, of_fork, lasting = json.loads(holder.stdout.readline())
         assert own != of_fork and gone(of_fork)
-        assert is_there(own)
+        assert is_alive(own)
         holder.kill()
         holder.wait()
-        assert is_there(lasting) and gone(own), "the fork has the host's standard input too"
+        assert is_alive(lasting) and gone(own), "the fork has the host's standard input too"
         os.kill(lasting, signal.SIGKILL)

@@ -19,8 +19,9 @@ import pytest
 from motools.errors import StoppedError, WorkerError
 from motools.stopping import stop
 from motools.worker import fork_server
+from tests.processes import is_alive, until
 
-from .conftest import HEAVY, Workplace, is_there, until
+from .conftest import HEAVY, Workplace
 
 HOLDER = """
 import fcntl, json, os, sys
@@ -81,21 +82,21 @@ def test_all_die_with_the_holder(
             os.kill(pids[name], signal.SIGSTOP)
         holder.kill()
         holder.wait()
-        assert until(lambda: not is_there(pids["worker"]))
-        assert until(lambda: not is_there(pids["server"]))
+        assert until(lambda: not is_alive(pids["worker"]))
+        assert until(lambda: not is_alive(pids["server"]))
         assert is_free(tmp_path / "lock")
 
 
-def test_a_worker_that_does_not_listen_keeps_the_lock_as_long_as_it_is_there(
+def test_a_worker_that_does_not_listen_keeps_the_lock_as_long_as_it_is_alive(
     workplace: Workplace, tmp_path: Path
 ) -> None:
     with holding(tmp_path, deaf=True) as (holder, pids):
         assert until((tmp_path / "deaf").exists)
         holder.kill()
         holder.wait()
-        assert until(lambda: not is_there(pids["server"]))
-        assert is_there(pids["worker"]) and not is_free(tmp_path / "lock")
-        assert until(lambda: not is_there(pids["worker"]))
+        assert until(lambda: not is_alive(pids["server"]))
+        assert is_alive(pids["worker"]) and not is_free(tmp_path / "lock")
+        assert until(lambda: not is_alive(pids["worker"]))
         assert is_free(tmp_path / "lock")
 
 
@@ -111,9 +112,9 @@ def test_a_server_dies_with_its_holder_while_it_imports(
     code = HOLDER.replace("json.load(sys.stdin)", "{'code': ''}")
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as holder:
         assert until(lambda: said.exists() and bool(said.read_text()))
-        assert is_there(int(said.read_text()))
+        assert is_alive(int(said.read_text()))
         holder.kill()
-    assert until(lambda: not is_there(int(said.read_text())), 10)
+    assert until(lambda: not is_alive(int(said.read_text())))
 
 
 FORKING = HOLDER.replace(
@@ -140,8 +141,8 @@ def test_a_fork_of_the_holder_keeps_no_worker_alive(
     with holding(tmp_path) as (holder, pids):
         holder.kill()
         holder.wait()
-        assert until(lambda: not is_there(pids["worker"]))
-        assert is_there(pids["fork"])
+        assert until(lambda: not is_alive(pids["worker"]))
+        assert is_alive(pids["fork"])
         os.kill(pids["fork"], signal.SIGKILL)
 
 
@@ -157,7 +158,7 @@ def test_a_fork_of_the_holder_has_a_server_of_its_own(workplace: Workplace) -> N
         of_fork = json.loads(said.read())
     os.waitpid(child, 0)
     assert of_fork != first
-    assert until(lambda: not is_there(of_fork))
+    assert until(lambda: not is_alive(of_fork))
     assert workplace.run("value = heavy.pid") == first
 
 
@@ -166,7 +167,7 @@ def test_a_worker_goes_on_when_its_server_is_killed(workplace: Workplace, tmp_pa
 
     def kill(event: dict[str, Any]) -> None:
         os.kill(event["server"], signal.SIGKILL)
-        assert until(lambda: not is_there(event["server"]))
+        assert until(lambda: not is_alive(event["server"]))
         killed.append(event["server"])
         (tmp_path / "go").touch()
 
@@ -184,7 +185,7 @@ def test_a_worker_goes_on_when_its_server_is_killed(workplace: Workplace, tmp_pa
 def test_how_a_worker_ended_may_not_be_known_without_its_server(workplace: Workplace) -> None:
     def kill(event: dict[str, Any]) -> None:
         os.kill(event["server"], signal.SIGKILL)
-        assert until(lambda: not is_there(event["server"]))
+        assert until(lambda: not is_alive(event["server"]))
         os.kill(event["worker"], signal.SIGKILL)
 
     with pytest.raises(WorkerError, match="in a way that is not known, as the process that forked"):
@@ -229,5 +230,5 @@ def test_a_server_that_was_replaced_ends_after_its_workers(workplace: Workplace)
     with pytest.raises(WorkerError, match="exited with 3"):
         workplace.run(code, on_event=replace)
     assert servers[0] != servers[1]
-    assert until(lambda: not is_there(servers[0]))
-    assert is_there(servers[1])
+    assert until(lambda: not is_alive(servers[0]))
+    assert is_alive(servers[1])

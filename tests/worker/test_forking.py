@@ -14,8 +14,9 @@ import pytest
 from motools.errors import StoppedError, WorkerError
 from motools.stopping import stop
 from motools.worker import fork_server
+from tests.processes import is_alive
 
-from .conftest import HEAVY, Workplace, is_there
+from .conftest import HEAVY, Workplace
 
 WHERE = """
 import sys
@@ -130,7 +131,7 @@ def test_an_interrupt_ends_a_forked_worker(workplace: Workplace) -> None:
     code = "import time; emit({'event': 'here', 'pid': os.getpid()}); time.sleep(60)"
     with pytest.raises(StoppedError):
         workplace.run(code, on_event=interrupt)
-    assert not is_there(pids[0])
+    assert not is_alive(pids[0])
 
 
 @pytest.mark.parametrize(
