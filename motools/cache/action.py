@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from blake3 import blake3
@@ -54,8 +54,8 @@ class Action:
             f'{{"backend":{canonical_text(self.backend, "backend")},'
             f'"config":{canonical_text(self.config, "config")},'
             f'"inputs":{canonical_text(self.inputs, "inputs")},'
-            f'"kind":{canonical_text(self.kind, "kind")},'
-            f'"replicate":{canonical_text(self.replicate, "replicate")},'
+            f'"kind":{_text(self.kind, "kind")},'
+            f'"replicate":{_text(self.replicate, "replicate")},'
             f'"schema":"{SCHEMA}"}}'
         ).encode()
 
@@ -69,6 +69,10 @@ class Action:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Action) and self.key == other.key
+
+
+_text: Final = lru_cache(maxsize=1_000)(canonical_text)
+"""Of parts that are the same in most actions."""
 
 
 def key_of(canonical: bytes | str) -> str:

@@ -62,6 +62,10 @@ class Evaluate:
     replicate: int = 0
     identity: TaskIdentity | None = field(default=None, compare=False, repr=False)
 
+    def knowing(self, identity: TaskIdentity) -> Evaluate:
+        """The same, with what was found out."""
+        return Evaluate(self.model, self.config, self.options, self.replicate, identity)
+
     def action(self, cache: Cache) -> Action:
         """The model and all that the task does.
 

@@ -63,7 +63,7 @@ def _first(
     for name in _names(settings, first):
         try:
             backend = registry.backend(name, settings.backends)
-            if not isinstance(backend, Provider):
+            if not registry.is_provider(backend):
                 continue
             against = is_it(backend)
         except MotoolsError as problem:

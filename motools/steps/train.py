@@ -72,6 +72,18 @@ class Train:
         """Whether a provider trains, as far as that was found out."""
         return self.resolved is not None and self.resolved.elsewhere
 
+    def knowing(self, resolved: Resolved, dataset: Dataset) -> Train:
+        """The same, with what was found out: ``dataset`` is its own, identified."""
+        return Train(
+            dataset,
+            self.config,
+            self.backend,
+            self.options,
+            self.replicate,
+            self.validation,
+            resolved,
+        )
+
     def action(self, cache: Cache) -> Action:
         """The dataset, the base model and every value that decides the result.
 
@@ -119,7 +131,7 @@ class Train:
             tags=list(self.options.tags),
         )
         backend = registry.backend(self.backend, cache.settings.backends)
-        if isinstance(backend, Provider):
+        if registry.is_provider(backend):
             return self._elsewhere(context, backend, dataset, base)
         return self._here(context, dataset, base)
 
@@ -225,7 +237,7 @@ class Train:
             BackendError: the backend is unknown or cannot honour a field.
         """
         backend = registry.backend(self.backend, cache.settings.backends)
-        if isinstance(backend, Provider):
+        if registry.is_provider(backend):
             has = self.validation is not None
             submitted.require(backend, self.backend, validation=has, seed=self.config.seed)
         elif self.validation is not None:
@@ -234,7 +246,7 @@ class Train:
             base.digest,
             Canonical(backend.resolve(self.config, base)),
             Canonical(backend.identity()),
-            isinstance(backend, Provider),
+            registry.is_provider(backend),
         )
 
 

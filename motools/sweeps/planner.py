@@ -6,7 +6,6 @@ import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -157,8 +156,8 @@ class _Planner:
     def _prepared(self, step: Step) -> Step:
         """A step that knows what is the same for many steps, which is found out once."""
         if isinstance(step, Evaluate):
-            return replace(step, identity=self._task(step))
-        return replace(step, resolved=self._resolved(step), dataset=self._dataset(step))
+            return step.knowing(self._task(step))
+        return step.knowing(self._resolved(step), self._dataset(step))
 
     def _resolved(self, step: Train) -> Resolved:
         def find() -> Resolved:

@@ -6,7 +6,7 @@ import difflib
 import functools
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeGuard
 
 from motools.errors import BackendError, SettingsError
 from motools.training.protocol import Backend, Trainer
@@ -106,6 +106,16 @@ def _made(
     if not isinstance(made, Trainer | Provider):
         raise BackendError(f"backend {name!r} ({known[kind].value}) is not a motools backend")
     return made
+
+
+def is_provider(made: Backend) -> TypeGuard[Provider]:
+    """Whether a backend takes jobs. For thousands of cells, the protocol is asked once a type."""
+    return _is_provider(type(made))
+
+
+@functools.cache
+def _is_provider(kind: type[Backend]) -> bool:
+    return issubclass(kind, Provider)
 
 
 def _known() -> dict[str, EntryPoint]:
