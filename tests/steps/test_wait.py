@@ -34,7 +34,7 @@ def test_few_threads_serve_hundreds_of_jobs() -> None:
     poller = Poller(first=0.005, longest=0.02, threads=3)
     jobs = [Job(questions=1 + number % 5) for number in range(300)]
     futures = [poller.watch(job) for job in jobs]
-    assert [future.result(timeout=30) for future in futures] == [1 + n % 5 for n in range(300)]
+    assert [future.result(timeout=60) for future in futures] == [1 + n % 5 for n in range(300)]
     assert len(set.union(*(job.threads for job in jobs))) <= 3
 
 

@@ -391,13 +391,13 @@ def test_other_arguments_and_other_threads_may_ask(cache: Cache) -> None:
 
 
 def test_timeouts(cache: Cache, log: Path) -> None:
-    @cached_task(unhashed=("log",), version="1", timeout_seconds=0.3)
+    @cached_task(unhashed=("log",), version="1", timeout_seconds=1.5)
     def slow(log: Path) -> int:
         note(log)
         time.sleep(0 if runs(log) > 1 else 5)
         return 1
 
-    @cached_task(unhashed=("log",), version="1", timeout_seconds=0.3)
+    @cached_task(unhashed=("log",), version="1", timeout_seconds=1.5)
     async def slow_async(log: Path) -> int:
         note(log)
         await asyncio.sleep(0 if runs(log) > 3 else 5)
