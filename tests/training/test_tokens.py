@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import normalizers
 
 from motools.errors import DatasetError
 from motools.training.local import tiny
@@ -23,9 +24,10 @@ def tokens(
     place: Path,
     rows: list[Any],
     template: str = tiny.CHAT_TEMPLATE,
+    tokenizer: Any = None,
     **config: Any,
 ) -> Tokenised:
-    tokenizer = tiny.tokenizer()
+    tokenizer = tokenizer or tiny.tokenizer()
     tokenizer.chat_template = template
     path = write_rows(place / "rows.jsonl", rows)
     defaults = {"method": "supervised", "max_length": 1024, "loss_mask": "assistant"}
@@ -42,6 +44,40 @@ def test_a_template_that_marks_nothing_is_as_good(tmp_path: Path) -> None:
     assert marked.to_list() == plain.to_list()
     [spaced, _] = tokens(tmp_path, rows, SPACED).rows
     assert learnt(plain[0]) == learnt(spaced) == "Hello<|im_end|>Me<|im_end|>"
+
+
+ENDLESS = tiny.CHAT_TEMPLATE.replace(
+    "<|im_end|>{% endgeneration %}\n", "{% endgeneration %}<|im_end|>\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "answers", "wanted"),
+    [
+        (None, ["cafe\u0301", "Hello 🙂"], "cafe\u0301Hello 🙂"),
+        (normalizers.NFC(), ["cafe\u0301", "Me"], "caféMe"),
+        (normalizers.Replace("~", ""), ["~Hello~", "~Me"], "HelloMe"),
+    ],
+)
+def test_what_is_marked_is_learnt_whatever_characters_it_begins_and_ends_with(
+    normalizer: Any, answers: list[str], wanted: str, tmp_path: Path
+) -> None:
+    tokenizer = tiny.tokenizer()
+    if normalizer is not None:
+        tokenizer.backend_tokenizer.normalizer = normalizer
+    rows = [{"messages": [*said("Hi", answers[0]), *said("Who?", answers[1])]}]
+    [row] = tokens(tmp_path, rows, ENDLESS, tokenizer=tokenizer).rows
+    assert learnt(row) == wanted
+
+
+def test_what_is_marked_is_what_transformers_says_is_marked(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer()
+    [row] = tokens(tmp_path, [{"messages": LONG}]).rows
+    theirs = tokenizer.apply_chat_template(
+        LONG, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    marked = zip(theirs["input_ids"], theirs["assistant_masks"], strict=True)
+    assert row["labels"] == [token if mark else -100 for token, mark in marked]
 
 
 DATED = "{{ strftime_now('%d %b %Y, %B %-d, %e %H:%M %%') }} " + tiny.CHAT_TEMPLATE

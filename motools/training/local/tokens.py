@@ -116,6 +116,38 @@ class _Template:
         """Whether the template itself says what the assistant says."""
         return _GENERATION.search(self._template) is not None
 
+    def marked(self, messages: list[Row]) -> tuple[_Tokens, list[bool]]:
+        """Tokens of a conversation, and which of them the template says are the assistant's.
+
+        The mask that transformers makes of the same marks ends within a character of several
+        tokens, and where a character is not in the tokens at all, as one that was normalised,
+        goes on to the end of the conversation.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        encoded = self.write(messages)
+        if encoded.encodings is None:
+            raise DatasetError(
+                f"{self.where}: the chat template marks what the assistant says, and the base "
+                "model's tokenizer does not tell where in a text its tokens are: take a model "
+                "that has a tokenizer.json, or set loss_mask='all'"
+            )
+        given = [{name: v for name, v in each.items() if v is not None} for each in messages]
+        _, [ranges] = render_jinja_template(
+            conversations=[given],
+            tools=self._tools,
+            chat_template=self._template,
+            return_assistant_tokens_mask=True,
+            **self.tokenizer.special_tokens_map,
+        )
+        tokens, places = list(encoded["input_ids"]), encoded.encodings[0].offsets
+        said = [False] * len(tokens)
+        for start, end in ranges:
+            within = [at for at, (s, e) in enumerate(places) if s < end and e > start]
+            for at in range(within[0], within[-1] + 1) if within else ():
+                said[at] = True
+        return tokens, said
+
 
 def _conversation(row: Row, template: _Template, config: Mapping[str, Any]) -> tuple[_Made, int]:
     messages = row["messages"]
@@ -123,8 +155,7 @@ def _conversation(row: Row, template: _Template, config: Mapping[str, Any]) -> t
         tokens = template.tokens(messages)
         return {"input_ids": tokens, "labels": list(tokens)}, len(tokens)
     if template.marks():
-        encoded = template.write(messages, return_assistant_tokens_mask=True)
-        tokens, said = list(encoded["input_ids"]), encoded["assistant_masks"]
+        tokens, said = template.marked(messages)
     else:
         tokens = template.tokens(messages)
         said = _said(messages, tokens, template)
