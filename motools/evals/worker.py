@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ from motools.worker import Emit, serve
 if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai._eval.task import PreviousTask
-    from inspect_ai.log import EvalLog
+    from inspect_ai.log import EvalLog, EvalScore
     from inspect_ai.model import Model
 
 _SETTINGS: Final = ("temperature", "max_tokens", "top_p", "seed", "stop_seqs")
@@ -76,6 +77,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     shutil.move(_location(log), Path(request["directory"]) / LOG)
     shutil.rmtree(logs)
     scores, stderr = _scores(log)
+    _tell_unscored(log, material["samples"]["count"], emit)
     return {
         "scores": scores,
         "stderr": stderr,
@@ -230,12 +232,10 @@ def _require_pinned_models(log: EvalLog, pinned: set[str]) -> None:
 
 def _scores(log: EvalLog) -> tuple[dict[str, float | None], dict[str, float | None]]:
     assert log.results is not None
-    reducers = {(score.name, score.reducer) for score in log.results.scores}
     scores: dict[str, float | None] = {}
     errors: dict[str, float | None] = {}
     for score in log.results.scores:
-        several = sum(name == score.name for name, _ in reducers) > 1
-        name = f"{score.name}[{score.reducer}]" if several else score.name
+        name = _name(score, log.results.scores)
         centre = next((one for one in _CENTRES if one in score.metrics), None)
         for label, metric in score.metrics.items():
             value = metric.value if math.isfinite(metric.value) else None
@@ -244,6 +244,27 @@ def _scores(log: EvalLog) -> tuple[dict[str, float | None], dict[str, float | No
             else:
                 scores[f"{name}/{label}"] = value
     return scores, errors
+
+
+def _name(score: EvalScore, others: Sequence[EvalScore]) -> str:
+    """What a score is called: by its scorer and reducer, too, where others have its name."""
+    alike = [one for one in others if one.name == score.name]
+    name = score.name
+    if len({one.scorer for one in alike}) > 1:  # scorers whose values have names of their own
+        name = f"{score.scorer}.{name}"
+    if len({one.reducer for one in alike}) > 1:
+        name = f"{name}[{score.reducer}]"
+    return name
+
+
+def _tell_unscored(log: EvalLog, samples: int, emit: Emit) -> None:
+    """Say which metrics are of fewer samples than ran: scorers may leave some unscored."""
+    assert log.results is not None
+    for score in log.results.scores:
+        scored = score.scored_samples
+        if scored is not None and scored < samples:
+            name = _name(score, log.results.scores)
+            emit({"event": f"{name}: {samples - scored} of {samples} samples have no score"})
 
 
 def _usage(log: EvalLog) -> dict[str, dict[str, int]]:

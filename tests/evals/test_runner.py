@@ -67,6 +67,43 @@ def test_a_sample_that_fails_is_an_error_and_no_result(project: Project) -> None
         assert not (project.scratch / "log.eval").exists()
 
 
+RATED = """
+
+from inspect_ai.scorer import mean
+
+def rated(value):
+    async def score(state, target):
+        return None if "morning" in state.input_text else Score(value={"rating": value})
+
+    return score
+
+@scorer(metrics={"rating": [mean(), stderr()]})
+def strict():
+    return rated(0.25)
+
+@scorer(metrics={"rating": [mean(), stderr()]})
+def kind():
+    return rated(0.75)
+
+@task
+def is_rated():
+    return Task(dataset=json_dataset("samples.json"), scorer=[strict(), kind()])
+"""
+
+
+def test_scores_of_one_name_are_told_apart_and_samples_without_one_are_told(
+    project: Project,
+) -> None:
+    path = project.directory / "tasks.py"
+    path.write_text(path.read_text() + RATED)
+    events: list[dict[str, Any]] = []
+    result = project.run("is_rated", on_event=events.append)
+    assert result.scores == {"strict.rating/mean": 0.25, "kind.rating/mean": 0.75}
+    assert result.stderr == {"strict.rating/mean": 0.0, "kind.rating/mean": 0.0}
+    said = {event["event"] for event in events} - {"progress"}
+    assert said == {f"{name}.rating: 1 of 3 samples have no score" for name in ("strict", "kind")}
+
+
 def test_a_task_that_changed_since_it_was_identified_is_not_run(project: Project) -> None:
     identity = project.identify()
     project.edit("samples.json", "Good night", "Good bye")
