@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from motools.errors import EvaluationError
 from motools.evals.connection import Connection
 from motools.evals.identity import local_name
+from motools.evals.reached import addresses
 from motools.evals.resuming import IDENTITY, earlier
 from motools.evals.runner import LOG
 from motools.worker import Emit, serve
@@ -46,7 +47,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     Raises:
         EvaluationError: the task is no longer as planned, a sample failed, or
-            samples are missing.
+            samples are missing; or a model is reached otherwise than was planned.
     """
     scratch = Path(request["scratch"])
     # A cache of answers that Inspect kept for another model must never be read.
@@ -64,6 +65,7 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     material = request["material"]
     _require_same(task, request)
     local.offer(request["replicate"])
+    _read_variables([models["evaluated"], *material.get("models", [])])
     model = get_model(models["evaluated"], memoize=False, **models["args"])
     total = material["samples"]["count"] * material["epochs"]
     logs = scratch / "logs"
@@ -106,6 +108,25 @@ def _require_same(task: Task, request: dict[str, Any]) -> None:
         f"task {task.name} changed between planning and running ({', '.join(names)}): nothing "
         "was run; run again, and if it stays so, give its random choices a seed"
     )
+
+
+def _read_variables(names: Sequence[str]) -> None:
+    """Read the ``.env`` that Inspect would read later, for keys of accounts.
+
+    Raises:
+        EvaluationError: a model would be asked at another address than the key says.
+    """
+    from inspect_ai._util.dotenv import init_dotenv
+
+    planned = addresses(names)
+    init_dotenv()
+    found = addresses(names)
+    for name in names:
+        if planned.get(name) != found.get(name):
+            raise EvaluationError(
+                f"{name!r}: a file .env says that it is asked at {found.get(name)}, which is not "
+                "in the key: nothing was run; put the address into the environment instead"
+            )
 
 
 class _Local:

@@ -196,6 +196,19 @@ def test_a_wrong_key_and_a_server_that_is_down_leave_nothing(
     assert cache.look_up([down]) == [None]
 
 
+def test_a_file_with_variables_gives_keys_and_no_addresses(
+    service: str, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LOCAL_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    (tmp_path / ".env").write_text(f"LOCAL_API_KEY={SECRET}\nOPENAI_BASE_URL={service}\n")
+    assert set(answers(step(tmp_path), cache)) == {"Ann", "Bob"}
+    judged = step(tmp_path, "tiny", "asks_a_judge", roles={"grader": "openai/gpt-4o-2024-08-06"})
+    with pytest.raises(EvaluationError, match=rf"\.env says that it is asked at {service}"):
+        cache.get_or_run(judged.action(cache), judged.run)
+
+
 def test_a_model_of_this_machine_judges(service: str, cache: Cache, tmp_path: Path) -> None:
     judged = step(tmp_path, task="asks_a_judge", roles={"grader": "tiny"})
     action = judged.action(cache)
