@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,10 @@ from motools.training.local.pool import AT_ONCE, Kept
 from motools.training.local.sampling import Sampling
 
 from .lessons import STRANGERS, said
+
+REFUSING = (
+    "{% if messages[0]['content'] == 'refuse me' %}{{ raise_exception('not that') }}{% endif %}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +47,8 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     return found
 
 
-def answers(kept: Kept, count: int, max_tokens: int = 4) -> list[Any]:
-    """What so many requests come to that are made at once, in order."""
+def answers(kept: Kept, count: int, max_tokens: int = 4, refused: int | None = None) -> list[Any]:
+    """What so many requests come to that are made at once, in order; a template refuses one."""
     batches, found, ended = Batches(), {}, threading.Semaphore(0)
 
     def request(at: int) -> Request:
@@ -53,7 +58,8 @@ def answers(kept: Kept, count: int, max_tokens: int = 4) -> list[Any]:
 
         name = STRANGERS[at % len(STRANGERS)]
         sampling = Sampling(1.0, at) if at % 2 else None
-        return Request(kept, said(f"Hi, I am {name}."), max_tokens, sampling, (), done)
+        asked = said("refuse me" if at == refused else f"Hi, I am {name}.")
+        return Request(kept, asked, max_tokens, sampling, (), done)
 
     for at in range(count):
         batches.add(request(at))
@@ -95,3 +101,17 @@ def test_an_error_reaches_all_who_asked_and_the_next_are_answered(
         patch.setattr(models, "generate", failing)
         assert {str(one) for one in answers(kept, 3)} == {"no room for one"}
     assert all(one.output_tokens == 4 for one in answers(kept, 3))
+
+
+def test_a_conversation_that_the_template_refuses_is_an_error_of_who_asked_it(
+    tiny: Any, sizes: list[int]
+) -> None:
+    tokenizer = copy.deepcopy(tiny[1])
+    tokenizer.chat_template = REFUSING + tokenizer.chat_template
+    kept = Kept(tiny[0], tokenizer, size=0)
+    expected = answers(kept, 5)
+    sizes.clear()
+    found = answers(kept, 5, refused=2)
+    assert "not that" in str(found.pop(2))
+    assert found == expected[:2] + expected[3:]
+    assert sizes == [5, 4]

@@ -97,7 +97,7 @@ class Batches:
     def _run(self) -> None:
         while True:
             # Not sooner: a tokenizer is not for two threads at once.
-            batch = [request for request in self._next() if _fits(request)]
+            batch = [one for one in self._next() if not one.must_fit or _can_be_asked(one)]
             if batch and not self._answered(batch):
                 self._again(batch)
 
@@ -122,8 +122,12 @@ class Batches:
         """Put a batch back that was too large for the device's memory."""
         POOL.release()
         batch[0].model.at_once = len(batch) // 2
+        self._put_back(batch)
+
+    def _put_back(self, requests: list[Request]) -> None:
+        """Have requests answered before all others."""
         with self._changed:
-            self._waiting[:0] = batch
+            self._waiting[:0] = requests
 
     def _answered(self, batch: list[Request]) -> bool:
         """Answer a batch; False when it has to be made smaller."""
@@ -145,18 +149,25 @@ class Batches:
         except Exception as problem:  # noqa: BLE001  (told to all who asked)
             if isinstance(problem, torch.OutOfMemoryError) and len(batch) > 1:
                 return False
+            left = [one for one in batch if _can_be_asked(one)]
+            if len(left) < len(batch):  # the others are not to blame
+                self._put_back(left)
+                return True
             answers = [problem] * len(batch)
         for one, answer in zip(batch, answers, strict=True):
             one.done(answer)
         return True
 
 
-def _fits(request: Request) -> bool:
-    """Whether there is room for a conversation; who asked is told if there is not."""
-    if request.must_fit:
-        try:
-            models.check_fits(request.model.model, request.model.tokenizer, request.conversation)
-        except Exception as problem:  # noqa: BLE001  (also of a template that refuses it)
-            request.done(problem)
-            return False
+def _can_be_asked(request: Request) -> bool:
+    """Whether a conversation can be written, and has room; who asked is told if not."""
+    model, tokenizer = request.model.model, request.model.tokenizer
+    try:
+        if request.must_fit:
+            models.check_fits(model, tokenizer, request.conversation)
+        else:
+            models.prompt(tokenizer, request.conversation)
+    except Exception as problem:  # noqa: BLE001  (told to who asked)
+        request.done(problem)
+        return False
     return True

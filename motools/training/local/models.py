@@ -202,7 +202,7 @@ def check_fits(
     most = getattr(model.config, "max_position_embeddings", None)
     if most is None:
         return
-    tokens = len(_prompt(tokenizer, conversation))
+    tokens = len(prompt(tokenizer, conversation))
     if tokens >= most:
         raise PromptTooLongError(
             f"the messages have {tokens:,} tokens, and the model's context {most:,}"
@@ -246,13 +246,14 @@ def _batch(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Mapping[str, Any]]]
 ) -> Any:
     """Tokens of all conversations, padded on the left so that every answer starts at one column."""
-    rows = [_prompt(tokenizer, messages) for messages in conversations]
+    rows = [prompt(tokenizer, messages) for messages in conversations]
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> Any:
+def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> Any:
+    """Tokens of a conversation that is to be answered; raises what its chat template does."""
     if tokenizer.chat_template is None:
         # As Inspect writes a conversation for a model that has no template.
         said = "".join(f"{message['role']}: {message['content']}\n" for message in messages)
