@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 from motools.errors import EvaluationError
+from motools.training.local.host import ENDED
 from motools.training.local.models import Completion
 from motools.training.local.sampling import Sampling
 
@@ -153,4 +154,4 @@ class Connection:
 
 
 def _gone() -> EvaluationError:
-    return EvaluationError("the process that holds the models ended; run the evaluation again")
+    return EvaluationError(f"{ENDED}; run the evaluation again")

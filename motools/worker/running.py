@@ -133,4 +133,14 @@ def _failure(module: str, process: Process, outcome: Event, log: Path) -> str:
 def _how(status: int | None) -> str:
     if status is None:
         return "ended in a way that is not known, as the process that forked it was killed"
-    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
+    if status >= 0:
+        return f"exited with {status}"
+    hint = ", as the kernel does where memory runs out" if -status == signal.SIGKILL else ""
+    return f"was ended by {_name_of(-status)}{hint}"
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # of the real-time ones, most have no name
+        return f"signal {number}"

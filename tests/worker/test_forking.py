@@ -106,13 +106,16 @@ def test_many_at_once_each_have_their_own(workplace: Workplace, tmp_path: Path) 
     [
         ("print('last words'); os._exit(3)", r"exited with 3 .*\nlast words"),
         ("print('last words'); os.abort()", r"ended by SIGABRT .*\nlast words"),
+        ("os.kill(os.getpid(), 9)", "ended by SIGKILL, as the kernel does where memory runs out"),
+        ("os.kill(os.getpid(), 40)", "ended by signal 40 "),
         ("raise ValueError('a reason')", "ValueError: a reason"),
     ],
 )
 def test_how_a_worker_failed_is_told(workplace: Workplace, code: str, said: str) -> None:
     with pytest.raises(WorkerError, match=said):
         workplace.run(code)
-    assert "Traceback" in workplace.log.read_text() or "last words" in workplace.log.read_text()
+    text = workplace.log.read_text()
+    assert "kill" in code or "Traceback" in text or "last words" in text
 
 
 def test_a_worker_that_cannot_begin_says_why(workplace: Workplace) -> None:

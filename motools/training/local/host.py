@@ -31,6 +31,9 @@ from motools.worker import run_worker
 IDLE_SECONDS: Final = 60.0
 """How long a host waits for another evaluation. A training may need the memory."""
 
+ENDED: Final = "the process that holds the models ended"
+"""What an error says of an evaluation whose host was gone before it was over."""
+
 _MODULE: Final = "motools.training.local.hosted"
 _CONNECT: Final = b"connect"
 _RELEASE: Final = b"release"
@@ -83,10 +86,10 @@ class Host:
             self._thread.join()
         return answer["bytes"], answer["ended"]
 
-    def failure(self) -> WorkerError:
-        """Why it has ended."""
-        self._thread.join()
-        return self._ended or WorkerError("the host of models ended as soon as it was started")
+    def failure(self, seconds: float | None = None) -> WorkerError | None:
+        """Why it has ended; None if it has not failed, or not ended in so many seconds."""
+        self._thread.join(seconds)
+        return self._ended
 
     def forget(self) -> None:
         """Close what belongs to it, in a process that was forked off its holder."""
@@ -135,11 +138,18 @@ def connection(*specs: Mapping[str, Any]) -> Iterator[socket.socket]:
         specs: of models that will be asked for; any that is quantised has to be here.
 
     Raises:
-        WorkerError: the host cannot be started.
+        WorkerError: the host cannot be started; or what was raised in the block says that it
+            has ended: with why.
     """
-    with _connect(quantised=any(spec.get("quantization") for spec in specs)) as end:
+    host, end = _connect(quantised=any(spec.get("quantization") for spec in specs))
+    with end:
         try:
             yield end
+        except WorkerError as problem:
+            why = host.failure(_PARTING_SECONDS) if ENDED in str(problem) else None
+            if why is None:
+                raise
+            raise type(problem)(f"{problem}\n{ENDED}: {why}") from problem
         finally:
             end.settimeout(_PARTING_SECONDS)
             with contextlib.suppress(OSError):  # it may have died
@@ -148,16 +158,16 @@ def connection(*specs: Mapping[str, Any]) -> Iterator[socket.socket]:
                     pass
 
 
-def _connect(*, quantised: bool) -> socket.socket:
+def _connect(*, quantised: bool) -> tuple[Host, socket.socket]:
     with _lock:
         for _ in range(2):  # a host that was idle may leave at this moment
             if not _hosts or (quantised and not _hosts[0].quantised):
                 _hosts.insert(0, Host(quantised=quantised))
             end = _hosts[0].connect()
             if end is not None:
-                return end
+                return _hosts[0], end
             gone = _hosts.pop(0)
-        raise gone.failure()
+        raise gone.failure() or WorkerError("the host of models ended as soon as it was started")
 
 
 def release() -> int:
