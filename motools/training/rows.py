@@ -14,6 +14,8 @@ Row: TypeAlias = dict[str, Any]
 
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _ANSWERS: Final = ("chosen", "rejected")
+_UNHONOURED: Final = ("weight", "train")
+"""Fields by which others say that a message is not to be learnt from."""
 
 
 def read_rows(path: Path, method: str) -> Iterator[Row]:
@@ -105,8 +107,9 @@ def _check_message(message: Any, where: str) -> None:
     role = message.get("role")
     if role not in _ROLES:
         raise DatasetError(f"{where}.role: {role!r} is not one of {', '.join(_ROLES)}")
-    if "weight" in message:
-        raise DatasetError(f"{where}.weight: cannot be honoured; leave the message out instead")
+    for name in _UNHONOURED:
+        if name in message:
+            raise DatasetError(f"{where}.{name}: cannot be honoured; leave the message out instead")
     content = message.get("content")
     calls = role == "assistant" and bool(message.get("tool_calls"))
     if not isinstance(content, str) and not (content is None and calls):

@@ -38,6 +38,7 @@ def message(**changes: Any) -> dict[str, Any]:
         (message(content=[]), "messages[1].content: a list instead of text"),
         (message(content=""), "messages[1].content: the assistant says nothing"),
         (message(weight=0), "messages[1].weight: cannot be honoured"),
+        (message(train=False), "messages[1].train: cannot be honoured"),
         ({**GOOD, "tools": {}}, "tools: an object instead of a list"),
     ],
 )

@@ -131,6 +131,14 @@ def test_a_wrong_row_stops_it_before_a_worker_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "scratch").exists()
 
 
+def test_a_batch_that_no_rows_fill_is_told_before_a_worker_starts(
+    greetings: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="16 rows do not fill one: give batch_size=16 or less"):
+        train(greetings, tmp_path, batch_size=17, trainer={"dataloader_drop_last": True})
+    assert not (tmp_path / "scratch" / "train.log").exists()
+
+
 def test_a_row_that_is_too_long_is_never_cut(tmp_path: Path) -> None:
     rows = [*greeting_rows(), {"messages": said("Hi " * 50, "Hello")}]
     path = write_rows(tmp_path / "rows.jsonl", rows)

@@ -55,6 +55,7 @@ class LocalBackend:
         """
         method = str(job.config["method"])
         rows = check_rows(job.dataset, method)
+        _require_a_batch(job.config, rows)
         loaded = hub.on_disk(job.base, job.report)
         job.report("training", rows=rows)
         job.scratch.mkdir(parents=True, exist_ok=True)
@@ -104,3 +105,11 @@ class LocalBackend:
             error=TrainingError,
         )
         return outcome
+
+
+def _require_a_batch(config: Mapping[str, Any], rows: int) -> None:
+    if config["trainer"].get("dataloader_drop_last") and rows < config["batch_size"]:
+        raise TrainingError(
+            f"trainer.dataloader_drop_last leaves out a batch that is not full, and {rows} rows do "
+            f"not fill one: give batch_size={rows} or less"
+        )
