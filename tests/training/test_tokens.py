@@ -115,6 +115,30 @@ def test_a_template_that_cannot_be_followed_is_refused(
         tokens(tmp_path, [{"messages": said("Hi", "Hello")}, {"messages": LONG}], template)
 
 
+CALL: dict[str, Any] = {"function": {"name": "look", "arguments": '{"at": "it"}'}}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+CALLS = (
+    "{% for call in messages[1].tool_calls %}"
+    "{% for name, value in call.function.arguments|items %}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "template", "message"),
+    [
+        ({"messages": [LONG[1], CALLING]}, "", "row 1: has tool_calls, and .* writes none"),
+        ({"messages": LONG, "tools": [{}]}, "", "row 1: has tools, and the base model's chat tem"),
+        ({"messages": [LONG[1], CALLING]}, CALLS, "row 1: the chat template refuses .* a mapping"),
+        ({"messages": LONG[2:]}, None, r"row 1, messages\[0\]: the assistant speaks first"),
+    ],
+)
+def test_a_row_that_the_template_would_not_write_whole_is_refused(
+    tmp_path: Path, row: dict[str, Any], template: str | None, message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        tokens(tmp_path, [row], UNMARKED if template is None else template + tiny.CHAT_TEMPLATE)
+
+
 def test_long_rows_are_cut_when_asked_for_and_counted(tmp_path: Path) -> None:
     rows = [{"messages": said("Hi", "Hello " * count)} for count in (3, 30, 40)]
     with pytest.raises(DatasetError, match=r"row 2: \d+ tokens, and max_length is 20"):
@@ -148,5 +172,8 @@ def test_preferences_share_their_prompt(tmp_path: Path) -> None:
     assert len(cut.rows[0]["prompt_ids"]) + longest == 30
     with pytest.raises(DatasetError, match="nothing to learn from"):
         tokens(tmp_path, [row], method="dpo", max_length=10, truncate=True)
+    alike = {name: said("", "Hello " * 9 + name)[1:] for name in ("chosen", "rejected")}
+    with pytest.raises(DatasetError, match="nothing to learn from"):
+        tokens(tmp_path, [{**row, **alike}], method="dpo", max_length=20, truncate=True)
     with pytest.raises(DatasetError, match="row 1, chosen: the chat template writes the prompt"):
         tokens(tmp_path, [row], THINKING, method="dpo")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _IGNORED: Final = -100
+_SPOKEN: Final = ("messages", "prompt", "chosen", "rejected")
 # As TRL and transformers recognise the tag.
 _GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
@@ -78,6 +79,8 @@ def tokenise(
 
 
 def _learns(made: Mapping[str, Any]) -> bool:
+    if "chosen_ids" in made and made["chosen_ids"] == made["rejected_ids"]:
+        return False
     return all(any(t != _IGNORED for t in made[name]) for name in _LEARNT & made.keys())
 
 
@@ -89,11 +92,24 @@ class _Template:
         self.where = where
         self._tools = row.get("tools")
         self._template = dated(tokenizer.get_chat_template(tools=self._tools))
+        for name, given in (("tools", self._tools), ("tool_calls", _calls(row))):
+            if given and not re.search(rf"\b{name}\b", self._template):
+                raise DatasetError(
+                    f"{where}: has {name}, and the base model's chat template writes none, so that "
+                    "nothing of them would be learnt; take a model whose template does, or leave "
+                    "them out"
+                )
 
     def write(self, messages: list[Row], **options: Any) -> Any:
         """Tokens of a conversation, under ``input_ids``."""
         from jinja2 import TemplateError
 
+        if not messages:
+            raise DatasetError(
+                f"{self.where}, messages[0]: the assistant speaks first, and the chat template has "
+                "no {% generation %} block, so what it says cannot be told apart; add the block "
+                "around the assistant's content and end token, or set loss_mask='all'"
+            )
         try:
             return self.tokenizer.apply_chat_template(
                 messages,
@@ -103,7 +119,7 @@ class _Template:
                 chat_template=self._template,
                 **options,
             )
-        except TemplateError as problem:
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as problem:
             raise DatasetError(
                 f"{self.where}: the chat template refuses the conversation: {problem}"
             ) from None
@@ -147,6 +163,12 @@ class _Template:
             for at in range(within[0], within[-1] + 1) if within else ():
                 said[at] = True
         return tokens, said
+
+
+def _calls(row: Row) -> bool:
+    """Whether the assistant calls a tool anywhere in a row."""
+    spoken = [message for name in _SPOKEN for message in row.get(name, [])]
+    return any(message.get("tool_calls") for message in spoken)
 
 
 def _conversation(row: Row, template: _Template, config: Mapping[str, Any]) -> tuple[_Made, int]:
