@@ -33,7 +33,10 @@ _UNREADABLE: Final = (
 
 
 def earlier(task: Task, logs: Path, identity: str, emit: Emit) -> tuple[PreviousTask | None, int]:
-    """The newest attempt at an evaluation, and how many of its samples are finished.
+    """The attempt at an evaluation that came furthest, and how many of its samples are finished.
+
+    That need not be the newest: one that goes on takes over samples one by one, and may be
+    killed before it has all.
 
     Args:
         task: the task, made anew.
@@ -43,9 +46,8 @@ def earlier(task: Task, logs: Path, identity: str, emit: Emit) -> tuple[Previous
     """
     from inspect_ai.log import list_eval_logs, read_eval_log
 
-    if not logs.is_dir():
-        return None, 0
-    for info in list_eval_logs(str(logs), recursive=False):
+    found, most = None, 0
+    for info in list_eval_logs(str(logs), recursive=False) if logs.is_dir() else ():
         name = Path(info.name).name
         if (damage := _damage(Path(info.name.removeprefix("file://")))) is not None:
             emit({"event": f"the log of an earlier attempt, {name}, is not used: {damage}"})
@@ -53,12 +55,12 @@ def earlier(task: Task, logs: Path, identity: str, emit: Emit) -> tuple[Previous
         log = read_eval_log(info, header_only=True)
         if (log.eval.metadata or {}).get(IDENTITY) != identity:
             continue
-        finished = _finished(info)
-        if not finished:
-            continue
-        emit({"event": f"going on with {finished} samples of an earlier attempt"})
-        return _previous(task, log, info), finished
-    return None, 0
+        if (finished := _finished(info)) > most:
+            found, most = (log, info), finished
+    if found is None:
+        return None, 0
+    emit({"event": f"going on with {most} samples of an earlier attempt"})
+    return _previous(task, *found), most
 
 
 def _previous(task: Task, log: Any, info: Any) -> PreviousTask:

@@ -102,6 +102,22 @@ def test_only_what_failed_is_run_again(project: Project, tmp_path: Path) -> None
     assert calls(project) == Counter(ALL), "what has come to its end is not taken up"
 
 
+def test_the_attempt_that_came_furthest_is_the_one_that_is_gone_on_with(project: Project) -> None:
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    fail(project)
+    calls(project)
+    [log] = (project.scratch / "scratch" / "logs").iterdir()
+    newer = read_eval_log(str(log))
+    assert newer.samples is not None
+    newer.samples = newer.samples[:2]
+    write_eval_log(newer, str(log.with_name(f"2100-{log.name}")))
+    events: list[dict[str, Any]] = []
+    assert run(project, on_event=events.append).samples == 6
+    assert events[0] == {"event": "going on with 5 samples of an earlier attempt"}
+    assert calls(project) == Counter({(3, 2): 1})
+
+
 def test_a_worker_that_is_killed_loses_no_finished_sample(project: Project) -> None:
     (project.directory / "hang").touch()
 
