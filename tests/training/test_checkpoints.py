@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,22 @@ def test_a_damaged_one_is_passed_over_aloud(
     assert len(why) == 1
     assert f"4: {said}" in why[0]
     assert not (tmp_path / "checkpoint-4").exists(), "its place is written to again"
+
+
+def test_one_that_has_lost_what_it_needs_makes_room_for_those_before_it(tmp_path: Path) -> None:
+    for step in (8, 9):
+        write(tmp_path, step)
+    said: list[int] = []
+
+    def lost(facts: dict[str, Any]) -> str | None:
+        return "a model that was kept" if facts["step"] > 8 else None
+
+    found = checkpoints.last(tmp_path, lambda step, _: said.append(step), lost)
+    assert found is not None and (found.step, said) == (8, [9])
+    assert checkpoints.last(tmp_path, pytest.fail, lambda _: None) == found
+    assert checkpoints.last(tmp_path, lambda *_: None, lambda _: "all of it") is None
+    write(tmp_path, 1)
+    assert last(tmp_path) == (1, []), "it is not the oldest, which would be dropped"
 
 
 def test_one_without_an_optimizer_is_never_sealed(tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
+def _nothing_lost(_facts: dict[str, Any]) -> None:
+    """Nothing but the checkpoint itself is needed."""
+
+
 def _random(devices: int) -> list[str]:
     """Files with the state of the random numbers of each device."""
     return [f"rng_state_{n}.pth" for n in range(devices)] if devices > 1 else ["rng_state.pth"]
@@ -97,18 +101,29 @@ def complete(directory: Path, facts: dict[str, Any]) -> None:
     sync(directory.parent)
 
 
-def last(scratch: Path, skipped: Skipped) -> Checkpoint | None:
+def last(
+    scratch: Path, skipped: Skipped, lost: Callable[[dict[str, Any]], str | None] = _nothing_lost
+) -> Checkpoint | None:
     """The newest checkpoint whose every byte is as it was sealed, or None.
 
-    The ones that do not verify are reported, then removed: their places are
-    written to again.
+    The ones that cannot be gone on from are reported, then removed: their places are
+    written to again, and the next to be sealed are older than they.
+
+    Args:
+        scratch: where they are.
+        skipped: is told of each that is not used.
+        lost: says from its facts what else is missing to go on from one; None: nothing.
     """
     for step, directory in _found(scratch):
         try:
-            return Checkpoint(directory, step, verify(directory))
+            facts = verify(directory)
+            why = lost(facts)
         except ValueError as problem:
-            skipped(step, str(problem))
-            shutil.rmtree(directory)
+            why = str(problem)
+        if why is None:
+            return Checkpoint(directory, step, facts)
+        skipped(step, why)
+        shutil.rmtree(directory)
     return None
 
 

@@ -168,10 +168,10 @@ def _start(scratch: Path, devices: int, emit: Emit) -> Checkpoint | None:
     def skipped(step: int, why: str) -> None:
         emit({"event": f"checkpoint {step} is not used: {why}"})
 
-    start = checkpoints.last(scratch, skipped)
-    if start is not None and (why := kept.lost(scratch, start.facts["kept"])):
-        skipped(start.step, why)
-        start = None
+    def lost(facts: dict[str, Any]) -> str | None:
+        return kept.lost(scratch, facts["kept"])
+
+    start = checkpoints.last(scratch, skipped, lost)
     if start is not None:
         made_on = start.facts.get("devices", 1)
         if made_on != devices:
