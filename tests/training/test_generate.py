@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from itertools import product
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from motools.digest import hash_file
-from motools.errors import BackendError
+from motools.errors import BackendError, ConfigError
 from motools.training.local import base, models
 from motools.training.local.sampling import Draw, Sampling
 
@@ -96,8 +97,23 @@ def test_an_answer_follows_its_seed_whatever_is_beside_it(loaded: tuple[Any, Any
     answers = models.generate(*loaded, [one] * 8, max_tokens=8, sampling=drawn)
     assert len({answer.text for answer in answers}) == 8
     greedy = models.generate(*loaded, [one], max_tokens=8)
-    narrow = [Sampling(1.0, 1, top_p=1e-6)]
-    assert models.generate(*loaded, [one], max_tokens=8, sampling=narrow) == greedy
+    for top_p in (1e-6, 0.0):
+        narrow = [Sampling(1.0, 1, top_p)]
+        assert models.generate(*loaded, [one], max_tokens=8, sampling=narrow) == greedy
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((-1.0, 1), "temperature: -1.0 is not"),
+        ((math.nan, 1), "temperature: nan is not"),
+        ((1.0, 1, 1.5), "top_p: 1.5 is not from 0 to 1"),
+        ((1.0, 2**63), r"seed: \d+ is not below 2\*\*63"),
+    ],
+)
+def test_what_no_token_can_be_drawn_with_is_refused(values: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Sampling(*values)
 
 
 @pytest.mark.parametrize("top_p", [None, 0.8])

@@ -7,9 +7,12 @@ numbers, whose sums are the same in any order and on any device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from motools.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -26,11 +29,23 @@ class Sampling:
         temperature: above 0; the logits are divided by it.
         seed: of this answer's random numbers, below 2**63.
         top_p: share of probability to draw from, the likeliest tokens first; None for all of it.
+            0 leaves the likeliest one.
+
+    Raises:
+        ConfigError: a value is out of its range.
     """
 
     temperature: float
     seed: int
     top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"temperature: {self.temperature!r} is not 0 or a number above it")
+        if self.top_p is not None and not 0 <= self.top_p <= 1:
+            raise ConfigError(f"top_p: {self.top_p!r} is not from 0 to 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed: {self.seed} is not below 2**63")
 
 
 class Draw:
@@ -82,5 +97,6 @@ class Draw:
         shares = column([1.0 if row.top_p is None else row.top_p for _, row in self._rows])
         ordered, places = weights.sort(dim=1, descending=True, stable=True)
         before = ordered.cumsum(dim=1) - ordered
-        ordered[before >= shares * weights.sum(dim=1, keepdim=True)] = 0
+        beyond = before >= shares * weights.sum(dim=1, keepdim=True)
+        ordered[beyond & (before > 0)] = 0  # the likeliest has none before it, and stays
         return torch.zeros_like(weights).scatter(1, places, ordered)
