@@ -76,8 +76,8 @@ def main(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     seconds = time.monotonic() - started
     _require_complete(log, total)
     _require_pinned_models(log, {str(model), *material.get("models", [])})
-    shutil.move(_location(log), Path(request["directory"]) / LOG)
-    shutil.rmtree(logs)
+    # A copy: if the result cannot be committed, the next attempt takes all samples from here.
+    shutil.copyfile(_location(log), Path(request["directory"]) / LOG)
     scores, stderr = _scores(log)
     _tell_unscored(log, material["samples"]["count"], emit)
     return {

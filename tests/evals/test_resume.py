@@ -98,8 +98,11 @@ def test_only_what_failed_is_run_again(project: Project, tmp_path: Path) -> None
     assert resumed.value == whole.value
     assert outputs(resumed) == outputs(whole)
     (project.scratch / "log.eval").unlink()
-    run(project)
-    assert calls(project) == Counter(ALL), "what has come to its end is not taken up"
+    again = run(project)
+    assert not (project.directory / "calls").exists(), "its result was not committed"
+    assert again.value == resumed.value
+    assert outputs(again) == outputs(resumed)
+    assert again.usage == resumed.usage, "what was paid for is not forgotten"
 
 
 def test_the_attempt_that_came_furthest_is_the_one_that_is_gone_on_with(project: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,7 @@ def test_the_real_tiny_model_answers_the_same_each_time(project: Project) -> Non
         assert log["model"] == "motools/tiny"
         answers.append(log["answers"])
         os.remove(project.scratch / "log.eval")
+        shutil.rmtree(project.scratch / "scratch")  # what is there is not run again
     greedy, again, sampled, resampled = answers
     assert greedy == again
     assert sampled == resampled
