@@ -165,6 +165,8 @@ def _plain(message: ChatMessage) -> dict[str, str]:
         raise EvaluationError("local models read text only; the task gives them other content")
     if message.role == "tool":
         raise EvaluationError("local models cannot call tools; the task gives them a tool's answer")
+    if message.role == "assistant" and message.tool_calls:
+        raise EvaluationError("local models cannot call tools; the task gives them a call of one")
     return {"role": message.role, "content": message.text}
 
 

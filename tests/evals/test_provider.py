@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 from inspect_ai._util.constants import DEFAULT_MAX_TOKENS
-from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, get_model
+from inspect_ai.model import (
+    ChatMessageAssistant,
+    ChatMessageUser,
+    GenerateConfig,
+    Model,
+    get_model,
+)
+from inspect_ai.tool import ToolCall
 
 import motools.evals.provider
+from motools.errors import EvaluationError
 from motools.evals.connection import Connection
 from motools.training.local import host, tiny
 
@@ -86,6 +94,13 @@ def test_replicates_draw_answers_of_their_own(model: Model) -> None:
 def test_a_model_that_was_not_offered_is_refused() -> None:
     with pytest.raises(Exception, match="only in evaluations that motools runs"):
         get_model("motools/unknown", memoize=False)
+
+
+def test_a_call_of_a_tool_is_not_left_out_of_a_conversation(model: Model) -> None:
+    call = ToolCall(id="1", function="look", arguments={})
+    asked = [ChatMessageUser(content="Hi"), ChatMessageAssistant(content="", tool_calls=[call])]
+    with pytest.raises(EvaluationError, match="the task gives them a call of one"):
+        asyncio.run(model.generate([*asked, ChatMessageUser(content="So?")]))
 
 
 def test_the_recipe_covers_the_defaults() -> None:
