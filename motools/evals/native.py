@@ -11,7 +11,20 @@ from typing import Final
 import motools
 
 _READERS: Final = frozenset(
-    {"cv2", "duckdb", "h5py", "lance", "netCDF4", "polars", "pyarrow", "safetensors", "tables"}
+    {
+        "cv2",
+        "duckdb",
+        "h5py",
+        "lance",
+        "lxml",
+        "netCDF4",
+        "polars",
+        "pyarrow",
+        "safetensors",
+        "sentencepiece",
+        "tables",
+        "tokenizers",
+    }
 )
 _OURS: Final = f"{Path(motools.__file__).parent}{os.sep}"
 

@@ -266,6 +266,7 @@ def test_environment_variables_that_were_read_count(
         "__import__('subprocess').run(['true'])",
         "__import__('socket').getaddrinfo('localhost', 80)",
         "import pyarrow.parquet as unseen; unseen.ParquetFile",
+        "from tokenizers import Tokenizer; Tokenizer.from_file",
     ],
 )
 def test_what_cannot_be_followed_is_not_remembered(project: Project, code: str) -> None:
