@@ -67,16 +67,15 @@ def read(path: str | os.PathLike[str]) -> Sweep:
             message has the file and, as far as it is known, the line.
     """
     file = Path(path)
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import YAMLError
 
     try:
-        values: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+        values = _loaded(file.read_text(encoding="utf-8"))
     except OSError as problem:
         raise ConfigError(
             f"{file}: {problem.strerror}; `motools sweep init {file}` writes one to start from"
         ) from problem
-    except (MarkedYAMLError, ValueError) as problem:
+    except (YAMLError, ValueError) as problem:
         raise ConfigError(f"{file}: not YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: a sweep is a mapping with 'recipe' in it")
@@ -84,6 +83,36 @@ def read(path: str | os.PathLike[str]) -> Sweep:
         return Sweep.from_mapping({"name": file.stem, **values}, file.parent)
     except ConfigError as problem:
         raise ConfigError(f"{file}: {problem}") from problem
+
+
+def _loaded(text: str) -> Any:
+    """What YAML 1.2 has in it: a date is text there, and nothing is inside itself.
+
+    Raises:
+        YAMLError: it is not YAML.
+        ValueError: something is inside itself.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import SafeConstructor
+
+    class Constructor(SafeConstructor):
+        """Without the dates of YAML 1.1."""
+
+    Constructor.add_constructor("tag:yaml.org,2002:timestamp", Constructor.construct_yaml_str)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = Constructor
+    values = yaml.load(text)
+    _refuse_loops(values, ())
+    return values
+
+
+def _refuse_loops(value: Any, around: tuple[int, ...]) -> None:
+    if not isinstance(value, (dict, list)):
+        return
+    if id(value) in around:
+        raise ValueError("an anchor stands for something that it is inside of")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _refuse_loops(inner, (*around, id(value)))
 
 
 def write_template(path: str | os.PathLike[str]) -> None:

@@ -27,22 +27,46 @@ FINE_TUNE: Final = "fine_tune"
 EVALUATE: Final = "evaluate"
 OPTIONS: Final = "options"
 
+MODELS: Final = "models"
+EVALS: Final = "evals"
+STEPS: Final = (MODELS, EVALS, FINE_TUNE)
+"""What stands for steps of every sweep where some of them are chosen."""
+
+_SIGNS: Final = (".", "=", ",")
+"""What paths and choices are made of."""
+
 
 def known(recipe: Recipe) -> Tree:
-    """Every path that a recipe may have; its evaluations are named by itself."""
+    """Every path that a recipe may have; its evaluations are named by itself.
+
+    Raises:
+        ConfigError: the evaluations have no names, or one that they cannot have.
+    """
     evaluations = recipe.get(EVALUATE) or {}
     if not isinstance(evaluations, Mapping):
         raise ConfigError(
             f"{EVALUATE}: name each evaluation, as in 'evaluate: {{greets: {{task: …}}}}'"
         )
+    for name in evaluations:
+        _check_name(name)
     return {
         DATASET: None,
         MODEL: None,
         BACKEND: None,
         FINE_TUNE: _fields(FineTuneConfig),
-        EVALUATE: {str(name): _fields(EvalConfig) for name in evaluations},
+        EVALUATE: {name: _fields(EvalConfig) for name in evaluations},
         OPTIONS: _fields(RunOptions),
     }
+
+
+def _check_name(name: Any) -> None:
+    """Refuse a name of an evaluation that stands for something else, or cannot be in a path."""
+    if not isinstance(name, str):
+        raise ConfigError(f"{EVALUATE}: the name {name!r} is no text; put it in quotes")
+    if name in STEPS:
+        raise ConfigError(f"{EVALUATE}.{name}: {name} stands for steps of every sweep; rename it")
+    if not name or any(sign in name for sign in _SIGNS):
+        raise ConfigError(f"{EVALUATE}: {name!r} is empty or has one of {' '.join(_SIGNS)}")
 
 
 def check(tree: Tree, values: Mapping[str, Any], below: str = "") -> None:

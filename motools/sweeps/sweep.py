@@ -128,8 +128,8 @@ class Sweep:
                 raise ConfigError(f"seeds: the grid has {_SEED} already; give one of them")
             varied[_SEED] = seeds
         for name in ("variants", "also", "exclude"):
-            given[name] = _mappings(given.get(name, ()), name)
-        given["rules"] = [_rule(rule, n) for n, rule in enumerate(given.get("rules", ()))]
+            given[name] = [_mapping(v, f"{name}[{n}]") for n, v in enumerate(_list(given, name))]
+        given["rules"] = [_rule(rule, n) for n, rule in enumerate(_list(given, "rules"))]
         name = str(given.pop("name", "sweep"))
         return cls(
             **{**given, "name": name, "recipe": recipe, "grid": varied, "base_dir": str(base_dir)}
@@ -146,10 +146,11 @@ class Sweep:
         """Every cell, those of the grid first, each replicate after the other.
 
         Raises:
-            ConfigError: a value of a cell does not fit; the message names the cell.
+            ConfigError: a value of a cell does not fit, and the message names the cell; or
+            every cell is excluded.
         """
         made = _Maker(Path(self.base_dir))
-        found = []
+        found: list[Cell] = []
         for parameters, recipe in grid.expand(
             self.recipe,
             grid=self.grid,
@@ -164,6 +165,8 @@ class Sweep:
                 where = ", ".join(f"{path}={value!r}" for path, value in parameters.items())
                 raise ConfigError(f"{problem} (in the cell {where})") from problem
             found += [Cell(parameters, n, **parts) for n in range(self.replicates)]
+        if not found:
+            raise ConfigError(f"exclude: every cell of {self.name} is left out")
         return found
 
 
@@ -178,8 +181,12 @@ class _Maker:
     def parts(self, recipe: Recipe) -> dict[str, Any]:
         """The fields of a cell."""
         tuned = recipe.get(FINE_TUNE)
+        backend = recipe.get(BACKEND)
+        for name, value in ((BACKEND, backend), (MODEL, recipe.get(MODEL))):
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"{name}: {value!r} is not a name")
         parts: dict[str, Any] = {
-            "backend": recipe.get(BACKEND) or "local",
+            "backend": "local" if backend is None else backend,
             "options": self._once(OPTIONS, recipe.get(OPTIONS), self._options),
             "evaluations": self._once(EVALUATE, recipe.get(EVALUATE), self._evaluations),
         }
@@ -203,10 +210,10 @@ class _Maker:
             self._by_object[at] = given, make(given)
         return self._by_object[at][1]
 
-    def _options(self, given: Mapping[str, Any] | None) -> RunOptions:
-        options: RunOptions = self._config(
-            RunOptions, {"base_dir": str(self._base_dir.absolute()), **(given or {})}
-        )
+    def _options(self, given: Any) -> RunOptions:
+        if given is None or isinstance(given, Mapping):
+            given = {"base_dir": str(self._base_dir.absolute()), **(given or {})}
+        options: RunOptions = self._config(RunOptions, given)
         return options
 
     def _evaluations(self, given: Mapping[str, Any] | None) -> dict[str, EvalConfig]:
@@ -246,8 +253,10 @@ class _Maker:
     def _opened(self, given: Any) -> Dataset:
         if isinstance(given, str):
             return Dataset.from_jsonl(self._base_dir / given)
-        if isinstance(given, Mapping) and "hf" in given and given.keys() <= _FROM_HF:
-            return Dataset.from_hf(given["hf"], **{k: v for k, v in given.items() if k != "hf"})
+        if isinstance(given, Mapping) and _names_hf(given):
+            return Dataset.from_hf(
+                given["hf"], **{k: v for k, v in given.items() if k != "hf" and v is not None}
+            )
         raise ConfigError(
             f"{DATASET}: {given!r} is neither a path nor {{hf: name, revision: …, split: …}}"
         )
@@ -256,16 +265,23 @@ class _Maker:
 _FROM_HF: Final = {"hf", "revision", "split"}
 
 
+def _names_hf(given: Mapping[str, Any]) -> bool:
+    there = {name for name, value in given.items() if value is not None}
+    known = "hf" in there and given.keys() <= _FROM_HF
+    return known and all(isinstance(given[name], str) for name in there)
+
+
 def _mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name}: {value!r} is not a mapping of dot paths to values")
     return dict(value)
 
 
-def _mappings(value: Any, name: str) -> list[dict[str, Any]]:
+def _list(given: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = given.get(name, ())
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         raise ConfigError(f"{name}: {value!r} is not a list of mappings")
-    return [_mapping(item, f"{name}[{n}]") for n, item in enumerate(value)]
+    return value
 
 
 def _rule(value: Any, number: int) -> Rule:

@@ -84,6 +84,11 @@ def test_rules_exclusions_and_further_cells() -> None:
     assert base.model.base_model == "tiny"
 
 
+def test_a_sweep_has_a_cell() -> None:
+    with pytest.raises(ConfigError, match="every cell of test is left out"):
+        sweep(exclude=[{}]).cells()
+
+
 def test_true_is_not_one() -> None:
     assert grid.matches({"a": 1}, {"a": 1.0})
     assert not grid.matches({"a": True}, {"a": 1})
@@ -119,6 +124,11 @@ def test_what_no_recipe_has_is_refused_with_the_nearest(given_: dict[str, Any], 
         ({"model": ["tiny"]}, "leave it out"),
         ({"dataset": [None]}, "dataset: is missing"),
         ({"dataset": [3]}, "neither a path nor"),
+        ({"dataset": [{"hf": None}]}, "neither a path nor"),
+        ({"backend": [5]}, "backend: 5 is not a name"),
+        ({"backend": [False]}, "backend: False is not a name"),
+        ({"model": [["tiny"]]}, "is not a name"),
+        ({"options": [5]}, "is not a mapping of its fields"),
         ({"fine_tune.lora.rank": [1], "fine_tune.lora": [None]}, "is missing|rank"),
     ],
 )
@@ -178,6 +188,13 @@ def test_the_template_is_a_sweep(tmp_path: Path) -> None:
         ("recipe: {}\nrules: [{when: {}}]", "'when' and 'then'"),
         ("recipe: {}\nvariants: {a: 1}", "not a list of mappings"),
         ("recipe: {evaluate: [a]}", "name each evaluation"),
+        ("recipe: {evaluate: {fine_tune: {task: a.py}}}", "stands for steps of every sweep"),
+        ("recipe: {evaluate: {evals: {task: a.py}}}", "stands for steps of every sweep"),
+        ("recipe: {evaluate: {a.b: {task: a.py}}}", "'a.b' is empty or has one of"),
+        ("recipe: {evaluate: {1: {task: a.py}}}", "the name 1 is no text"),
+        ("recipe: {}\nrules: 5", "rules: 5 is not a list"),
+        ('recipe: {}\nname: "a\x07b"', "not YAML"),
+        ("recipe: &a\n  dataset: a.jsonl\n  fine_tune: {trainer: *a}", "is inside of"),
     ],
 )
 def test_a_file_that_is_wrong_says_where(text: str, said: str, tmp_path: Path) -> None:
@@ -195,6 +212,12 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
         "grid: {fine_tune.learning_rate: [1e-4, 2.0e-3, 1]}\n"
     )
     assert document.read(file).grid["fine_tune.learning_rate"] == [1e-4, 2e-3, 1]
+
+
+def test_a_date_is_text_as_in_yaml_1_2(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("recipe: {dataset: {hf: a/b, revision: 2024-01-01}}\n")
+    assert document.read(file).recipe["dataset"] == {"hf": "a/b", "revision": "2024-01-01"}
 
 
 def test_a_missing_file_names_the_command(tmp_path: Path) -> None:
