@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from prefect import flow
 
@@ -12,6 +13,9 @@ from motools.sweeps.runners import Runner, task_runner
 if TYPE_CHECKING:
     from motools.sweeps.outcome import SweepRun
     from motools.sweeps.sweep import Sweep
+
+_REFUSED: Final = re.compile("[/%&<>]")
+"""What Prefect takes in no name."""
 
 
 def flow_of(
@@ -32,7 +36,7 @@ def flow_of(
     """
     limits: RunLimits = orders.get("limits") or RunLimits()
 
-    @flow(name=sweep.name, task_runner=task_runner(runner, limits.at_once, address))
+    @flow(name=_REFUSED.sub("-", sweep.name), task_runner=task_runner(runner, limits.at_once, address))
     def run() -> SweepRun:
         return run_sweep(sweep, **orders)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import tempfile
@@ -21,6 +22,7 @@ from motools.cache.rejection import reject
 from motools.cache.removal import execute, plan
 from motools.errors import ConfigError, SweepLimitError
 from motools.steps.train import Train
+from motools.sweeps.flow import flow_of
 from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Outcome, SweepRun
 from motools.sweeps.plan import Plan, Planned, State
@@ -153,6 +155,12 @@ def test_cells_of_one_key_run_once(project: Path, tmp_path: Path) -> None:
     assert len(run.plan.cells) == 3
     assert len(cache.entries("model")) == 2
     assert str(run) == "6 run"
+
+
+def test_a_sweep_may_have_any_name(project: Path, tmp_path: Path) -> None:
+    made = sweep(project, grid={"fine_tune.learning_rate": [0.1]})
+    run = flow_of(dataclasses.replace(made, name="R&D / 50% <b>"), cache=Cache.open(tmp_path))
+    assert run.counts == {Outcome.RUN: 3}
 
 
 def test_a_value_may_be_a_mapping(project: Path, tmp_path: Path) -> None:
