@@ -222,17 +222,19 @@ class _Run:
             return
         assert result.key is not None
         entry = self._cache.entry(result.key)
-        outcome = self._outcome(entry)
+        outcome = self._outcome(entry, future)
         if outcome in (Outcome.RUN, Outcome.RESUMED):
             self._seconds += entry.duration
             self._cost += entry.cost or 0.0
         self._end(work, outcome, "", result, entry)
 
-    def _outcome(self, entry: Entry) -> Outcome:
+    def _outcome(self, entry: Entry, future: PrefectFuture[Any]) -> Outcome:
+        """What became of a step; two that came to one key ran once and cost once."""
         made = entry.provenance
-        if made.get("flow_run_id") == str(self._flow_run_id):
+        if made.get("task_run_id") == str(future.task_run_id):
             return Outcome.RESUMED if made.get("resumed") else Outcome.RUN
-        return Outcome.ADOPTED if entry.created_at >= self._started else Outcome.HIT
+        elsewhere = made.get("flow_run_id") != str(self._flow_run_id)
+        return Outcome.ADOPTED if elsewhere and entry.created_at >= self._started else Outcome.HIT
 
     def _end(
         self,

@@ -17,6 +17,7 @@ from motools.tasks.board import BOARD, SHOWN
 
 _LOG_EVERY: Final = 30.0
 _MADE: Final = (Outcome.RUN, Outcome.RESUMED, Outcome.ADOPTED, Outcome.FAILED)
+_PAID: Final = (Outcome.RUN, Outcome.RESUMED)
 _SHOW_EVERY: Final = 0.5
 """Every step of the sweep is gone through for the time that is left."""
 
@@ -64,7 +65,7 @@ class View:
     def _text(self, ended: Collection[Ended], in_flight: int) -> str:
         counts = Counter(each.outcome for each in ended)
         states = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
-        cost = sum(e.entry.cost or 0.0 for e in ended if e.entry and e.outcome is not Outcome.HIT)
+        cost = sum(e.entry.cost or 0.0 for e in ended if e.entry and e.outcome in _PAID)
         parts = [f"{len(ended)} of {len(self._steps)} steps", *states, f"{in_flight} in flight"]
         if made := sum(count for outcome, count in counts.items() if outcome in _MADE):
             parts.append(f"{made / (time.monotonic() - self._started) * 60:.3g} a minute")

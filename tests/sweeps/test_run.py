@@ -157,6 +157,21 @@ def test_cells_of_one_key_run_once(project: Path, tmp_path: Path) -> None:
     assert str(run) == "6 run"
 
 
+def test_what_comes_to_one_key_is_counted_once(project: Path, tmp_path: Path) -> None:
+    made = sweep(project, grid={"fine_tune.learning_rate": [0.1]})
+    asked = {name: {"task": "tasks.py@greets"} for name in ("greets", "again")}
+    twice = dataclasses.replace(made, recipe={**made.recipe, "evaluate": asked})
+    cache = Cache.open(tmp_path)
+
+    @flow
+    def both() -> tuple[SweepRun, SweepRun]:
+        return run_sweep(twice, cache=cache), run_sweep(twice, cache=cache, hits="task_run")
+
+    first, second = both()
+    assert first.counts == {Outcome.HIT: 1, Outcome.RUN: 2}
+    assert second.counts == {Outcome.HIT: 2}  # a training, and an evaluation with two names
+
+
 def test_a_sweep_may_have_any_name(project: Path, tmp_path: Path) -> None:
     made = sweep(project, grid={"fine_tune.learning_rate": [0.1]})
     run = flow_of(dataclasses.replace(made, name="R&D / 50% <b>"), cache=Cache.open(tmp_path))
