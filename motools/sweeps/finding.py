@@ -10,7 +10,6 @@ from motools.errors import ConfigError
 from motools.sweeps.plan import Plan, Planned, PlannedCell
 from motools.sweeps.subset import Subset
 
-_REPLICATE: Final = "replicate="
 _BETWEEN: Final = re.compile(r",(?=[^,=]+=)")
 _SHOWN: Final = 4
 
@@ -28,16 +27,8 @@ def one_cell(plan: Plan, text: str) -> PlannedCell:
     """
     if text.isdecimal():
         return _numbered(plan, int(text))
-    words = _BETWEEN.split(text)
-    replicates = {word.removeprefix(_REPLICATE) for word in words if word.startswith(_REPLICATE)}
-    others = [word for word in words if not word.startswith(_REPLICATE)]
-    subset = Subset.parse(others, plan.sweep)
-    found = [
-        cell
-        for cell in plan.cells
-        if any(subset.has(cell, step) for step in cell.steps)
-        and (not replicates or str(cell.cell.replicate) in replicates)
-    ]
+    subset = Subset.parse(_BETWEEN.split(text), plan.sweep)
+    found = [cell for cell in plan.cells if any(subset.has(cell, step) for step in cell.steps)]
     if len(found) == 1:
         return found[0]
     if not found:

@@ -36,7 +36,9 @@ def flow_of(
     """
     limits: RunLimits = orders.get("limits") or RunLimits()
 
-    @flow(name=_REFUSED.sub("-", sweep.name), task_runner=task_runner(runner, limits.at_once, address))
+    @flow(
+        name=_REFUSED.sub("-", sweep.name), task_runner=task_runner(runner, limits.at_once, address)
+    )
     def run() -> SweepRun:
         return run_sweep(sweep, **orders)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -49,16 +50,30 @@ def expand(
     crossed = ({**dict(c), **v} for c, v in product(list(combined), variants or [{}]))
     put = Putting().put
     for overrides in (*crossed, *also):
-        parameters, made = dict(overrides), recipe
+        parameters, made, put_there = dict(overrides), recipe, [*overrides]
         for path, value in overrides.items():
             made = put(made, path, value)
         for rule in rules:
             if matches(made, rule.when):
                 parameters |= rule.then
+                put_there += rule.then
                 for path, value in rule.then.items():
                     made = put(made, path, value)
         if not any(matches(made, each) for each in exclude):
+            for path in _replaced(tuple(put_there)):
+                parameters.pop(path, None)
             yield parameters, made
+
+
+@cache
+def _replaced(put_there: tuple[str, ...]) -> frozenset[str]:
+    """The paths of which nothing is left: something above them was put there after them."""
+    last = {path: at for at, path in enumerate(put_there)}
+    return frozenset(
+        path
+        for path, at in last.items()
+        if any(path.startswith(f"{later}.") for later in put_there[at + 1 :])
+    )
 
 
 def repeated(values: Sequence[Any]) -> Iterator[Any]:

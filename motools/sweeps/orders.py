@@ -63,7 +63,13 @@ def ordered(plan: Plan, orders: Orders) -> Plan:
     """A plan as it is under orders: steps that come to one key stay one object.
 
     A step that several cells share is meant when one of them is.
+
+    Raises:
+        ConfigError: a value was asked for that no cell has.
     """
+    for subset in (orders.only, orders.refresh):
+        if subset is not None:
+            subset.check(plan)
     if plan.done and orders.refresh is None:
         return plan
     asked = set(_meant(plan, orders.only))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any, Final
+from typing import Any
 
 from motools.artifacts import Dataset
 from motools.configs import Config
@@ -13,18 +13,16 @@ from motools.digest import SHORT
 from motools.sweeps import paths
 from motools.sweeps.cell import Cell
 
-_CONTAINERS: Final = (paths.FINE_TUNE, paths.EVALUATE, paths.OPTIONS)
-
 
 def columns(varied: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     """Dot path to its column: its last part, if no other path and no fixed column has it.
 
     Args:
-        varied: the dot paths. Those of whole groups, as ``fine_tune: null`` in a cell
-            of a base model, have no column.
+        varied: the dot paths. Whole groups, as ``fine_tune: null`` in a cell of a base
+            model, have no column; what is below them has.
         taken: names of other columns.
     """
-    found = [path for path in varied if path not in _CONTAINERS]
+    found = [path for path in varied if path not in paths.GROUPS]
     last = [path.rpartition(".")[2] for path in found]
     return {
         path: name if last.count(name) == 1 and name not in taken else path

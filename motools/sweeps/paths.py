@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
@@ -26,6 +26,8 @@ BACKEND: Final = "backend"
 FINE_TUNE: Final = "fine_tune"
 EVALUATE: Final = "evaluate"
 OPTIONS: Final = "options"
+GROUPS: Final = (FINE_TUNE, EVALUATE, OPTIONS)
+"""What has paths below it."""
 
 MODELS: Final = "models"
 EVALS: Final = "evals"
@@ -98,6 +100,30 @@ def get(recipe: Recipe, path: str) -> Any:
             return None
         value = value.get(part)
     return value
+
+
+def differing(group: str, values: Iterable[Any]) -> list[str]:
+    """The paths below a group in which some values for the whole of it differ.
+
+    Args:
+        group: one of :data:`GROUPS`.
+        values: each for the whole group; what has no fields counts for nothing.
+    """
+    found = [dict(_leaves(group, value, 1 + (group == EVALUATE))) for value in values]
+    there = [each for each in found if each]
+    names = dict.fromkeys(path for each in there for path in each)
+    return [path for path in names if any(each.get(path) != there[0].get(path) for each in there)]
+
+
+def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """Every path so far below a value, and what is there."""
+    if isinstance(value, Config):
+        value = value.changed()
+    if not depth:
+        yield path, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(f"{path}.{name}", inner, depth - 1)
 
 
 class Putting:

@@ -140,7 +140,12 @@ def of_plan(plan: Plan, only: Subset | None = None) -> Results:
     Args:
         plan: of the sweep.
         only: leave out all other evaluations.
+
+    Raises:
+        ConfigError: a value was asked for that no cell has.
     """
+    if only is not None:
+        only.check(plan)
     return _results(plan, lambda planned: (str(planned.state), planned.entry), only)
 
 

@@ -17,7 +17,16 @@ from motools.steps.options import RunOptions
 from motools.sweeps import grid, paths
 from motools.sweeps.cell import Cell
 from motools.sweeps.grid import Rule
-from motools.sweeps.paths import BACKEND, DATASET, EVALUATE, FINE_TUNE, MODEL, OPTIONS, Recipe
+from motools.sweeps.paths import (
+    BACKEND,
+    DATASET,
+    EVALUATE,
+    FINE_TUNE,
+    GROUPS,
+    MODEL,
+    OPTIONS,
+    Recipe,
+)
 from motools.training.config import FineTuneConfig
 
 _SEED: Final = f"{FINE_TUNE}.seed"
@@ -137,10 +146,15 @@ class Sweep:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Every dot path that varies, in order."""
-        varied = [*self.grid, *(p for part in (*self.variants, *self.also) for p in part)]
-        ruled = (path for rule in self.rules for path in rule.then)
-        return tuple(dict.fromkeys([*varied, *ruled]))
+        """Every dot path that varies, in order; of groups given whole, also those below."""
+        given = [(path, value) for path, values in self.grid.items() for value in values]
+        single = (*self.variants, *self.also, *(rule.then for rule in self.rules))
+        given += [each for overrides in single for each in overrides.items()]
+        names = dict.fromkeys(path for path, _ in given)
+        for path in [path for path in names if path in GROUPS]:
+            wholes = [value for name, value in given if name == path]
+            names |= dict.fromkeys(paths.differing(path, [self.recipe.get(path), *wholes]))
+        return tuple(names)
 
     def cells(self) -> list[Cell]:
         """Every cell, those of the grid first, each replicate after the other.

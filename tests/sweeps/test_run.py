@@ -184,6 +184,41 @@ def test_a_value_may_be_a_mapping(project: Path, tmp_path: Path) -> None:
     assert str(go(made, Cache.open(tmp_path))) == "6 run"
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["learning_rate=2e-4"], [0, 1]),
+        (["learning_rate=0.00025,2e-4", "replicate=1"], [1, 3]),
+        (["epochs=1"], [0, 1, 2, 3, 6, 7]),  # as the recipe has it
+        (["packing=true"], [4, 5]),
+        (["packing=null"], [8, 9]),
+        (["lora={'rank': 4}"], [6, 7]),
+        (['lora={"rank": 4}'], [6, 7]),
+        (["fine_tune", "replicate=0"], [0, 2, 4, 6]),
+    ],
+)
+def test_cells_are_meant_by_what_they_are(
+    project: Path, tmp_path: Path, words: list[str], meant: list[int]
+) -> None:
+    made = sweep(
+        project,
+        grid={"fine_tune.learning_rate": [2e-4, 2.5e-4]},
+        also=[
+            {"fine_tune.packing": True, "fine_tune.epochs": 2},
+            {"fine_tune.lora": {"rank": 4}},
+            {"fine_tune": None, "dataset": None, "model": "tiny"},
+        ],
+        replicates=2,
+    )
+    planned = make_plan(made, Cache.open(tmp_path))
+    subset = Subset.parse(words, made)
+    subset.check(planned)
+    cells = enumerate(planned.cells)
+    assert [n for n, cell in cells if any(subset.has(cell, step) for step in cell.steps)] == meant
+    with pytest.raises(ConfigError, match=r"learning_rate=7: no cell has that; there are 0.0002"):
+        ordered(planned, Orders(only=Subset.parse(["learning_rate=2e-4,7"], made)))
+
+
 def test_only_refresh_and_read_only(project: Path, tmp_path: Path) -> None:
     cache = Cache.open(tmp_path)
     made = sweep(project, grid={"fine_tune.learning_rate": [0.1, 0.2], "fine_tune.seed": SEEDS})

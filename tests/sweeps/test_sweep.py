@@ -16,6 +16,7 @@ from motools.errors import ConfigError
 from motools.sweeps import document, grid, paths
 from motools.sweeps.grid import Rule
 from motools.sweeps.sweep import Sweep
+from motools.training.config import FineTuneConfig
 
 DATASET = Dataset.from_rows([{"messages": [{"role": "assistant", "content": "Hello"}]}])
 RECIPE: dict[str, Any] = {
@@ -53,6 +54,31 @@ def test_a_value_that_a_grid_has_twice_is_refused(values: list[Any]) -> None:
     with pytest.raises(ConfigError, match=r"grid\.fine_tune\.learning_rate: .* is there twice"):
         sweep(grid={"fine_tune.learning_rate": values})
     assert sweep(grid={"fine_tune.learning_rate": [1, 1.0, True, "1", [1], [1.0], (1,)]})
+
+
+def test_what_a_later_override_replaces_is_no_parameter() -> None:
+    """A cell says what it is, not what it would have been."""
+    base = {"fine_tune": None, "model": "tiny"}
+    cells = sweep(grid={"fine_tune.seed": [0, 1]}, variants=[{}, base]).cells()
+    assert [cell.parameters for cell in cells] == [
+        {"fine_tune.seed": 0},
+        base,
+        {"fine_tune.seed": 1},
+        base,
+    ]
+
+
+def test_what_is_below_a_group_that_is_given_whole_varies() -> None:
+    small, large = {"base_model": "tiny", "epochs": 1}, {"base_model": "tiny", "epochs": 2}
+    assert sweep(grid={"fine_tune": [small, large]}).paths == (
+        "fine_tune",
+        "fine_tune.lora",
+        "fine_tune.epochs",
+    )
+    config = FineTuneConfig(base_model="tiny", epochs=3)
+    made = sweep(also=[{"evaluate": {"greets": {"task": "tasks.py@greets", "limit": 3}}}])
+    assert made.paths == ("evaluate", "evaluate.greets.limit")
+    assert "fine_tune.epochs" in sweep(also=[{"fine_tune": config}]).paths
 
 
 def test_configs_are_made_of_the_recipe_and_what_varies() -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from motools.cache import Cache
 from motools.errors import ConfigError, MissingExtraError
 from motools.sweeps import extras, parameters
 from motools.sweeps.frames import results, write_parquet
+from motools.sweeps.planner import make_plan
 from motools.sweeps.results import FIXED, Results, of_plan
 from motools.sweeps.statistics import Method
 from motools.sweeps.subset import Subset
 from motools.sweeps.summary import Summary, summarise
-from tests.sweeps.results.conftest import Swept, is_missing, made_up
+from tests.sweeps.results.conftest import TUNED, Swept, fill, is_missing, made_up, written
 
 
 @pytest.fixture
@@ -104,6 +106,21 @@ def test_columns_are_as_short_as_they_can_be() -> None:
         "fine_tune.lora.rank": "rank",
         "evaluate.quiz.task": "evaluate.quiz.task",  # `task` is a column of every sweep
     }
+
+
+def test_groups_that_are_given_whole_are_told_apart(tmp_path: Path) -> None:
+    rates = [{"base_model": "tiny", "learning_rate": rate} for rate in (1e-4, 1e-3)]
+    grid = {"fine_tune": rates, "dataset": ["data.jsonl"]}
+    sweep = written(tmp_path, {**TUNED, "grid": grid, "seeds": None, "also": []})
+    cache = Cache.open(tmp_path / "cache")
+    fill(sweep, cache)
+    found = of_plan(make_plan(sweep, cache))
+    assert len(found.wide) == 4
+    assert [(each.n, each.parameters["learning_rate"]) for each in summarise(found)] == [
+        (1, rate) for rate in (1e-4, 1e-3) for _ in range(4)
+    ]
+    one = Subset.parse(["learning_rate=1e-3", "quiz"], sweep)
+    assert len(of_plan(make_plan(sweep, cache), one).rows) == 2
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra() -> None:
