@@ -85,8 +85,7 @@ def interval(
     Raises:
         ConfigError: the level is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise ConfigError(f"level: {level!r} is not between 0 and 1, as in 0.95")
+    _check(level)
     if len(values) < 2:
         return None
     mean = statistics.fmean(values)
@@ -98,6 +97,11 @@ def interval(
         return Interval(mean - half, mean + half, level, method)
     low, high = _bootstrap(values, method, level, seed)
     return Interval(low, high, level, method)
+
+
+def _check(level: float) -> None:
+    if not 0 < level < 1:
+        raise ConfigError(f"level: {level!r} is not between 0 and 1, as in 0.95")
 
 
 def _bootstrap(
@@ -127,7 +131,11 @@ def interval_of_shares(better: int, worse: int, pairs: int, level: float = 0.95)
         worse: pairs that went from 1 to 0.
         pairs: all of them.
         level: of confidence.
+
+    Raises:
+        ConfigError: the level is not between 0 and 1.
     """
+    _check(level)
     up, down, number = better + 0.5, worse + 0.5, pairs + 2
     difference = (up - down) / number
     error = math.sqrt(up + down - (up - down) ** 2 / number) / number

@@ -118,6 +118,8 @@ def test_equal_values_have_an_interval_of_no_length(method: Method) -> None:
 def test_a_level_is_a_share() -> None:
     with pytest.raises(ConfigError, match="level: 95 is not between 0 and 1"):
         interval(SCORES, level=95)
+    with pytest.raises(ConfigError, match="level: 95 is not between 0 and 1"):
+        interval_of_shares(1, 0, 10, level=95)
 
 
 def binomial(better: int, worse: int) -> float:
