@@ -15,6 +15,7 @@ from motools.cli import output
 from motools.cli.light import LightCommand
 from motools.cli.options import CacheDir, one_of
 from motools.cli.output import Column, Format, Row
+from motools.errors import ConfigError
 
 if TYPE_CHECKING:
     from motools.sweeps.plan import Plan
@@ -186,22 +187,27 @@ def _results(plan: Plan, only: list[str] | None) -> Results:
 
 def _by_ending(out: Path | None) -> ResultFormat:
     endings = {f".{each}": each for each in ResultFormat}
-    return ResultFormat.TABLE if out is None else endings.get(out.suffix, ResultFormat.TABLE)
+    ending = "" if out is None else out.suffix.lower()
+    return endings.get(ending, ResultFormat.TABLE)
 
 
 def _write(
     rows: Sequence[Row], columns: Sequence[Column], style: ResultFormat, out: Path | None
 ) -> None:
-    if style is ResultFormat.PARQUET:
-        from motools.sweeps.frames import write_parquet
-
-        assert out is not None
-        write_parquet([dict(row) for row in rows], out)
-    elif out is None:
+    if out is None:
         output.emit(rows, columns, Format(style))
-    else:
-        with out.open("w", encoding="utf-8") as stream, redirect_stdout(stream):
-            output.emit(rows, columns, Format(style))
+        return
+    try:
+        if style is ResultFormat.PARQUET:
+            from motools.sweeps.frames import write_parquet
+
+            write_parquet([dict(row) for row in rows], out)
+        else:
+            with out.open("w", encoding="utf-8") as stream, redirect_stdout(stream):
+                output.emit(rows, columns, Format(style))
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise ConfigError(f"{out}: cannot be written: {why}") from problem
 
 
 def _say_missing(found: Results, file: Path) -> None:

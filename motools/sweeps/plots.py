@@ -97,7 +97,7 @@ class Plot:
         """Write a file: ``.png``, ``.svg``, ``.pdf``, or ``.html`` with the numbers below.
 
         Raises:
-            ConfigError: the path ends in something else.
+            ConfigError: the path ends in something else, or cannot be written.
             MissingExtraError: Matplotlib is not installed.
         """
         from motools.sweeps.drawing import FORMATS, picture
@@ -107,7 +107,10 @@ class Plot:
         if style not in (*FORMATS, "html"):
             raise ConfigError(f"{path}: end it in .{', .'.join(FORMATS)} or .html")
         data = page(self).encode() if style == "html" else picture(self, style)
-        Path(path).write_bytes(data)
+        try:
+            Path(path).write_bytes(data)
+        except OSError as problem:
+            raise ConfigError(f"{path}: cannot be written: {problem.strerror}") from problem
 
 
 def plot(

@@ -83,6 +83,26 @@ def test_results_as_parquet(tuned: Swept, run: Run, tmp_path: Path) -> None:
     assert (refused.exit_code, "is for a file" in refused.stderr) == (ExitCode.USAGE, True)
 
 
+def test_a_file_has_what_its_name_says_or_is_refused(
+    tuned: Swept, run: Run, tmp_path: Path
+) -> None:
+    import pandas as pd
+
+    shouted = tmp_path / "OUT.PARQUET"
+    assert run(tuned, "results", tuned.file, "-o", shouted).exit_code == 0
+    assert len(pd.read_parquet(shouted)) == 50
+    axes = ["--x", "learning_rate", "--by", "dataset"]
+    chosen = ["--score", "includes/accuracy", "--evaluation", "quiz"]
+    for command, name, *arguments in (
+        ("results", "out.csv"),
+        ("results", "out.parquet"),
+        ("plot", "out.png", *axes, *chosen),
+    ):
+        refused = run(tuned, command, tuned.file, "-o", tmp_path / "no" / name, *arguments)
+        assert refused.exit_code == ExitCode.ERROR
+        assert f"{name}: cannot be written" in refused.stderr
+
+
 def test_means(tuned: Swept, run: Run) -> None:
     found = run(tuned, "results", tuned.file, "--mean", "--only", "quiz", "--format", "json")
     first, *_, last = json.loads(found.stdout)
