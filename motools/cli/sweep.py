@@ -251,13 +251,13 @@ def _outcomes(run: SweepRun) -> Iterator[Row]:
     from motools.steps import evaluate
 
     for cell in run.plan.cells:
-        for planned in cell.steps:
+        for name, planned in cell.named:
             ended = run.of(planned)
             entry = ended.entry
             scored = entry is not None and entry.kind == evaluate.KIND
             yield {
                 "cell": str(cell.cell),
-                "step": planned.name,
+                "step": name,
                 "outcome": str(ended.outcome),
                 "key": None if entry is None else entry.key,
                 "scores": entry.value["scores"] if scored and entry is not None else None,
@@ -269,14 +269,14 @@ def _outcomes(run: SweepRun) -> Iterator[Row]:
 
 def _rows(plan: Plan) -> Iterator[Row]:
     for cell in plan.cells:
-        for step in cell.steps:
-            yield _row(cell, step)
+        for name, step in cell.named:
+            yield _row(cell, name, step)
 
 
-def _row(cell: PlannedCell, step: Planned) -> Row:
+def _row(cell: PlannedCell, name: str, step: Planned) -> Row:
     return {
         "cell": str(cell.cell),
-        "step": step.name,
+        "step": name,
         "state": str(step.state),
         "key": step.key,
         "seconds": _plain(step.estimate.seconds),

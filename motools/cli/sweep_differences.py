@@ -153,7 +153,7 @@ def _pairs(
 def _evaluations(cell: PlannedCell) -> dict[str, Evaluation]:
     from motools.steps.evaluate import evaluation_of
 
-    there = ((step.name, step.entry) for step in cell.evaluations)
+    there = ((n, step.entry) for n, step in cell.named if step is not cell.training)
     return {name: evaluation_of(entry) for name, entry in there if entry is not None}
 
 

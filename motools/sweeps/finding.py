@@ -53,10 +53,9 @@ def steps_of(cell: PlannedCell, name: str | None) -> list[Planned]:
     Raises:
         ConfigError: the cell has no step of that name.
     """
-    steps = list(cell.steps)
     if name is None:
-        return steps
-    found = [step for step in steps if step.name == name]
-    if not found:
-        raise ConfigError(unknown_name(name, name, [step.name for step in steps]))
-    return found
+        return list(cell.steps)
+    steps = dict(cell.named)
+    if name not in steps:
+        raise ConfigError(unknown_name(name, name, list(steps)))
+    return [steps[name]]

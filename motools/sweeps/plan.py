@@ -39,7 +39,7 @@ class Planned:
     """One step of a cell.
 
     Attributes:
-        name: ``fine_tune``, or the evaluation's name.
+        name: ``fine_tune``, or the evaluation's name in the first cell that has it.
         step: what would run; None for an evaluation whose model is not there yet.
         state: what will happen to it.
         reason: why; of a hit, until when its model is there, if not for ever.
@@ -79,6 +79,13 @@ class PlannedCell:
         if self.training is not None:
             yield self.training
         yield from self.evaluations
+
+    @property
+    def named(self) -> Iterator[tuple[str, Planned]]:
+        """The steps by what they are called here: elsewhere one may have another name."""
+        if self.training is not None:
+            yield TRAINING, self.training
+        yield from zip(self.cell.evaluations, self.evaluations, strict=True)
 
 
 @dataclass(frozen=True)

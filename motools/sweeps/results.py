@@ -164,13 +164,15 @@ def _results(plan: Plan, find: Callable[[Planned], _Found], only: Subset | None)
     measurements: list[Measurement] = []
     missing: Counter[str] = Counter()
     for cell in plan.cells:
-        steps: Sequence[Planned | None] = [
-            step for step in cell.evaluations if only is None or only.has(cell, step)
+        steps: Sequence[tuple[str | None, Planned | None]] = [
+            (name, step)
+            for name, step in cell.named
+            if step is not cell.training and (only is None or only.has(cell, step))
         ]
         if cell.training is not None and not cell.evaluations:
-            steps = [None] if only is None or only.has(cell, cell.training) else []
-        for step in steps:
-            found = list(_measured(cell, step, find, columns, plan.sweep.recipe))
+            steps = [(None, None)] if only is None or only.has(cell, cell.training) else []
+        for name, step in steps:
+            found = list(_measured(cell, step, find, columns, plan.sweep.recipe, name=name))
             measurements += found
             lacking = step or cell.training
             if lacking is not None and find(lacking)[1] is None:
@@ -184,6 +186,8 @@ def _measured(
     find: Callable[[Planned], _Found],
     columns: Mapping[str, str],
     recipe: Mapping[str, Any],
+    *,
+    name: str | None,
 ) -> Iterator[Measurement]:
     """Every score of one evaluation, or a row that says that it is missing."""
     cell, training = planned.cell, planned.training
@@ -196,7 +200,7 @@ def _measured(
         yield Measurement(
             parameters=_parameters(cell, columns, recipe),
             replicate=cell.replicate,
-            evaluation=None if evaluation is None else evaluation.name,
+            evaluation=name,
             task=value.get("task"),
             score=score,
             value=None if score is None else value["scores"][score],

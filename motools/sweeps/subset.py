@@ -11,7 +11,7 @@ from motools.errors import ConfigError
 from motools.sweeps import parameters
 from motools.sweeps.cell import Cell
 from motools.sweeps.paths import EVALS, EVALUATE, MODELS, STEPS
-from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell
+from motools.sweeps.plan import Plan, Planned, PlannedCell
 from motools.sweeps.sweep import Sweep
 
 REPLICATE: Final = "replicate"
@@ -62,9 +62,11 @@ class Subset:
 
     def has(self, cell: PlannedCell, step: Planned) -> bool:
         """Whether a step of a cell is meant."""
-        kind = MODELS if step.name == TRAINING else EVALS
-        if self.names and not self.names & {kind, step.name}:
-            return False
+        kind = EVALS if step is not cell.training else MODELS
+        if self.names and kind not in self.names:
+            called = {name for name, each in cell.named if each is step}
+            if not self.names & called:
+                return False
         return all(self._fits(cell.cell, path, texts) for path, texts in self.values)
 
     def check(self, plan: Plan) -> None:

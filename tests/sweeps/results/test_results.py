@@ -11,6 +11,7 @@ from motools.cache import Cache
 from motools.errors import ConfigError, MissingExtraError
 from motools.sweeps import extras, parameters
 from motools.sweeps.frames import results, write_parquet
+from motools.sweeps.plan import State
 from motools.sweeps.planner import make_plan
 from motools.sweeps.results import FIXED, Results, of_plan
 from motools.sweeps.statistics import Method
@@ -121,6 +122,20 @@ def test_groups_that_are_given_whole_are_told_apart(tmp_path: Path) -> None:
     ]
     one = Subset.parse(["learning_rate=1e-3", "quiz"], sweep)
     assert len(of_plan(make_plan(sweep, cache), one).rows) == 2
+
+
+def test_an_evaluation_is_called_as_its_own_cell_does(tmp_path: Path) -> None:
+    """Asked for less, one cell's quiz is the other's short one."""
+    recipe = {**TUNED["recipe"], "fine_tune": None, "dataset": None, "model": "tiny"}
+    limits = {"evaluate.quiz.task_args": [{}, {"limit": 4}]}
+    sweep = written(tmp_path, {"recipe": recipe, "grid": limits})
+    cache = Cache.open(tmp_path / "cache")
+    fill(sweep, cache)
+    plan = make_plan(sweep, cache)
+    assert plan.counts == {State.HIT: 2}
+    names = [row["evaluation"] for row in of_plan(plan).wide]
+    assert names == ["quiz", "short", "quiz", "short"]
+    assert len(of_plan(plan, Subset.parse(["quiz"], sweep)).wide) == 3  # one step, however named
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra() -> None:
