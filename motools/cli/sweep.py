@@ -240,6 +240,8 @@ def run(
     output.say(f"{output.count(len(found.plan.cells), 'cell')}: {found or 'nothing to do'}")
     if found.failures:
         raise typer.Exit(ExitCode.ERROR)
+    if found.stopped:
+        raise typer.Exit(ExitCode.WORK_LEFT)
 
 
 class _Hits(StrEnum):

@@ -11,6 +11,7 @@ from motools.steps import evaluate, train
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry
+    from motools.settings import Settings
 
 _NEWEST: Final = 500
 _HOUR: Final = 3600.0
@@ -73,6 +74,18 @@ def total(estimates: Iterable[Estimate]) -> tuple[Estimate, int]:
     return Estimate(seconds, cost if priced else None), unknown
 
 
+def spent(entry: Entry, settings: Settings) -> float | None:
+    """What making an entry cost: as it was counted, or else by the hour; None: unknown."""
+    if entry.cost is not None:
+        return entry.cost
+    price = _hour(settings, entry.labels.get("backend", ""))
+    return None if price is None else entry.duration * price / _HOUR
+
+
+def _hour(settings: Settings, backend: str) -> float | None:
+    return settings.prices.get(backend, {}).get("hour")
+
+
 class Estimator:
     """Estimates from the newest entries of a cache and the prices in its settings.
 
@@ -113,7 +126,7 @@ class Estimator:
         costs = [each.cost / each.work for each in past if each.cost is not None]
         if len(costs) == len(past):
             return Estimate(seconds, Range(min(costs), max(costs)).times(work))
-        price = self._cache.settings.prices.get(backend, {}).get("hour")
+        price = _hour(self._cache.settings, backend)
         return Estimate(seconds, None if price is None else seconds.times(price / _HOUR))
 
     @cached_property

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from motools.artifacts import Evaluation, Model
-from motools.sweeps.plan import Plan, Planned
+from motools.sweeps.plan import Plan, Planned, State
 
 if TYPE_CHECKING:
     from motools.cache import Entry
@@ -84,6 +84,14 @@ class SweepRun:
     def failures(self) -> list[Ended]:
         """The steps that failed."""
         return [each for each in self.ended.values() if each.outcome is Outcome.FAILED]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether something that was to be done was left because of a limit."""
+        return any(
+            each.outcome is Outcome.SKIPPED and each.planned.state is not State.SKIPPED
+            for each in self.ended.values()
+        )
 
     def __str__(self) -> str:
         return ", ".join(

@@ -15,6 +15,7 @@ from motools.artifacts import Model
 from motools.cache.current import Place, cache_at
 from motools.errors import ConfigError
 from motools.sweeps import document
+from motools.sweeps.estimates import spent
 from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Ended, Outcome, Result, SweepRun
 from motools.sweeps.plan import TRAINING, Plan, Planned, PlannedCell, State
@@ -225,7 +226,7 @@ class _Run:
         outcome = self._outcome(entry, future)
         if outcome in (Outcome.RUN, Outcome.RESUMED):
             self._seconds += entry.duration
-            self._cost += entry.cost or 0.0
+            self._cost += spent(entry, self._cache.settings) or 0.0
         self._end(work, outcome, "", result, entry)
 
     def _outcome(self, entry: Entry, future: PrefectFuture[Any]) -> Outcome:

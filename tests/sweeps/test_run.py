@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prefect import flow
+from typer.testing import CliRunner, Result
 
 from motools import Dataset
 from motools.cache import Cache
@@ -20,6 +22,8 @@ from motools.cache.claim import SCRATCH
 from motools.cache.layout import JOBS
 from motools.cache.rejection import reject
 from motools.cache.removal import execute, plan
+from motools.cli import app
+from motools.cli.exits import ExitCode
 from motools.errors import ConfigError, SweepLimitError
 from motools.steps.train import Train
 from motools.sweeps.flow import flow_of
@@ -343,6 +347,40 @@ def test_limits_refuse_and_stop(project: Path, tmp_path: Path) -> None:
     with pytest.raises(SweepLimitError, match="more than the"):
         go(made, cache, limits=RunLimits(seconds=estimate.seconds.high / 2))
     assert len(cache.entries("model")) == 1
+
+
+@pytest.fixture
+def file(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sweep of two seeds, as the command line takes it."""
+    (tmp_path / "data.jsonl").write_text(json.dumps(ROW) + "\n")
+    recipe = {
+        "dataset": "data.jsonl",
+        "backend": "toy",
+        "fine_tune": {"base_model": "tiny", "epochs": 1},
+        "evaluate": {"greets": {"task": f"{project}/tasks.py@greets"}},
+    }
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps({"recipe": recipe, "seeds": SEEDS}))
+    monkeypatch.setenv("MOTOOLS_CACHE_DIR", str(tmp_path / "cache"))
+    return file
+
+
+def test_what_costs_by_the_hour_is_stopped_by_a_limit(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTOOLS_PRICES", "{toy = {hour = 3600.0}, inspect = {hour = 0.0}}")
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["sweep", "run", str(file), *arguments])
+
+    assert run("--only", "seed=0").exit_code == ExitCode.DONE
+    more = json.loads(file.read_text()) | {"seeds": [0, 1, 2, 3]}
+    file.write_text(json.dumps(more))
+    monkeypatch.setenv("TOY_SECONDS", "3")
+    stopped = run("--max-cost", "2", "--at-once", "1")
+    assert stopped.exit_code == ExitCode.WORK_LEFT, stopped.output
+    assert "more than the limit of 2" in stopped.output
+    assert "2 hits, 1 run, 5 skipped" in stopped.output
 
 
 def test_outside_a_flow_it_says_so(project: Path, tmp_path: Path) -> None:
