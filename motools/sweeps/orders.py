@@ -178,7 +178,11 @@ class _Ordering:
         if training is not None and (entry := training.entry) and entry.released:
             again = f"making it again takes {remaking(entry)}, which --remake allows"
             return _blocked(step, f"{_lost(entry)}; {again}")
-        return step if step.entry is None else _again(step, step.entry)
+        if step.entry is None:
+            # Its model may turn out to be one that was evaluated before.
+            waits = step.state is State.WAITING
+            return replace(step, again=waits and id(step) in self._again)
+        return _again(step, step.entry)
 
     def _left_out(self, step: Planned) -> Planned:
         """A step that is not in the cache, if it may be run."""

@@ -383,6 +383,17 @@ def test_what_costs_by_the_hour_is_stopped_by_a_limit(
     assert "2 hits, 1 run, 5 skipped" in stopped.output
 
 
+def test_what_waits_is_refreshed_when_its_model_is_there(project: Path, tmp_path: Path) -> None:
+    """The training ends in the same bits, so that its evaluations would be hits."""
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": [0]})
+    go(made, cache)
+    execute(cache, plan(cache, cache.entries("model")))
+    assert str(go(made, cache, orders=Orders(refresh=Subset.parse(["greets"], made)))) == (
+        "1 hit, 2 run"
+    )
+
+
 def test_outside_a_flow_it_says_so(project: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="outside a flow"):
         run_sweep(sweep(project), cache=Cache.open(tmp_path))
