@@ -48,6 +48,9 @@ MaxTime: TypeAlias = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="Refuse what may take longer.")
 ]
 
+_SHARED: Final = ("MOTOOLS_STORE", "MOTOOLS_DATABASE_URL")
+"""Settings that join a directory to a cache that is elsewhere, too."""
+
 _OUTCOMES: Final = (
     Column("cell"),
     Column("step"),
@@ -214,6 +217,9 @@ def run(
         offline=offline,
         revalidate=0.0 if revalidate else None,
     )
+    if no_cache and not dry_run:
+        # By these, since the processes that steps run in read the settings, too.
+        os.environ.update(dict.fromkeys(_SHARED, ""), MOTOOLS_REMOTE_MODE="off")
     with ExitStack() as held:
         place = Path(held.enter_context(TemporaryDirectory())) if no_cache else cache_dir
         if dry_run:

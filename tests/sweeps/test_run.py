@@ -383,6 +383,17 @@ def test_what_costs_by_the_hour_is_stopped_by_a_limit(
     assert "2 hits, 1 run, 5 skipped" in stopped.output
 
 
+def test_an_empty_cache_is_shared_with_nobody(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTOOLS_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    monkeypatch.setenv("MOTOOLS_STORE", "s3://nobody/nothing")
+    monkeypatch.setenv("MOTOOLS_REMOTE_MODE", "read")
+    found = CliRunner().invoke(app, ["sweep", "run", str(file), "--no-cache"])
+    assert (found.exit_code, "2 cells: 4 run" in found.stderr) == (0, True), found.output
+    assert not (tmp_path / "cache").exists()
+
+
 def test_what_waits_is_refreshed_when_its_model_is_there(project: Path, tmp_path: Path) -> None:
     """The training ends in the same bits, so that its evaluations would be hits."""
     cache = Cache.open(tmp_path)
