@@ -148,11 +148,17 @@ class _Run:
     def _begin(self, work: _Work) -> None:
         """What a step is first: at its end, ready, or waiting for its model."""
         planned, training = work.planned, work.cell.training
+        # Of a model that is out of reach an evaluation is a hit, but no task can be given it.
+        apart = training is not None and training.state is State.BLOCKED
         if planned.state is State.BLOCKED:
             self._end(work, Outcome.FAILED, planned.reason)
         elif planned.state is State.SKIPPED:
             self._end(work, Outcome.SKIPPED, planned.reason)
-        elif planned.state is State.HIT and planned.entry is not None and not self._draw_hits:
+        elif (
+            planned.state is State.HIT
+            and planned.entry is not None
+            and (apart or not self._draw_hits)
+        ):
             self._hits.append(planned.entry)
             self._end(work, Outcome.HIT, planned.reason, entry=planned.entry)
         elif training is not None and planned is not training:
