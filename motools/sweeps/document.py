@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -119,11 +120,16 @@ def write_template(path: str | os.PathLike[str]) -> None:
     """Write a sweep to start from, with a comment on everything.
 
     Raises:
-        ConfigError: the file is there already; it is left as it is.
+        ConfigError: the file is there already, and is left as it is; or it cannot be written.
     """
     file = Path(path)
     try:
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(TEMPLATE.format(file=file.name, name=file.stem))
+            # A name in quotes is one in YAML, whatever its signs.
+            stream.write(
+                TEMPLATE.format(file=file.name, name=json.dumps(file.stem, ensure_ascii=False))
+            )
     except FileExistsError:
         raise ConfigError(f"{file} is there already; remove it, or give another name") from None
+    except OSError as problem:
+        raise ConfigError(f"{file}: cannot be written: {problem.strerror}") from problem

@@ -203,6 +203,15 @@ def test_the_template_is_a_sweep(tmp_path: Path) -> None:
         document.write_template(file)
 
 
+@pytest.mark.parametrize("name", ["a: b", "'c", "#d", "null", "12", "é"])
+def test_the_template_has_the_name_of_its_file(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{name}.yaml"
+    document.write_template(file)
+    assert document.read(file).name == name
+    with pytest.raises(ConfigError, match="cannot be written"):
+        document.write_template(tmp_path / "no" / "a.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
