@@ -90,17 +90,16 @@ def summarise(
     """
     merged = _columns(results, over)
     apart = "replicate" not in merged and any(each.replicate for each in results.measurements)
-    groups: dict[tuple[Any, ...], list[Measurement]] = {}
+    groups: dict[tuple[Any, ...], tuple[Row, list[Measurement]]] = {}
     for each in _with_scores(results):
-        kept = ((name, value) for name, value in each.parameters.items() if name not in merged)
-        fixed = (("replicate", each.replicate),) if apart else ()
-        name = (*kept, *fixed), each.evaluation, each.score
-        groups.setdefault(name, []).append(each)
+        kept = {name: value for name, value in each.parameters.items() if name not in merged}
+        fixed = {"replicate": each.replicate} if apart else {}
+        # By their texts: 1, 1.0 and True are equal, and not one value.
+        name = repr({**kept, **fixed}), each.evaluation, each.score
+        groups.setdefault(name, ({**kept, **fixed}, []))[1].append(each)
     return [
-        _summary(
-            dict(parameters), members, partial(interval, method=method, level=level, seed=seed)
-        )
-        for (parameters, _, _), members in groups.items()
+        _summary(parameters, members, partial(interval, method=method, level=level, seed=seed))
+        for parameters, members in groups.values()
     ]
 
 

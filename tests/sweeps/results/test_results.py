@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -169,6 +170,21 @@ def test_one_value_has_no_interval(found: Results) -> None:
     base = _of(summarise(found), model="tiny")
     assert (base.n, base.mean, base.deviation, base.interval) == (1, 0.125, None, None)
     assert base.row["interval"] == "none: fewer than two values"
+
+
+def test_values_of_two_types_are_not_repeats(found: Results) -> None:
+    """A task may be asked for 1 of something, or for the share 1.0 of it."""
+    first = next(each for each in found.measurements if each.value is not None)
+    shown = [
+        dataclasses.replace(first, parameters={"shown": value}, eval_key=str(value))
+        for value in (1, 1.0, True)
+    ]
+    means = summarise(Results({"shown": "shown"}, tuple(shown), {}))
+    assert [(repr(each.parameters["shown"]), each.n) for each in means] == [
+        ("1", 1),
+        ("1.0", 1),
+        ("True", 1),
+    ]
 
 
 def test_means_over_something_else(found: Results) -> None:
