@@ -51,6 +51,9 @@ _BAR: Final = 0.8
 
 _MOST_TICKS: Final = 8
 _MOST_LETTERS: Final = 45
+_MOST_NAMES: Final = 14
+"""Below each other in a legend: more would leave no room for the figure."""
+
 FORMATS: Final = ("png", "svg", "pdf")
 _UNTOLD: Final = {
     "png": ("Software",),
@@ -98,6 +101,12 @@ def _size(plot: Plot) -> tuple[float, float]:
     return 1.9 + _CELL[0] * len(plot.xs), 1.0 + _CELL[1] * len(plot.groups)
 
 
+def _label(name: Any) -> str:
+    """A name in the legend, which has none that begin with an underscore."""
+    text = number(name)
+    return f" {text}" if text.startswith("_") else text
+
+
 def words(column: str) -> str:
     """A column's name as a person writes it."""
     return _literal(column.replace("_", " "))
@@ -130,7 +139,7 @@ def _lines(plot: Plot, axes: Axes) -> None:
             color=colour,
             marker=MARKERS[order % len(MARKERS)],
             linestyle=LINES[order // len(COLOURS) % len(LINES)],
-            label=None if group is None else number(group),
+            label=None if group is None else _label(group),
             clip_on=False,
             zorder=3,
         )
@@ -155,7 +164,7 @@ def _bars(plot: Plot, axes: Axes) -> None:
             [_mean(one) for one in found],
             width * 0.92,
             color=COLOURS[order % len(COLOURS)],
-            label=None if group is None else number(group),
+            label=None if group is None else _label(group),
         )
         axes.vlines(at, *_ends(found), color="black", linewidth=1)
     axes.set_xticks(range(len(xs)), [number(x) for x in xs])
@@ -219,9 +228,7 @@ def _places(plot: Plot, axes: Axes) -> Mapping[Any, Any]:
 def _references(plot: Plot, axes: Axes) -> None:
     for order, (name, found) in enumerate(plot.references.items()):
         style = REFERENCES[order % len(REFERENCES)]
-        axes.axhline(
-            _mean(found), color="0.35", linestyle=style, linewidth=1.2, label=_literal(name)
-        )
+        axes.axhline(_mean(found), color="0.35", linestyle=style, linewidth=1.2, label=_label(name))
 
 
 def _finish(plot: Plot, axes: Axes) -> None:
@@ -231,7 +238,13 @@ def _finish(plot: Plot, axes: Axes) -> None:
     entries = len(plot.groups) * (plot.by is not None) + len(plot.references)
     if entries:
         title = None if plot.by is None else words(plot.by)
-        axes.legend(title=title, alignment="left", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(
+            title=title,
+            alignment="left",
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=math.ceil(entries / _MOST_NAMES),
+        )
 
 
 def _mean(found: Summary | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from dataclasses import replace
@@ -165,6 +166,23 @@ def test_names_are_neither_markup_nor_formulas(tuned: Swept, tmp_path: Path) -> 
     )
     drawn.save(tmp_path / "strange.html")
     assert "<td>&lt;b&gt;$x^{$ &amp; co</td>" in (tmp_path / "strange.html").read_text()
+
+
+@pytest.mark.parametrize("kind", [Kind.LINE, Kind.BARS])
+@pytest.mark.filterwarnings("error::UserWarning")  # of no room for the figure
+def test_every_group_is_in_the_legend(found: Results, kind: Kind) -> None:
+    names = [f"_{number}" for number in range(30)]
+    first = next(each for each in found.measurements if each.score == SCORE)
+    many = tuple(
+        replace(first, parameters={"learning_rate": 0.1, "dataset": name}, eval_key=name)
+        for name in names
+    )
+    drawn = plot(replace(found, measurements=many), x="learning_rate", by="dataset", kind=kind)
+    figure = drawn.figure()
+    figure.savefig(io.BytesIO())
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text().strip() for text in legend.get_texts()] == names
 
 
 def test_an_overview_chooses_its_axes(tuned: Swept, found: Results) -> None:
