@@ -105,6 +105,6 @@ def matches(recipe: Recipe, wanted: Overrides) -> bool:
 
 
 def _among(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, (list, tuple)) and not isinstance(value, (list, tuple)):
-        return any(_among(value, item) for item in wanted)
+    if isinstance(wanted, (list, tuple)) and any(_among(value, item) for item in wanted):
+        return True
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

@@ -122,6 +122,13 @@ def test_true_is_not_one() -> None:
     assert grid.matches({"a": None}, {"b": None})
 
 
+def test_a_list_stands_for_its_items_and_for_itself() -> None:
+    assert grid.matches({"a": 1}, {"a": [1, 2]})
+    assert grid.matches({"a": [1, 2]}, {"a": [1, 2]})
+    assert grid.matches({"a": [1, 2]}, {"a": [[3], [1, 2]]})
+    assert not grid.matches({"a": [1, 2]}, {"a": [1]})
+
+
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
