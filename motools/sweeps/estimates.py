@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from motools.evals.reached import is_reached
 from motools.steps import evaluate, train
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ def spent(entry: Entry, settings: Settings) -> float | None:
     return None if price is None else entry.duration * price / _HOUR
 
 
+def _at_api(model: str) -> str:
+    """The name of a model at an API; of all others nothing, since they are priced alike."""
+    return model if is_reached(model) else ""
+
+
 def _hour(settings: Settings, backend: str) -> float | None:
     return settings.prices.get(backend, {}).get("hour")
 
@@ -107,15 +113,19 @@ class Estimator:
         """
         return self._estimate(self._trainings.get((base_model, backend, method), []), work, backend)
 
-    def evaluation(self, task: str, samples: int, backend: str = "inspect") -> Estimate:
+    def evaluation(
+        self, task: str, samples: int, model: str = "", backend: str = "inspect"
+    ) -> Estimate:
         """What an evaluation will take.
 
         Args:
             task: its name.
             samples: how many run, epochs counted.
+            model: the base model's name, if it is one. That of an API is like no other.
             backend: what its price is listed under.
         """
-        return self._estimate(self._evaluations.get(task, []), float(samples), backend)
+        past = self._evaluations.get((task, _at_api(model)), [])
+        return self._estimate(past, float(samples), backend)
 
     def _estimate(self, past: list[_Past], work: float, backend: str) -> Estimate:
         if not past or work <= 0:
@@ -141,11 +151,12 @@ class Estimator:
         return found
 
     @cached_property
-    def _evaluations(self) -> Mapping[str, list[_Past]]:
-        found: dict[str, list[_Past]] = {}
+    def _evaluations(self) -> Mapping[tuple[str, str], list[_Past]]:
+        found: dict[tuple[str, str], list[_Past]] = {}
         for entry in self._cache.entries(evaluate.KIND, limit=_NEWEST):
             value: Any = entry.value
-            found.setdefault(value["task"], []).append(_past(entry, value["samples"]))
+            name = value["task"], _at_api(entry.labels.get("model_id", ""))
+            found.setdefault(name, []).append(_past(entry, value["samples"]))
         return found
 
 

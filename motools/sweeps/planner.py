@@ -250,7 +250,8 @@ class _Planner:
         config = action.config
         if isinstance(step, Evaluate):
             samples = int(config["samples"]["count"]) * int(config["epochs"])  # type: ignore[index,call-overload,arg-type]
-            return self._estimator.evaluation(str(config["task"]["name"]), samples)  # type: ignore[index,call-overload]
+            base = step.model.base_model if step.model.key is None else ""
+            return self._estimator.evaluation(str(config["task"]["name"]), samples, base)  # type: ignore[index,call-overload]
         rows = self._dataset(step).rows or 0
         said = config.get("epochs")
         epochs = float(said) if isinstance(said, int | float) else 1.0  # perhaps the provider's

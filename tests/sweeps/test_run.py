@@ -17,7 +17,7 @@ from prefect import flow
 from typer.testing import CliRunner, Result
 
 from motools import Dataset
-from motools.cache import Cache
+from motools.cache import Action, Cache, RunContext
 from motools.cache.claim import SCRATCH
 from motools.cache.layout import JOBS
 from motools.cache.rejection import reject
@@ -26,6 +26,7 @@ from motools.cli import app
 from motools.cli.exits import ExitCode
 from motools.errors import ConfigError, SweepLimitError
 from motools.steps.train import Train
+from motools.sweeps.estimates import Estimator, Range
 from motools.sweeps.flow import flow_of
 from motools.sweeps.orders import Orders, ordered
 from motools.sweeps.outcome import Outcome, SweepRun
@@ -314,6 +315,24 @@ def test_offline_asks_no_api(project: Path, tmp_path: Path) -> None:
     assert str(run) == "3 run, 2 skipped"
     reasons = {each.reason for each in run.ended.values() if each.outcome is Outcome.SKIPPED}
     assert reasons == {"it asks openai/gpt-4o-2024-08-06, and this is offline"}
+
+
+def test_what_models_at_apis_cost_says_nothing_about_others(tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    cheap, dear = "openai/gpt-4o-mini-2024-07-18", "openai/gpt-4o-2024-08-06"
+    for model, cost in ((cheap, 1.0), ("tiny", None)):
+
+        def run(context: RunContext, model: str = model, cost: float | None = cost) -> Any:
+            context.label(model_id=model)
+            context.cost = cost
+            return {"task": "greets", "samples": 10}
+
+        cache.get_or_run(Action("eval", {"model": model}, {}, {}), run)
+    estimator = Estimator(cache)
+    assert estimator.evaluation("greets", 20, cheap).cost == Range(2.0, 2.0)
+    assert estimator.evaluation("greets", 20, dear).cost is None
+    assert estimator.evaluation("greets", 20, "tiny").seconds is not None
+    assert estimator.evaluation("greets", 20).cost is None
 
 
 def test_what_somebody_else_runs_is_adopted(project: Path, tmp_path: Path) -> None:
