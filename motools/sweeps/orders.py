@@ -105,7 +105,10 @@ class _Ordering:
     def models_needed(self, plan: Plan) -> None:
         """Find the trainings whose files an evaluation that is run will need."""
         for cell in plan.cells:
-            if cell.training is not None and any(map(self._runs, cell.evaluations)):
+            running = filter(self._runs, cell.evaluations)
+            if cell.training is not None and any(
+                self._kept_from(cell.cell, step) is None for step in running
+            ):
                 self._needed.add(id(cell.training))
 
     def cell(self, cell: PlannedCell) -> PlannedCell:

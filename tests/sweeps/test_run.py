@@ -317,6 +317,18 @@ def test_offline_asks_no_api(project: Path, tmp_path: Path) -> None:
     assert reasons == {"it asks openai/gpt-4o-2024-08-06, and this is offline"}
 
 
+def test_no_model_is_made_again_for_what_is_left_out(project: Path, tmp_path: Path) -> None:
+    cache = Cache.open(tmp_path)
+    made = sweep(project, grid={"fine_tune.seed": [0]})
+    go(made, cache, orders=Orders(only=Subset.parse(["models"], made)))
+    with cache.database.write() as transaction:
+        transaction.run("UPDATE entries SET state = 'released' WHERE kind = 'model'")
+    judge = {"task": "tasks.py@greets", "roles": {"grader": "openai/gpt-4o-2024-08-06"}}
+    judged = dataclasses.replace(made, recipe={**made.recipe, "evaluate": {"greets": judge}})
+    orders = Orders(remake=True, offline=True)
+    assert ordered(make_plan(judged, cache), orders).counts == {State.HIT: 1, State.SKIPPED: 1}
+
+
 def test_what_models_at_apis_cost_says_nothing_about_others(tmp_path: Path) -> None:
     cache = Cache.open(tmp_path)
     cheap, dear = "openai/gpt-4o-mini-2024-07-18", "openai/gpt-4o-2024-08-06"
