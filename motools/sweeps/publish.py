@@ -6,8 +6,10 @@ import re
 from typing import Final
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from motools.errors import MissingExtraError
@@ -19,7 +21,17 @@ _UNSAFE: Final = re.compile(r"[^a-z0-9]+")
 
 
 def publish(run: SweepRun, flow_run_id: UUID) -> None:
-    """Keep the table of a run, with a plot where one can show it, beside the flow run."""
+    """Keep the table of a run, with a plot where one can show it, beside the flow run.
+
+    A server that does not take it is told of in the log: the sweep is done all the same.
+    """
+    try:
+        _create(run, flow_run_id)
+    except (HTTPError, PrefectException) as problem:
+        get_run_logger().warning("the sweep's table is not published: %r", problem)
+
+
+def _create(run: SweepRun, flow_run_id: UUID) -> None:
     name = _UNSAFE.sub("-", run.plan.sweep.name.lower()).strip("-")
     with get_client(sync_client=True) as client:
         client.create_artifact(

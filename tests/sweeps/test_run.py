@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient
 from typer.testing import CliRunner, Result
 
 from motools import Dataset
@@ -434,6 +435,18 @@ def test_what_waits_is_refreshed_when_its_model_is_there(project: Path, tmp_path
     assert str(go(made, cache, orders=Orders(refresh=Subset.parse(["greets"], made)))) == (
         "1 hit, 2 run"
     )
+
+
+def test_a_server_that_takes_no_table_takes_no_sweep_down(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nobody(**_: Any) -> SyncPrefectClient:
+        return SyncPrefectClient("http://127.0.0.1:1/api")
+
+    monkeypatch.setattr("motools.sweeps.publish.get_client", nobody)
+    made = sweep(project, grid={"fine_tune.seed": [0]})
+    assert str(go(made, Cache.open(tmp_path))) == "3 run"
+    assert "table is not published" in caplog.text
 
 
 def test_outside_a_flow_it_says_so(project: Path, tmp_path: Path) -> None:
