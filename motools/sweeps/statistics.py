@@ -178,6 +178,8 @@ def p_value(differences: Sequence[float], test: PairedTest, seed: int = 0) -> fl
 
 def _permutation(differences: Sequence[float], seed: int) -> float:
     """Flip signs, all ways or many: that of a pair that does not differ changes nothing."""
+    if len(differences) == 1:
+        return 1.0  # either sign is as far from 0, and SciPy takes no sample of one
     np = needed("numpy", "frames")
     values = np.asarray(differences, dtype=float)
     found = needed("scipy.stats", "frames").permutation_test(

@@ -151,6 +151,12 @@ def test_a_permutation_of_few_pairs_is_exact() -> None:
     assert p_value(DIFFERENCES, PairedTest.PERMUTATION) == pytest.approx(all_flips(DIFFERENCES))
 
 
+@pytest.mark.parametrize("test", [PairedTest.PERMUTATION, PairedTest.WILCOXON])
+def test_one_pair_that_differs_is_no_evidence(test: PairedTest) -> None:
+    assert p_value([0.0, 0.3, 0.0], test) == 1.0
+    assert p_value([-0.3], test) == 1.0
+
+
 def test_a_permutation_of_many_pairs_is_near_and_seeded() -> None:
     many = [round(0.3 * math.sin(n) + 0.1, 3) for n in range(16)]
     found = p_value(many, PairedTest.PERMUTATION, seed=3)
