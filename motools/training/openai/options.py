@@ -72,14 +72,18 @@ class Options:
             raise SettingsError("timeout and visibility_seconds: give seconds, from 0 on")
         url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
         object.__setattr__(self, "base_url", url.rstrip("/"))
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.base_url)
+            is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is none, or half an IPv6 address
+            parts, is_one = urlsplit(""), False
+        if not is_one:
             shown = "what it says" if "@" in self.base_url else repr(self.base_url)
             raise SettingsError(f"base_url: {shown} is not an address of an API")
         if parts.username or parts.password or parts.query:
             raise SettingsError(
-                f"base_url: the address of {parts.hostname} has credentials in it; name the "
-                "variable that has the key with api_key_env"
+                f"base_url: the address of {parts.hostname} has credentials in it, or a query, "
+                "and is shown; name the variable that has the key with api_key_env"
             )
         if self.api_key_env and self.api_key_block:
             raise SettingsError("api_key_env and api_key_block: give one of them")
