@@ -7,11 +7,12 @@ Submitting never is: the SDK would send a second job after a lost answer.
 from __future__ import annotations
 
 import email.utils
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from motools.errors import BackendError, BackendUnavailableError, SubmissionRefusedError
 
@@ -20,14 +21,20 @@ if TYPE_CHECKING:
 
     from motools.training.openai.options import Options
 
+T = TypeVar("T")
+
 _RETRIES: Final = 3
 _REFUSALS: Final = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422, 429})
 """Answers after which no job was made. After any other, there may be one."""
 
 _FULL: Final = 429
+_NOT_IMPLEMENTED: Final = 501
 
 PAGE: Final = 100
 """Items of a list that are asked for at a time."""
+
+_NO_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError)
+"""What the SDK raises as it is where an answer was cut off, or is a page of somebody else's."""
 
 _SOONEST: Final = 1.0
 _LATEST: Final = 3_600.0
@@ -75,16 +82,41 @@ def asking(host: str, what: str) -> Iterator[None]:
         ) from problem
     except openai.APIStatusError as problem:
         message = f"{host} answered {problem.status_code}, {what}: {_said(problem)}"
-        if problem.status_code >= 500 or problem.status_code in (408, 425, _FULL):
+        if problem.status_code in (408, 425, _FULL) or (
+            problem.status_code >= 500 and problem.status_code != _NOT_IMPLEMENTED
+        ):
             after = retry_after(problem.response.headers)
             raise BackendUnavailableError(message, after) from problem
         raise BackendError(message) from problem
     except openai.APIError as problem:
         raise BackendUnavailableError(
-            f"{host} cannot be reached, {what}: {_cause(problem)}"
+            f"{host} cannot be reached, {what}: {problem.__cause__ or problem}"
         ) from problem
+    except _NO_JSON as problem:
+        raise BackendUnavailableError(f"{host} answered what is not JSON, {what}") from problem
     except AttributeError as problem:  # so the SDK ends where an answer is no object
         raise BackendUnavailableError(f"{host} answered what is not a list, {what}") from problem
+
+
+@contextmanager
+def asking_besides(host: str, what: str) -> Iterator[None]:
+    """Ask in the block for what is of interest, and no part of a result.
+
+    Whoever may ask after a job may be refused this, and that is an answer.
+
+    Raises:
+        BackendError: the provider does not give it.
+        BackendUnavailableError: there was no answer, or none that tells.
+    """
+    import openai
+
+    try:
+        with asking(host, what):
+            yield
+    except BackendUnavailableError as problem:
+        if isinstance(problem.__cause__, openai.PermissionDeniedError):
+            raise BackendError(str(problem)) from problem
+        raise
 
 
 @contextmanager
@@ -108,7 +140,31 @@ def submitting(host: str) -> Iterator[None]:
             raise SubmissionRefusedError(message, after or _SOON) from problem
         raise SubmissionRefusedError(message) from problem
     except openai.APIError as problem:
-        raise BackendUnavailableError(f"no answer from {host}: {_cause(problem)}") from problem
+        raise BackendUnavailableError(
+            f"no answer from {host}: {problem.__cause__ or problem}"
+        ) from problem
+    except _NO_JSON as problem:
+        raise BackendUnavailableError(f"{host} answered what is not JSON") from problem
+
+
+def checked(answer: T, host: str, what: str, **kinds: type | tuple[type, ...]) -> T:
+    """An answer, if it has these fields: the SDK makes an object of whatever was answered.
+
+    Args:
+        answer: of the SDK.
+        host: who was asked.
+        what: was asked for, as in ``file-1``.
+        kinds: names of fields to their types.
+
+    Raises:
+        BackendUnavailableError: a field is not there, or of another kind: nothing is known.
+    """
+    for name, kind in kinds.items():
+        if not isinstance(getattr(answer, name, None), kind):
+            raise BackendUnavailableError(
+                f"{host} answered, but not with what was asked for, {what}: there is no {name!r}"
+            )
+    return answer
 
 
 def every(page: Any, host: str, limit: int | None = None) -> Iterator[Any]:
@@ -173,11 +229,3 @@ def _said(problem: Exception) -> str:
     if isinstance(body, Mapping) and isinstance(body.get("message"), str):
         return str(body["message"])
     return str(problem)
-
-
-def _cause(problem: Exception) -> str:
-    import httpx
-
-    if isinstance(problem.__cause__, httpx.LocalProtocolError):
-        return "the request cannot be sent: see to the API key"  # it would be in the message
-    return str(problem.__cause__ or problem)

@@ -19,7 +19,15 @@ from motools.training.config import FineTuneConfig
 from motools.training.names import is_dated
 from motools.training.openai import extension, recipe
 from motools.training.openai.account import Service, find_out, same_account
-from motools.training.openai.asking import PAGE, asking, client_of, every, submitting
+from motools.training.openai.asking import (
+    PAGE,
+    asking,
+    asking_besides,
+    checked,
+    client_of,
+    every,
+    submitting,
+)
 from motools.training.openai.files import downloaded, preferences, uploaded
 from motools.training.openai.losses import losses
 from motools.training.openai.options import Options
@@ -29,6 +37,7 @@ from motools.training.openai.status import (
     day_of,
     epochs_of,
     sent_of,
+    stamp_of,
     status_of,
 )
 from motools.training.protocol import BaseModel
@@ -37,6 +46,7 @@ from motools.training.provider import (
     Capabilities,
     Endpoint,
     JobDescription,
+    JobEvent,
     JobResult,
     JobStatus,
     Life,
@@ -52,6 +62,9 @@ _SEEN_LATE: Final = {"server": 10.0}
 """By how an account is known, how long after a submission a list may lack it."""
 
 _LATE: Final = 120.0
+
+_NO_EVENTS: Final = "no-events"
+"""Id of the event that says that there are none."""
 
 
 class OpenAIBackend:
@@ -163,47 +176,61 @@ class OpenAIBackend:
 
     def find(self, key: str) -> list[SentJob]:
         """The jobs with this key in their metadata, held against it once more here."""
-        with asking(self._host, f"looking for jobs of {key[:12]}"):
+        what = f"looking for jobs of {key[:12]}"
+        with asking(self._host, what):
             first = self._client.fine_tuning.jobs.list(limit=PAGE, metadata={KEY: key})
             jobs: list[FineTuningJob] = list(every(first, self._host, PAGE))
-        return [sent_of(job) for job in jobs if (job.metadata or {}).get(KEY) == key]
+        return [
+            sent_of(checked(job, self._host, what, status=str, created_at=(int, float)))
+            for job in jobs
+            if stamp_of(job).get(KEY) == key
+        ]
 
     def poll(self, job_id: str, after: str | None = None) -> JobStatus:
         """How a job is, with the events since the last one that is known."""
         job = self._job(job_id)
-        with asking(self._host, f"events of {job_id}"):
-            # The newest come first.
-            page = self._client.fine_tuning.jobs.list_events(job_id, limit=PAGE)
-            newest = every(page, self._host, PAGE)
-            events = list(takewhile(lambda event: event.id != after, newest))
+        try:
+            with asking_besides(self._host, f"events of {job_id}"):
+                # The newest come first.
+                page = self._client.fine_tuning.jobs.list_events(job_id, limit=PAGE)
+                newest = every(page, self._host, PAGE)
+                events = list(takewhile(lambda event: event.id != after, newest))
+        except BackendUnavailableError:
+            raise
+        except BackendError as problem:  # it gives none, which is said once
+            said = JobEvent(_NO_EVENTS, f"there are no events: {problem}")
+            return dataclasses.replace(
+                status_of(job, ()), events=() if after == _NO_EVENTS else (said,)
+            )
         return status_of(job, reversed(events))
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job, unless it has ended."""
         try:
             with asking(self._host, f"cancelling {job_id}"):
-                self._client.fine_tuning.jobs.cancel(job_id)
+                job = self._client.fine_tuning.jobs.cancel(job_id)
         except BackendUnavailableError:
             raise
         except BackendError:
             if self._job(job_id).status in ("succeeded", "failed", "cancelled"):
                 return
             raise
+        checked(job, self._host, f"cancelling {job_id}", id=str)
 
     def result(self, job_id: str) -> JobResult:
         """The model of a job that has succeeded."""
         job = self._job(job_id)
         if job.fine_tuned_model is None:
             raise BackendError(f"{job_id} at {self._host} has made no model: it is {job.status}")
-        account = self.account()
+        account, trained = self.account(), job.trained_tokens
         missing: list[str] = []
         metrics: dict[str, Any] = {
-            "trained_tokens": job.trained_tokens,
+            "trained_tokens": trained if isinstance(trained, int) else None,
             "epochs": epochs_of(job),
         }
         for file_id in job.result_files or ():
             try:
-                with asking(self._host, f"losses of {job_id}"):
+                with asking_besides(self._host, f"losses of {job_id}"):
                     metrics |= losses(self._client.files.content(file_id).read())
             except BackendUnavailableError:
                 raise
@@ -226,15 +253,17 @@ class OpenAIBackend:
         config = {"seed": job.seed} if self._service.is_motools else recipe.described(job)
         prefers = not self._service.is_motools and config["method"] == "dpo"
 
-        def rows(file_id: str) -> str | Path | None:
+        def rows(file_id: str | None) -> str | Path | None:
+            if file_id is None:
+                return None
             return downloaded(self._client, self._host, file_id, place, prefers=prefers)
 
         return JobDescription(
             base_model=job.model,
             config=config,
             dataset=rows(job.training_file),
-            validation=None if job.validation_file is None else rows(job.validation_file),
-            key=(job.metadata or {}).get(KEY),
+            validation=rows(job.validation_file),
+            key=stamp_of(job).get(KEY),
         )
 
     # Models
@@ -262,6 +291,7 @@ class OpenAIBackend:
                     f"{self._host} says that there is no {model.id}, but not that this is the "
                     f"account {model.scope}: nothing is known"
                 ) from problem
+        checked(found, self._host, model.id, id=str)
         return Life(there=True, expires_at=day_of(getattr(found, "shutdown_date", None)))
 
     def endpoint(self) -> Endpoint:
@@ -287,7 +317,8 @@ class OpenAIBackend:
 
     def _job(self, job_id: str) -> FineTuningJob:
         with asking(self._host, job_id):
-            return self._client.fine_tuning.jobs.retrieve(job_id)
+            job = self._client.fine_tuning.jobs.retrieve(job_id)
+        return checked(job, self._host, job_id, id=str, status=str)
 
     def _model(self, name: str) -> Model:
         with asking(self._host, name):

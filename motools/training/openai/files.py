@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
+from motools.digest import hash_bytes
 from motools.errors import BackendError, BackendUnavailableError
-from motools.training.openai.asking import asking, every
+from motools.training.openai.asking import asking, checked, every
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -60,6 +61,7 @@ def uploaded(
             file = once.files.create(
                 file=(name, content), purpose=_PURPOSE, timeout=_UPLOAD_TIMEOUT
             )
+    checked(file, host, f"uploading {size:,} bytes", id=str, bytes=int)
     if file.bytes != size:
         raise BackendError(f"{host} has {file.bytes:,} of {size:,} bytes as {file.id}")
     first = _first(client, host, name, size)
@@ -124,7 +126,9 @@ def downloaded(
     Raises:
         BackendUnavailableError: the API cannot be reached.
     """
-    raw, rows = place / file_id, place / f"{file_id}.jsonl"
+    # By their digests: at some APIs an id looks like a path.
+    raw = place / hash_bytes(file_id.encode()).hex
+    rows = raw.with_suffix(".jsonl")
     try:
         with (
             asking(host, f"the rows of {file_id}"),

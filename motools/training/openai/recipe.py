@@ -77,14 +77,15 @@ def request(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 def described(job: FineTuningJob) -> dict[str, Any]:
     """What a job says of the hyperparameters that were sent; what the API chose, as it chose."""
-    method = "supervised" if job.method is None else job.method.type
-    part = None if job.method is None else getattr(job.method, method, None)
+    kind: Any = getattr(job.method, "type", None)
+    method = kind if isinstance(kind, str) else "supervised"
+    part = getattr(job.method, method, None)
     said = getattr(part, "hyperparameters", None) or job.hyperparameters
     names = {"epochs": "n_epochs", "batch_size": "batch_size"}
     names |= {name: name for name in _OPEN.get(method, ())}
     found = {name: getattr(said, sent, None) for name, sent in names.items()}
-    known = {name: value for name, value in found.items() if value is not None}
-    return {"method": method, "seed": job.seed, **known}
+    found["seed"] = job.seed
+    return {"method": method, **{name: v for name, v in found.items() if v is not None}}
 
 
 def _coerced(given: Any, hint: Any, name: str) -> Value:

@@ -40,7 +40,7 @@ def status_of(job: FineTuningJob, events: Iterable[FineTuningJobEvent]) -> JobSt
     return JobStatus(
         phase=_PHASES.get(job.status, "waiting"),
         said=job.status,
-        error=job.error.message if job.error is not None and job.error.message else "",
+        error=_error(job),
         events=tuple(map(_event, events)),
     )
 
@@ -60,18 +60,32 @@ def _event(event: FineTuningJobEvent) -> JobEvent:
 
 def sent_of(job: FineTuningJob) -> SentJob:
     """A job as the journal knows it."""
-    attempt = (job.metadata or {}).get(ATTEMPT, "1")
+    attempt = str(stamp_of(job).get(ATTEMPT))
     return SentJob(
         id=job.id,
-        attempt=int(attempt) if attempt.isdigit() else 1,
+        attempt=int(attempt) if attempt.isdecimal() else 1,
         created_at=float(job.created_at),
         usable=job.status not in _USELESS,
     )
 
 
+def stamp_of(job: FineTuningJob) -> Mapping[str, Any]:
+    """A job's metadata, with the stamp if there is one."""
+    said: Any = job.metadata
+    return said if isinstance(said, Mapping) else {}
+
+
+def _error(job: FineTuningJob) -> str:
+    """Why a job failed, if it says: APIs say it in an object, or as text."""
+    said: Any = job.error
+    found = said if isinstance(said, str) else getattr(said, "message", None)
+    return str(found or "")
+
+
 def epochs_of(job: FineTuningJob) -> int | None:
     """Passes over the dataset, where the API says how many."""
-    part = getattr(job.method, job.method.type, None) if job.method is not None else None
+    kind: Any = getattr(job.method, "type", None)
+    part = getattr(job.method, kind, None) if isinstance(kind, str) else None
     chosen = getattr(getattr(part, "hyperparameters", None), "n_epochs", None)
     return chosen if isinstance(chosen, int) else None
 
