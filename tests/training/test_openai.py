@@ -591,6 +591,33 @@ def test_the_key_is_shown_nowhere(made: Made, api: OpenAIAPI) -> None:
     assert openai_api.SECRET not in f"{refused.value} {refused.value.__cause__}"
 
 
+def test_a_fork_has_connections_of_its_own(made: Made, api: OpenAIAPI, tmp_path: Path) -> None:
+    """On a shared one each would read the answers of the other: ids of jobs of other keys."""
+    backend = made()
+    prepared = backend.prepare(order(tmp_path))
+
+    def submit(child: int) -> bool:
+        for number in range(10):
+            key = f"{child:032x}{number:032x}"
+            job = backend.submit(prepared, Stamp(key, 1))
+            if [found.id for found in backend.find(key)] != [job]:
+                return False
+        return True
+
+    children = []
+    for number in range(4):
+        child = os.fork()
+        if not child:
+            try:
+                os._exit(0 if submit(number) else 1)
+            finally:
+                os._exit(2)
+        children.append(child)
+    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert ends == [0, 0, 0, 0]
+    assert len(api.jobs) == 40
+
+
 # Answers of another protocol
 
 

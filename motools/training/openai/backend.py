@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import takewhile
@@ -83,6 +84,7 @@ class OpenAIBackend:
             if name not in known:
                 raise SettingsError(unknown_name(name, name, known))
         self._options = Options(**options)
+        self._clients: dict[int, OpenAI] = {}
 
     # Planning
 
@@ -307,9 +309,16 @@ class OpenAIBackend:
     def _host(self) -> str:
         return self._options.host
 
-    @cached_property
+    @property
     def _client(self) -> OpenAI:
-        return client_of(self._options)
+        """One of this process alone.
+
+        On a connection that a fork has from its parent, each would read the other's answers.
+        """
+        process = os.getpid()
+        if process not in self._clients:
+            self._clients[process] = client_of(self._options)
+        return self._clients[process]
 
     @cached_property
     def _service(self) -> Service:
