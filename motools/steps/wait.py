@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import random
 import threading
 import time
@@ -106,12 +107,16 @@ class Poller:
         self._longest = longest
         self._growth = growth
         self._most = threads
+        self._start_anew()
+
+    def _start_anew(self) -> None:
         self._due: list[tuple[float, int, float, Question[Any], Future[Any]]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._asking = 0
         self._watched = 0
         """Questions that have no answer yet, also those that are being asked."""
+        self._pid = os.getpid()
 
     def watch(self, question: Question[T]) -> Future[T]:
         """Ask until the job has ended.
@@ -123,6 +128,8 @@ class Poller:
             A future of what the job came to; cancelling it ends the watch.
         """
         future: Future[T] = Future()
+        if self._pid != os.getpid():  # the parent's questions and threads stayed with the parent
+            self._start_anew()
         with self._changed:
             self._push(time.monotonic(), self._first, question, future)
             self._watched += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -72,6 +73,26 @@ def test_a_cancelled_watch_ends_and_the_thread_too() -> None:
     asking = poller.watch(lambda: Done(threading.current_thread())).result(timeout=60)
     asking.join(timeout=60)
     assert not asking.is_alive()
+
+
+def test_a_fork_asks_its_own_questions_and_not_its_parents() -> None:
+    poller, asked = Poller(first=0.01, longest=0.01, threads=1), threading.Event()
+    parent = os.getpid()
+
+    def of_parent() -> Again | Done[None]:
+        asked.set()
+        return Again() if os.getpid() == parent else os._exit(2)
+
+    future = poller.watch(of_parent)
+    assert asked.wait(60)
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(0 if poller.watch(Job(questions=5)).result(timeout=30) == 5 else 1)
+        finally:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert future.cancel()
 
 
 def test_a_thread_that_may_block_asks_with_growing_pauses_until_it_holds() -> None:
