@@ -105,8 +105,8 @@ def forget(
     *,
     attempt: _Number = None,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why, for those who look later.")
-    ] = "said to have never arrived",
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why, for those who look later.")
+    ] = None,
     yes: Yes = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -142,7 +142,8 @@ def forget(
             "run then pays a second time"
         )
     get_consent("Forget it?", yes=yes)
-    jobs.forget(cache, last, work, reason)
+    said = "said to have never arrived" if last.job_id is None else "said to be gone"
+    jobs.forget(cache, last, work, reason or said)
     output.say(f"forgot attempt {last.attempt} for {last.key[:12]}: the next run submits another")
 
 

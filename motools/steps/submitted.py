@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from motools.artifacts import RemoteRef
 from motools.cache.attempt import SUCCEEDED
+from motools.digest import SHORT
 from motools.errors import (
     BackendError,
     BackendUnavailableError,
@@ -154,11 +155,18 @@ class _Watch:
         return answer
 
     def _ask(self) -> Again | Done[JobResult | tuple[str, str]]:
-        status = self.provider.poll(self.job.id, self.event)
+        # What a provider shows may lag, and the first look was right after the submission.
+        visible = time.monotonic() - self.began >= self.sender.visibility_seconds
+        try:
+            status = self.provider.poll(self.job.id, self.event)
+        except BackendUnavailableError:
+            raise
+        except BackendError as problem:
+            if visible or self.job.adopted:
+                raise self._not_there(problem) from problem
+            return Again()
         self._tell(status)
         ended = status.phase in ENDED
-        # A list may lag, and the first look was right after the submission.
-        visible = time.monotonic() - self.began >= self.sender.visibility_seconds
         if self.sender.can_find and not self.confirmed and (ended or visible):
             first = self.context.confirm(self.job, self.sender)
             self.confirmed = True
@@ -189,7 +197,13 @@ class _Watch:
         raise BackendError(
             f"{self.job.id} has succeeded, but {self.sender.provider} does not list its model "
             f"{model.id}: run it again later. If the model is gone for good, `motools jobs forget "
-            f"{self.job.key[:12]}`, and the next run pays for another"
+            f"{self.job.key[:SHORT]}`, and the next run pays for another"
+        )
+
+    def _not_there(self, problem: BackendError) -> BackendError:
+        return BackendError(
+            f"{problem}. If the job is gone for good, `motools jobs forget "
+            f"{self.job.key[:SHORT]}`, and the next run pays for another"
         )
 
     def _pause(self) -> float:
