@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -233,12 +234,18 @@ def test_a_job_that_its_provider_has_dropped_can_be_forgotten(api: OpenAIAPI, ca
     [attempt] = cache.attempts.of_key(key)
     del api.jobs[str(attempt.job_id)]
     thread.join()
-    with pytest.raises(BackendError, match="404"):
+    with pytest.raises(BackendError, match=f"404.*motools jobs forget {key[:12]}"):
         train(cache)
     jobs.forget(cache, attempt, jobs.works(cache, [key])[key], "the provider drops old jobs")
     api.course = ("succeeded",)
     train(cache)
     assert states(cache) == [attempts.FORGOTTEN, attempts.SUCCEEDED]
+
+
+def test_a_job_that_was_just_made_may_not_be_there_yet(api: OpenAIAPI, cache: Cache) -> None:
+    api.fault(Refused(404), "GET", f"{JOBS}/ftjob-1")
+    assert not train(cache).hit
+    assert len(api.jobs) == 1
 
 
 def test_a_job_without_an_id_is_not_forgotten_while_the_provider_has_one(
@@ -318,6 +325,25 @@ def test_the_key_of_the_account_is_written_nowhere(
     errors = [repr(problem.value) for problem in (failed, unclear, refused)]
     every = [caplog.text, shown.out, shown.err, repr(cache.settings), *errors]
     assert not [text for text in every if openai_api.SECRET in text]
+
+
+def test_a_provider_that_repeats_the_key_has_it_written_nowhere(
+    api: OpenAIAPI, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "sk-this-is-not-the-key"
+    monkeypatch.setenv("TESTS_API_KEY", secret)
+    api.secret = secret
+    api.fault(Refused(400, said=f"no such thing for {secret}"), "POST", JOBS)
+    with pytest.raises(SubmissionRefusedError, match="no such thing") as refused:
+        train(cache)
+    api.fault(Refused(404, said=f"no such thing for {secret}"), "GET", JOBS)
+    with pytest.raises(BackendError, match="no such thing") as asked:
+        train(cache)
+    cache.close()
+    for problem in (refused.value, asked.value):
+        assert secret not in "".join(traceback.format_exception(problem))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
 
 
 def test_what_was_cleared_takes_up_the_job_that_made_it(api: OpenAIAPI, cache: Cache) -> None:

@@ -39,6 +39,7 @@ class Refused:
     headers: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
     done: bool = False
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class OpenAIAPI:
                 return 200, {"content-type": "application/json"}, fault.body
             if fault is not None:
                 status, headers = fault.status, dict(fault.headers)
-                answer = _error(Problem(status, f"a fault: {status}", fault.code))
+                answer = _error(Problem(status, fault.said or f"a fault: {status}", fault.code))
             if self.organization:
                 headers |= {"openai-organization": self.organization}
             if self.project:

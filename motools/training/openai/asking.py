@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from motools.errors import BackendError, BackendUnavailableError, SubmissionRefusedError
+from motools.training.openai.options import NO_KEY
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import APIStatusError, OpenAI
 
     from motools.training.openai.options import Options
 
@@ -79,15 +80,15 @@ def asking(host: str, what: str) -> Iterator[None]:
     except (openai.AuthenticationError, openai.PermissionDeniedError) as problem:
         raise BackendUnavailableError(
             f"{host} refuses this account ({problem.status_code}), {what}: {_said(problem)}"
-        ) from problem
+        ) from _shown(problem)
     except openai.APIStatusError as problem:
         message = f"{host} answered {problem.status_code}, {what}: {_said(problem)}"
         if problem.status_code in (408, 425, _FULL) or (
             problem.status_code >= 500 and problem.status_code != _NOT_IMPLEMENTED
         ):
             after = retry_after(problem.response.headers)
-            raise BackendUnavailableError(message, after) from problem
-        raise BackendError(message) from problem
+            raise BackendUnavailableError(message, after) from _shown(problem)
+        raise BackendError(message) from _shown(problem)
     except openai.APIError as problem:
         raise BackendUnavailableError(
             f"{host} cannot be reached, {what}: {problem.__cause__ or problem}"
@@ -114,7 +115,7 @@ def asking_besides(host: str, what: str) -> Iterator[None]:
         with asking(host, what):
             yield
     except BackendUnavailableError as problem:
-        if isinstance(problem.__cause__, openai.PermissionDeniedError):
+        if isinstance(problem.__context__, openai.PermissionDeniedError):
             raise BackendError(str(problem)) from problem
         raise
 
@@ -135,10 +136,10 @@ def submitting(host: str) -> Iterator[None]:
         message = f"{host} answered {problem.status_code}: {_said(problem)}"
         after = retry_after(problem.response.headers)
         if problem.status_code not in _REFUSALS:
-            raise BackendUnavailableError(message, after) from problem
+            raise BackendUnavailableError(message, after) from _shown(problem)
         if problem.status_code == _FULL and problem.code != "insufficient_quota":
-            raise SubmissionRefusedError(message, after or _SOON) from problem
-        raise SubmissionRefusedError(message) from problem
+            raise SubmissionRefusedError(message, after or _SOON) from _shown(problem)
+        raise SubmissionRefusedError(message) from _shown(problem)
     except openai.APIError as problem:
         raise BackendUnavailableError(
             f"no answer from {host}: {problem.__cause__ or problem}"
@@ -224,8 +225,21 @@ def _moment(said: str) -> float | None:
         return None
 
 
-def _said(problem: Exception) -> str:
-    body = getattr(problem, "body", None)
-    if isinstance(body, Mapping) and isinstance(body.get("message"), str):
-        return str(body["message"])
-    return str(problem)
+def _said(problem: APIStatusError) -> str:
+    """What a provider says of an error."""
+    body = problem.body
+    said = body.get("message") if isinstance(body, Mapping) else None
+    return _without_key(said if isinstance(said, str) else str(problem), problem)
+
+
+def _shown(problem: APIStatusError) -> APIStatusError | None:
+    """An error as the cause of another, whose message is shown with it."""
+    whole = f"{problem} {problem.body}"
+    return problem if _without_key(whole, problem) == whole else None
+
+
+def _without_key(text: str, problem: APIStatusError) -> str:
+    """A text without the key that was sent: some providers repeat it."""
+    sent = problem.response.request.headers.get("authorization", "")
+    key = sent.removeprefix("Bearer ")
+    return text if key in ("", NO_KEY) else text.replace(key, "…")

@@ -15,7 +15,7 @@ from motools.training import credentials
 
 OPENAI: Final = "https://api.openai.com/v1"
 OWN_HOST: Final = "api.openai.com"
-_NO_KEY: Final = "none"
+NO_KEY: Final = "none"
 """What the SDK is given where a server wants no key: it refuses an empty one."""
 
 
@@ -113,4 +113,4 @@ class Options:
         # The key of OpenAI goes nowhere else, unless it is said so.
         own = self.is_openai or self.base_url == os.environ.get("OPENAI_BASE_URL", "").rstrip("/")
         place = self.api_key_env or ("OPENAI_API_KEY" if own else "")
-        return credentials.find(place, self.host) if place else _NO_KEY
+        return credentials.find(place, self.host) if place else NO_KEY
