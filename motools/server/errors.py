@@ -67,7 +67,13 @@ def error_body(
     message: str, *, kind: str = INVALID, param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
     """An error as OpenAI's SDK reads it."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    said = {"message": message, "type": kind, "param": param, "code": code}
+    return {"error": {name: text and _sendable(text) for name, text in said.items()}}
+
+
+def _sendable(text: str) -> str:
+    """A text that quotes a request, in which there may be half a surrogate pair."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def not_found(what: str, name: str, param: str | None = None) -> RequestError:

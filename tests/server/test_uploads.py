@@ -209,6 +209,14 @@ def test_a_body_that_is_no_order_is_refused(site: Running, body: bytes) -> None:
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_half_a_surrogate_pair_in_a_name_is_refused(site: Running) -> None:
+    body = b'{"model": "tiny", "config": {"trainer": {"\\ud800": 1}}}'
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{site.url}/motools/resolve", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert "\\ud800" in answer.json()["error"]["message"]
+
+
 def test_a_large_body_is_refused(site: Running) -> None:
     text = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "x" * 9_000_000}]})
     headers = {"Content-Type": "application/json"}
