@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from motools.cache import Cache
 from motools.cache.database import Transaction
+from motools.cache.store import unavailable
 from motools.digest import hash_bytes
 from motools.durable import sync
 from motools.errors import CorruptBlobError
@@ -112,16 +113,21 @@ class Files:
         return file
 
     def make(self, account: str, filename: str, purpose: str, data: bytes) -> File:
-        """A file with these bytes, which is there once its row is inserted."""
-        handle, name = tempfile.mkstemp(dir=self.uploads)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        digest = hash_bytes(data)
-        return self._place(
-            account, Upload(filename, Path(name), digest.size, digest.hex, {}), purpose
-        )
+        """A file with these bytes, which is there once its row is inserted.
+
+        Raises:
+            CacheUnavailableError: it cannot be kept now.
+        """
+        with unavailable(f"cannot keep {filename}"):
+            handle, name = tempfile.mkstemp(dir=self.uploads)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            digest = hash_bytes(data)
+            return self._place(
+                account, Upload(filename, Path(name), digest.size, digest.hex, {}), purpose
+            )
 
     def discard(self, file: File) -> None:
         """Remove the bytes of a file that has no row."""

@@ -241,6 +241,20 @@ def test_a_job_that_cannot_be_done_now_lets_others_go_first(
     assert wait(client, job).status == "succeeded"
 
 
+def test_a_job_that_is_done_waits_for_room_to_say_so(site: Running, client: openai.OpenAI) -> None:
+    file = upload(client).id
+    assert wait(client, order(client, file, seed=7).id).status == "succeeded"
+    uploads = site.root / "server" / "uploads"
+    uploads.rename(uploads.with_name("elsewhere"))
+    job = order(client, file, seed=7).id
+    deadline = time.monotonic() + PATIENCE
+    while "cannot keep step_metrics.csv" not in site.log.read_text():
+        assert time.monotonic() < deadline, client.fine_tuning.jobs.retrieve(job)
+        time.sleep(0.1)
+    uploads.with_name("elsewhere").rename(uploads)
+    assert wait(client, job).status == "succeeded"
+
+
 @contextmanager
 def held(root: Path, **config: Any) -> Iterator[None]:
     """Have a job of this config wait: somebody else trains it."""
