@@ -27,9 +27,12 @@ class SentJob:
         attempt: from its stamp.
         created_at: seconds since 1970, by the provider's clock.
         usable: live or succeeded: neither failed nor cancelled.
+        succeeded: it has made its model. A later job of its key may have been ordered, as a
+            refresh, to replace it.
     """
 
     id: str
     attempt: int
     created_at: float
     usable: bool
+    succeeded: bool = False

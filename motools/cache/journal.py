@@ -149,12 +149,14 @@ class Journal:
             return job  # not listed yet, so which is the earliest cannot be told; or of no use
         first, *others = usable
         for other in others:
-            sender.cancel(other.id)
-            report(
-                f"{sender.provider} has {first.id} and {other.id} for one key: the second is not "
-                "wanted, and was cancelled unless it had ended",
-                {"duplicate": other.id},
-            )
+            # Whoever sent it could see that the first had succeeded, and wanted another one.
+            if first.succeeded and other.id != job.id:
+                outcome = "is left alone, for it may refresh the first in another cache"
+            else:
+                sender.cancel(other.id)
+                outcome = "is not wanted, and was cancelled unless it had ended"
+            said = f"{sender.provider} has {first.id} and {other.id} for one key: the second"
+            report(f"{said} {outcome}", {"duplicate": other.id})
         if first.id == job.id:
             return job
         note = f"instead of {job.id}"

@@ -186,6 +186,33 @@ def test_two_jobs_of_one_key_are_one_too_many(api: OpenAIAPI, cache: Cache) -> N
     assert len(provider.find(entry.key)) == 2
 
 
+def test_a_refresh_in_another_cache_is_not_cancelled(
+    api: OpenAIAPI, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for the key without a refresh takes the job that has succeeded."""
+    first, step = train(cache), training()
+    api.course = ("running",)
+    refreshed: list[Entry] = []
+
+    def refresh() -> None:
+        refreshed.append(cache.get_or_run(step.action(cache), step.run, refresh=True))
+
+    waiting = threading.Thread(target=refresh)
+    waiting.start()
+    deadline = time.monotonic() + 60
+    while "ftjob-2" not in api.jobs:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    monkeypatch.setenv("MOTOOLS_CACHE_DIR", str(tmp_path / "other"))
+    said: Said = []
+    other = train(opened(), said=said)
+    assert other.remote == first.remote and api.jobs["ftjob-2"]["status"] == "running"
+    assert any("ftjob-2 for one key: the second is left alone" in message for message, _ in said)
+    api.move("ftjob-2", "succeeded")
+    waiting.join()
+    assert [entry.provenance["job"] for entry in refreshed] == ["ftjob-2"]
+
+
 def test_a_model_that_is_not_listed_yet_is_waited_for(
     api: OpenAIAPI, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

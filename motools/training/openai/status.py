@@ -66,6 +66,7 @@ def sent_of(job: FineTuningJob) -> SentJob:
         attempt=int(attempt) if attempt.isdecimal() else 1,
         created_at=float(job.created_at),
         usable=job.status not in _USELESS,
+        succeeded=job.status == "succeeded",
     )
 
 
