@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -296,6 +297,35 @@ def test_a_file_that_is_not_quite_it_is_not_used(
     submitted(backend, asked, attempt=2)
     assert api.count("POST", "/files") == 2
     assert api.jobs["ftjob-2"]["training_file"] == "file-2"
+
+
+def test_trainings_that_start_together_send_their_file_once(
+    made: Made, api: OpenAIAPI, tmp_path: Path
+) -> None:
+    """And what one has been told is there is not deleted by another."""
+    backend, asked = made(), order(tmp_path)
+    backend.account()
+    with ThreadPoolExecutor(8) as pool:
+        prepared = list(pool.map(lambda _: backend.prepare(asked), range(8)))
+    assert {each["training_file"] for each in prepared} == set(api.files)
+    assert api.count("POST", "/files") == 1
+
+
+def test_a_file_that_another_process_sent_too_stays(
+    made: Made, api: OpenAIAPI, tmp_path: Path
+) -> None:
+    made_file = api._create_file
+
+    def twice(request: Any) -> Any:
+        mine = made_file(request)
+        api.files["file-0"] = {**mine, "id": "file-0"}
+        return mine
+
+    routes = [("POST", "/files", lambda _, request: twice(request)), *openai_api._ROUTES[1:]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai_api, "_ROUTES", routes)
+        prepared = made().prepare(order(tmp_path))
+    assert prepared["training_file"] in api.files and len(api.files) == 2
 
 
 def test_a_file_is_sent_without_being_read_into_memory(api: OpenAIAPI, tmp_path: Path) -> None:

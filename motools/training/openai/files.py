@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,9 @@ _PURPOSE: Final = "fine-tune"
 _NAME: Final = re.compile(r"motools-([0-9a-f]{64})(?:-\w+)?\.jsonl")
 _UPLOAD_TIMEOUT: Final = 300.0
 """Seconds without any progress."""
+
+_sending: Final[dict[tuple[int, str, str], threading.Lock]] = {}
+"""By process, API and name: held by the thread that looks for a file, and sends it."""
 
 Writer: TypeAlias = Callable[[IO[bytes], IO[bytes]], None]
 """Writes rows in the form that an API wants; its name is part of the file's."""
@@ -52,6 +56,8 @@ def uploaded(
             written(rows, content)
         size = content.seek(0, os.SEEK_END)
         content.seek(0)
+        # Trainings that start together mostly have one dataset.
+        held.enter_context(_sending.setdefault((os.getpid(), host, name), threading.Lock()))
         if (there := _first(client, host, name, size)) is not None:
             return there
         # Once: after a lost answer the file may be there, which is looked for first.
@@ -64,12 +70,9 @@ def uploaded(
     checked(file, host, f"uploading {size:,} bytes", id=str, bytes=int)
     if file.bytes != size:
         raise BackendError(f"{host} has {file.bytes:,} of {size:,} bytes as {file.id}")
-    first = _first(client, host, name, size)
-    if first in (None, file.id):
-        return file.id
-    with asking(host, f"removing {file.id}, which was uploaded by two at once"):
-        client.files.delete(file.id)
-    return first
+    # Another process may have sent it, too. Neither is deleted: somebody may have found it first,
+    # and have a job that needs it.
+    return file.id
 
 
 def _first(client: OpenAI, host: str, name: str, size: int) -> str | None:
