@@ -111,6 +111,15 @@ def test_why_a_job_failed_may_be_plain_text(one: OpenAIBackend, api: OpenAIAPI) 
     assert one.poll("ftjob-1").error == "no room"
 
 
+@pytest.mark.parametrize("loss", ["0.5", None, [0.5]])
+def test_a_loss_that_is_no_number_is_left_out(
+    one: OpenAIBackend, api: OpenAIAPI, loss: object
+) -> None:
+    """It is drawn as a number."""
+    api._say("ftjob-1", "Step 1", {"step": 1, "total_steps": "?", "train_loss": loss})
+    assert one.poll("ftjob-1").events[-1].fields == {"step": 1}
+
+
 @pytest.mark.parametrize("attempt", [2, "2"])
 def test_a_stamp_may_be_numbers(one: OpenAIBackend, api: OpenAIAPI, attempt: int | str) -> None:
     api.jobs["ftjob-1"]["metadata"]["motools_attempt"] = attempt

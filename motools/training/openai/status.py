@@ -54,7 +54,7 @@ def _event(event: FineTuningJobEvent) -> JobEvent:
             "steps": data.get("total_steps"),
             "loss": data.get("train_loss"),
         }
-        fields = {name: value for name, value in named.items() if value is not None}
+        fields = {name: value for name, value in named.items() if isinstance(value, int | float)}
     return JobEvent(event.id, event.message, fields)
 
 
