@@ -112,16 +112,16 @@ class Jobs:
         self,
         status: str,
         but: Sequence[str],
+        served: Mapping[str, float],
         keys: Sequence[str] = (),
-        served: Mapping[str, float] = {},
     ) -> Job | None:
         """The job that has waited longest in a status, of the caller who has.
 
         Args:
             status: which.
             but: ids of jobs that are passed over.
-            keys: of trainings whose jobs are passed over.
             served: caller to when one of theirs was taken last; others come first.
+            keys: of trainings whose jobs are passed over.
         """
         where = "status = ?"
         parameters: list[Any] = [status]

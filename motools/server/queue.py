@@ -49,8 +49,8 @@ class Queue:
         self._in_hand: dict[str, Callable[[], None]] = {}
         self._training: dict[str, str] = {}
         """Job to key, of what is trained now."""
-        self._served: dict[str, float] = {}
-        """Caller to when a training of theirs began last: they take turns."""
+        self._served: dict[str, dict[str, float]] = {VALIDATING: {}, QUEUED: {}}
+        """Status to caller to when one of theirs was taken last: they take turns."""
         self._put_off: dict[str, float] = {}
         """Job to when it is tried again, of what failed for no fault of its own."""
         self._ended = False
@@ -130,10 +130,9 @@ class Queue:
                     yield None
                     return
                 self._in_hand[job.id] = end
-                if status == QUEUED:
-                    self._served[job.account] = time.monotonic()
-                    if job.key is not None:
-                        self._training[job.id] = job.key
+                self._served[status][job.account] = time.monotonic()
+                if status == QUEUED and job.key is not None:
+                    self._training[job.id] = job.key
             try:
                 yield job
             finally:
@@ -158,12 +157,12 @@ class Queue:
         self._put_off = {
             job: until for job, until in self._put_off.items() if until > time.monotonic()
         }
-        but = [*self._in_hand, *self._put_off]
+        but, served = [*self._in_hand, *self._put_off], self._served[status]
         if status != QUEUED:
-            return self._jobs.first(status, but)
+            return self._jobs.first(status, but, served)
         self._jobs.take_up(self._in_hand)
         # Two jobs that want one training: the second has it when the first has ended.
-        return self._jobs.first(status, but, list(self._training.values()), self._served)
+        return self._jobs.first(status, but, served, list(self._training.values()))
 
     def _validate(self, job: Job) -> None:
         with self._failing(job):

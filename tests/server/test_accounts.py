@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from motools.errors import SettingsError
 from motools.server.accounts import VARIABLE, Accounts, is_loopback, load
-from tests.server.running import Running, order, running, upload, wait
+from tests.server.running import Running, lines, order, rows, running, upload, wait
 
 ALICE, BOB = "alice-token-0123456789", "bob-token-0123456789abc"
 
@@ -48,6 +50,22 @@ def test_callers_take_turns(tmp_path: Path) -> None:
         assert {alice.fine_tuning.jobs.retrieve(job).status for job in hers} == {"queued"}
         bob.fine_tuning.jobs.cancel(his)
         wait(alice, hers[0], ("running",))
+
+
+def test_callers_take_turns_while_files_are_read(tmp_path: Path) -> None:
+    with running(tmp_path / "cache", "--tokens", str(tokens_file(tmp_path))) as site:
+        alice, bob = site.client(ALICE), site.client(BOB)
+        large = upload(alice, lines([*rows(30_000), {"messages": []}])).id
+        hers = [order(alice, large).id for _ in range(12)]
+        his = order(bob, upload(bob, lines([{"messages": []}])).id).id
+        while bob.fine_tuning.jobs.retrieve(his).status != "failed":
+            time.sleep(0.05)
+        listed = alice.fine_tuning.jobs.list(limit=20).data
+        waiting = [job for job in listed if job.status == "validating_files"]
+        assert len(listed) == len(hers) and len(waiting) > 6
+        for job in waiting:
+            with suppress(openai.ConflictError):  # it has failed meanwhile
+                alice.fine_tuning.jobs.cancel(job.id)
 
 
 def long(client: openai.OpenAI, file: str, seed: int) -> str:
