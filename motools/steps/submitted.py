@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import time
 from collections.abc import Sequence
@@ -26,9 +27,6 @@ from motools.training.provider import ENDED, JobEvent, JobResult, JobStatus, Ord
 if TYPE_CHECKING:
     from motools.cache import RunContext
     from motools.cache.journal import Job
-
-POLLER: Final = Poller(first=0.25, longest=60.0)
-"""Asks after the jobs of all trainings of this process."""
 
 _SHARE: Final = 0.04
 """Of the time that a job took so far: the longest pause, so that short jobs end soon."""
@@ -230,9 +228,15 @@ class _Watch:
         return Again(problem.after)
 
 
+@functools.cache
+def _poller(_provider: str) -> Poller:
+    """Asks after all jobs of this process at one provider: who hangs holds up no other."""
+    return Poller(first=0.25, longest=60.0)
+
+
 def _waited(progress: Progress, watch: _Watch) -> JobResult | tuple[str, str]:
     """What became of a job; progress is reported meanwhile."""
-    future = POLLER.watch(watch)
+    future = _poller(watch.sender.provider).watch(watch)
 
     def ended() -> bool:
         over = future.done()  # before the news, so that none of it is left

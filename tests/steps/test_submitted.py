@@ -27,7 +27,9 @@ from motools.errors import (
 from motools.steps import jobs, submitted
 from motools.steps.options import RunOptions
 from motools.steps.train import Train
+from motools.testing.wrapped import Wrapped
 from motools.training import registry
+from motools.training.provider import Account, Capabilities, JobStatus
 from tests.training import lab, openai_api
 from tests.training.lab import opened, training
 from tests.training.lessons import greeting_rows
@@ -211,6 +213,42 @@ def test_a_refresh_in_another_cache_is_not_cancelled(
     api.move("ftjob-2", "succeeded")
     waiting.join()
     assert [entry.provenance["job"] for entry in refreshed] == ["ftjob-2"]
+
+
+def test_a_provider_that_hangs_holds_up_no_other(api: OpenAIAPI, cache: Cache) -> None:
+    asked, go_on = threading.Semaphore(0), threading.Event()
+
+    class Hanging(Wrapped):
+        def account(self) -> Account:
+            return Account("elsewhere", "theirs")
+
+        def poll(self, job_id: str, after: str | None = None) -> JobStatus:
+            asked.release()
+            go_on.wait(60)
+            raise BackendError("it is gone")
+
+        def capabilities(self) -> Capabilities:
+            return replace(super().capabilities(), visibility_seconds=0.0)
+
+    backend: Any = registry.backend("lab", cache.settings.backends)
+    registry.offer("hanging", Hanging(backend))
+    steps = [replace(training(seed), backend="hanging") for seed in range(1, 9)]
+    threads = [
+        threading.Thread(target=suppressed, args=(lambda kept, step=step: train(kept, step), cache))
+        for step in steps
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        assert asked.acquire(timeout=60)
+    done = threading.Thread(target=train, args=(cache,))
+    done.start()
+    done.join(20)
+    in_time = not done.is_alive()
+    go_on.set()
+    for thread in (done, *threads):
+        thread.join()
+    assert in_time
 
 
 def test_a_model_that_is_not_listed_yet_is_waited_for(
