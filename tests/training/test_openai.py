@@ -725,6 +725,8 @@ def test_how_long_to_wait_is_bounded(said: dict[str, str], seconds: float | None
         {"visibility_seconds": "120"},
         {"visibility_seconds": -1},
         {"visibility_seconds": float("nan")},
+        {"organization": "Órg"},
+        {"project": "proj\n"},
         {"base_url": "user:word@host/v1"},
         {"base_url": "ftp://user:word@host"},
     ],

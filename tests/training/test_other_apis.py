@@ -106,6 +106,14 @@ def test_a_job_may_say_less(
     assert None not in one.describe("ftjob-1", tmp_path).config.values()
 
 
+def test_a_job_without_a_base_model_is_not_known(
+    one: OpenAIBackend, api: OpenAIAPI, tmp_path: Path
+) -> None:
+    api.jobs["ftjob-1"]["model"] = None
+    with pytest.raises(BackendUnavailableError, match="no 'model'"):
+        one.describe("ftjob-1", tmp_path)
+
+
 def test_why_a_job_failed_may_be_plain_text(one: OpenAIBackend, api: OpenAIAPI) -> None:
     api.jobs["ftjob-1"] |= {"status": "failed", "error": "no room"}
     assert one.poll("ftjob-1").error == "no room"

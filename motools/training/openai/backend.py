@@ -251,7 +251,7 @@ class OpenAIBackend:
 
     def describe(self, job_id: str, place: Path) -> JobDescription:
         """What a job was told; of one at a motools server only what its stamp vouches for."""
-        job = self._job(job_id)
+        job = checked(self._job(job_id), self._host, job_id, model=str)
         config = {"seed": job.seed} if self._service.is_motools else recipe.described(job)
         prefers = not self._service.is_motools and config["method"] == "dpo"
 

@@ -67,6 +67,10 @@ class Options:
             value, kinds = getattr(self, each.name), _KINDS.get(each.name, (str,))
             if type(value) not in kinds and value != each.default:
                 raise SettingsError(f"{each.name}: {value!r} is no {kinds[0].__name__}")
+        for name in ("organization", "project"):
+            sent = getattr(self, name)
+            if " " in sent or not (sent.isascii() and sent.isprintable()):
+                raise SettingsError(f"{name}: {sent!r} has characters that no header takes")
         late = self.visibility_seconds
         if not 0 < self.timeout < math.inf or (late is not None and not 0 <= late < math.inf):
             raise SettingsError("timeout and visibility_seconds: give seconds, from 0 on")
