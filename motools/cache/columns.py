@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from motools.artifacts import RemoteRef
 from motools.cache.action import material
+from motools.cache.attempt import ENDED, OPEN
 from motools.digest import EXACT, canonical_json
 from motools.errors import CorruptDocumentError
 
@@ -69,6 +70,24 @@ def check_columns(columns: Mapping[str, Any]) -> None:
     _require(all(isinstance(label, str) for label in labels.values()), "a label is not text")
     if columns["remote"] is not None:
         _check_reference(columns["remote"])
+
+
+def check_attempt(columns: Mapping[str, Any]) -> None:
+    """Refuse an attempt that a reader would stumble over, or take for one that is over.
+
+    Raises:
+        CorruptDocumentError: it says which column is not what it should be.
+    """
+    number, state, job = columns["attempt"], columns["state"], columns["job_id"]
+    _require(_is_number(number, 1, whole=True), f"the number of an attempt is {number!r}")
+    _require(state in (*OPEN, *ENDED), f"the state of attempt {number} is {state!r}")
+    _require(job is None or isinstance(job, str), f"the job of attempt {number} is {job!r}")
+    for name in ("provider", "sender", "domain", "note"):
+        value = columns[name]
+        _require(isinstance(value, str), f"the {name} of attempt {number} is {value!r}")
+    for name in ("intended_at", "updated_at"):
+        value = columns[name]
+        _require(_is_number(value, 0, _LAST), f"{name} of attempt {number} is {value!r}")
 
 
 def check_text(text: str, value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from motools.cache.action import key_of
 from motools.cache.attempt import NAMES as ATTEMPT_NAMES
-from motools.cache.columns import check_columns, check_text, kind_in
+from motools.cache.columns import check_attempt, check_columns, check_text, kind_in
 from motools.cache.entry import COLUMNS, check
 from motools.cache.tree import Tree, TreeFile
 from motools.errors import CorruptDocumentError
@@ -143,6 +143,8 @@ def parse_journal(data: bytes, key: str) -> list[tuple[Any, ...]]:
     _require(document.get("format") == JOURNAL_FORMAT, f"its format is not {JOURNAL_FORMAT}")
     _require(document["key"] == key, f"it holds {document['key']}, not what it is named after")
     _require(all(a["key"] == key for a in document["attempts"]), "an attempt is for another key")
+    for attempt in document["attempts"]:
+        check_attempt(attempt)
     return [tuple(attempt[name] for name in ATTEMPT_NAMES) for attempt in document["attempts"]]
 
 

@@ -35,6 +35,7 @@ from motools.cache.layout import (
     trashed,
 )
 from motools.cache.store import Store
+from motools.digest import SHORT
 from motools.errors import CacheError, CorruptDocumentError
 
 _AT_ONCE: Final = 32
@@ -140,13 +141,18 @@ class Documents:
         """The rows in a key's journal document; it may be ahead of the tables by one step.
 
         Raises:
-            CorruptDocumentError: it is damaged.
+            CorruptDocumentError: it is damaged. Without it the tables are believed, which a
+                person has to decide: it may have a job that they do not.
         """
         data = self._store.read(journal_name(key))
         try:
             return [] if data is None else parse_journal(data, key)
-        except (ValueError, KeyError, TypeError) as problem:
-            raise CorruptDocumentError(f"{journal_name(key)} is damaged: {problem!r}") from problem
+        except (CorruptDocumentError, *NO_DOCUMENT) as problem:
+            raise CorruptDocumentError(
+                f"{journal_name(key)} is damaged: {str(problem) or repr(problem)}. Nothing was "
+                f"submitted. If `motools jobs show {key[:SHORT]} --status` has every job that the "
+                "provider has for it, remove that file and run it again"
+            ) from problem
 
     def entries(self) -> Iterator[list[tuple[Any, ...]] | Problem]:
         """The rows in each entry's document, or what is wrong with it."""

@@ -411,9 +411,29 @@ def test_the_journal_outlives_the_database(cache: Cache, provider: Provider) -> 
     assert submit(Cache.open(cache.root), provider).id == "job-0"
 
 
-def test_a_damaged_journal_is_not_an_empty_one(cache: Cache, provider: Provider) -> None:
+@pytest.mark.parametrize(
+    ("written", "damaged"),
+    [
+        ("{", ""),
+        ('"attempt": 1', '"attempt": "1"'),
+        ('"state": "submitted"', '"state": "thought about"'),
+        ('"job_id": "job-0"', '"job_id": 0'),
+        ('"provider": "', '"provider": null, "was": "'),
+        ('"updated_at": ', '"updated_at": 1e99, "was": '),
+        ('"attempts": [', '"attempts": [1, '),
+    ],
+)
+def test_a_damaged_journal_is_not_an_empty_one(
+    cache: Cache, provider: Provider, written: str, damaged: str
+) -> None:
     submit(cache, provider)
-    (cache.root / journal_name(ACTION.key)).write_text("{")
-    with pytest.raises(CorruptDocumentError, match="journal/"):
+    document = cache.root / journal_name(ACTION.key)
+    whole = document.read_text()
+    assert written in whole
+    document.chmod(0o644)
+    document.write_text(whole.replace(written, damaged, 1))
+    with pytest.raises(CorruptDocumentError, match=r"journal/.*remove that file"):
         submit(cache, provider)
+    document.unlink()
+    assert submit(cache, provider).id == "job-0"
     assert len(provider.jobs) == 1
