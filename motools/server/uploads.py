@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +24,6 @@ _BOUNDARY_BYTES: Final = 70  # RFC 2046
 _PARTS: Final = 16
 _SILENT_SECONDS: Final = 60.0
 _NAME_LENGTH: Final = 255
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -215,4 +213,5 @@ def _boundary(content_type: str) -> bytes:
 def _plain(filename: str) -> str:
     """A name to show: no path, and nothing that steers a terminal."""
     last = filename.replace("\\", "/").rsplit("/", 1)[-1]
-    return _UNPRINTABLE.sub("_", last)[:_NAME_LENGTH] or "upload.jsonl"
+    shown = "".join(each if each.isprintable() else "_" for each in last[:_NAME_LENGTH])
+    return shown or "upload.jsonl"

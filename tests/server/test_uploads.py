@@ -114,6 +114,7 @@ def test_a_body_that_is_no_form_is_refused(site: Running, kind: str) -> None:
         ("..", ".."),
         ("", "upload.jsonl"),
         ("a\x1b]0;owned\x07b.jsonl", "a_]0;owned_b.jsonl"),
+        ("a\x9b31mb\u202elnosj.x", "a_31mb_lnosj.x"),
         ("x" * 1000, "x" * 255),
         ("r\u00e9sum\u00e9 \u6c34.jsonl", "r\u00e9sum\u00e9 \u6c34.jsonl"),
     ],
