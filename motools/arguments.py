@@ -87,29 +87,23 @@ def _signature(
 
 def _by_source(value: Any, path: str, equivalent: Equivalent = _NONE) -> Value:
     if (encoder := _COLLECTIONS.get(type(value))) is not None:
-        if getattr(value, "__dict__", {}).keys() - {"__orig_class__"}:  # typing's own mark
-            raise _refused(value, path, " (it has attributes besides its items)")
-        reach = functools.partial(_by_source, equivalent=equivalent)
-        return encoder(value, path, reach)
-    if not isinstance(value, SOURCED) and not hasattr(value, "__wrapped__"):
-        return _instance(value, path, equivalent)
+        return encoder(value, path, functools.partial(_by_source, equivalent=equivalent))
     # Only here: plain arguments are told apart without reading any source.
     from motools.source import describe
+    from motools.source.given import describe_given, is_own_object
 
-    return {"$source": describe(value, equivalent=equivalent).digest}
+    def described(inner: Any) -> str:
+        return describe(inner, equivalent=equivalent).digest
 
-
-def _instance(value: Any, path: str, equivalent: Equivalent) -> Value:
-    """An object of one's own class: its class and its state, as a global of a function is."""
-    from motools.source import describe
-    from motools.source.objects import class_origin
-    from motools.source.origin import Origin
-
+    if isinstance(value, SOURCED):
+        return {"$source": described(value)}
     try:
-        if class_origin(type(value)) is Origin.OWN:
-            return {"$source": describe(value, equivalent=equivalent).digest}
-    except SourceError as problem:
+        if is_own_object(value):
+            return describe_given(value, path, described, _COLLECTIONS)
+    except (SourceError, CanonicalError) as problem:
         raise _refused(value, path, f" ({str(problem).partition('. ')[0]})") from problem
+    if hasattr(value, "__wrapped__"):
+        return {"$source": described(value)}
     raise _refused(value, path)
 
 
@@ -123,10 +117,19 @@ def _defaults(value: defaultdict[Any, Any], path: str, reach: Reach) -> Value:
     return {"$defaultdict": [factory, encode(dict(value), path, reach)]}
 
 
+def _bare(encoder: Callable[[Any, str, Reach], Value]) -> Callable[[Any, str, Reach], Value]:
+    def encoded(value: Any, path: str, reach: Reach) -> Value:
+        if getattr(value, "__dict__", {}).keys() - {"__orig_class__"}:  # typing's own mark
+            raise _refused(value, path, " (it has attributes besides its items)")
+        return encoder(value, path, reach)
+
+    return encoded
+
+
 _COLLECTIONS: Final[dict[type, Callable[[Any, str, Reach], Value]]] = {
-    OrderedDict: _ordered,
-    defaultdict: _defaults,
-    Counter: lambda value, path, reach: {"$Counter": encode(dict(value), path, reach)},
+    OrderedDict: _bare(_ordered),
+    defaultdict: _bare(_defaults),
+    Counter: _bare(lambda value, path, reach: {"$Counter": encode(dict(value), path, reach)}),
 }
 
 

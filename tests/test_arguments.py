@@ -9,10 +9,12 @@ import enum
 import functools
 import importlib.metadata
 import importlib.util
+import logging
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import timeit
 import uuid
 from collections import Counter, OrderedDict, defaultdict, namedtuple
@@ -28,7 +30,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motools import EvalConfig
+from motools import EvalConfig, source
 from motools.arguments import bind, tagged
 from motools.configs import Config
 from motools.digest import canonical_json
@@ -94,6 +96,22 @@ class Alike:
 
     def twice(self) -> Any:
         return 2 * self.x
+
+
+class Node:
+    def __init__(self, value: Any, near: Any = ()) -> None:
+        self.value = value
+        self.near = [*near]
+        self.lock = threading.Lock()
+        self.log = logging.getLogger("node")
+        self.handlers = {"run": self.run, "again": functools.partial(self.run, 1)}
+
+    def run(self, times: int = 1) -> Any:
+        return times * self.value
+
+    @functools.cached_property
+    def total(self) -> Any:
+        return self.value + len(self.near)
 
 
 class Slotted:
@@ -397,6 +415,67 @@ def test_names_and_attributes_of_frames_count():
     dated, listed = frame(a=[1, 2]).set_index(days), frame(a=[1, 2])
     listed.index = pd.DatetimeIndex(list(days))
     assert len({key(one) for one in (plain, named, noted, dated, listed)}) == 5
+
+
+def ring(*values: Any) -> Node:
+    nodes = [Node(value) for value in values]
+    for node, near in zip(nodes, [*nodes[1:], nodes[0]], strict=True):
+        node.near.append(near)
+    return nodes[0]
+
+
+def test_objects_may_lead_to_each_other():
+    assert key(ring(1, 2, 3)) == key(ring(1, 2, 3))
+    shared, alike = Node(1), (Node(2), Node(2))
+    found = [ring(1, 2, 3), ring(1, 3, 2), ring(1, 2), Node(1), Node(1, [shared, shared])]
+    found += [Node(1, [Node(1), Node(1)]), Node(1, alike), Node(1, alike[::-1] + alike)]
+    assert len({key(each) for each in found}) == len(found)
+    asked = Node(1)
+    assert asked.total == 1
+    assert key(asked) == key(Node(1))  # asking changes nothing
+    chain = Node(0)
+    for _ in range(2000):
+        chain = Node(0, [chain])
+    assert key(chain) == key(chain)
+
+
+def test_the_class_of_an_object_is_described_once(monkeypatch):
+    described: list[Any] = []
+    walked = source._walked
+    monkeypatch.setattr(source, "_walked", lambda obj: (described.append(obj), walked(obj))[1])
+    source._KNOWN.pop(id(Plain), None)
+    first = key([Plain(Plain(n)) for n in range(20)])
+    assert described == [Plain]
+    assert key([Plain(Plain(n)) for n in range(20)]) == first
+    assert described == [Plain]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("twice", lambda self: 3 * self.x), ("unit", "m"), ("twice", property(lambda self: 1))],
+)
+def test_a_class_that_changes_meanwhile_is_described_anew(monkeypatch, name, value):
+    before = key([Alike(1)])
+    with monkeypatch.context() as changed:
+        changed.setattr(Alike, name, value, raising=False)
+        assert key([Alike(1)]) != before
+    assert key([Alike(1)]) == before
+
+
+def test_what_the_methods_of_an_object_reach_counts(monkeypatch):
+    before = key(Reaching())
+    monkeypatch.setitem(globals(), "REACHED", [2])
+    now = key(Reaching())
+    REACHED.append(3)
+    assert len({before, now, key(Reaching())}) == 3
+
+
+REACHED = [1]
+
+
+class Reaching:
+    def first(self) -> Any:
+        return REACHED[0]
 
 
 def test_what_a_bound_method_of_a_builtin_is_bound_to_counts():

@@ -53,7 +53,7 @@ def describe_instance(walk: Walk, value: Any) -> Value:
     if not own and callable(value) and isinstance(getattr(value, "__qualname__", None), str):
         return _made_in_c(walk, value, holder)
     state = getattr(value, "__dict__", GONE)
-    content = _content(value)
+    content = built_in_content(value)
     readable = own or state == {} or (state is GONE and type(value) in _CONTENTS)
     if not readable or content is GONE:
         raise SourceError(
@@ -66,7 +66,9 @@ def describe_instance(walk: Walk, value: Any) -> Value:
     described: dict[str, Value] = {"instance": walk.refer(type(value)), "state": encoded}
     if content is not None:
         described["content"] = found = walk.value(content, holder, "content")
-        walk.watch.value(lambda: walk.encoded(_content(value), "content"), canonical_json(found))
+        walk.watch.value(
+            lambda: walk.encoded(built_in_content(value), "content"), canonical_json(found)
+        )
     return described
 
 
@@ -114,7 +116,7 @@ def _watched_fields(walk: Walk, value: Any, state: Any) -> dict[str, Any]:
     return fields
 
 
-def _content(value: Any) -> Any:
+def built_in_content(value: Any) -> Any:
     """What a ``dict`` or an exception holds besides attributes.
 
     Returns:
