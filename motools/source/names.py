@@ -10,6 +10,7 @@ import sys
 from collections.abc import (
     Callable,
     Container,
+    Iterable,
     Mapping,
     MutableMapping,
     MutableSequence,
@@ -109,8 +110,32 @@ def resolve(use: Use, unit: Unit, watch: Watch) -> tuple[str, Any]:
     return path, target
 
 
-def check(use: Use, path: str, target: Any, unit: Unit) -> None:
+def streams(found: Iterable[tuple[Use, str, Any]]) -> set[int]:
+    """The ids of the calls that make a stream in memory, whichever branch runs.
+
+    Args:
+        found: uses of names, with what each leads to, as :func:`resolve` says.
+    """
+    made: dict[int, bool] = {}
+    for use, path, target in found:
+        if use.call is not None:
+            name = target.name if isinstance(target, External) else None
+            if isinstance(target, type) and _is_of_library(target) and path == ".".join(use.path):
+                name = name_of(target)
+            makes = name is not None and rules.makes_stream(name)
+            made[id(use.call)] = made.get(id(use.call), True) and makes
+    return {call for call, makes in made.items() if makes}
+
+
+def check(use: Use, path: str, target: Any, unit: Unit, made: Container[int] = ()) -> None:
     """Refuse a use that source does not pin.
+
+    Args:
+        use: of a name.
+        path: the part of it that leads to something.
+        target: what that is.
+        unit: where it stands.
+        made: the :func:`streams` there.
 
     Raises:
         SourceError: it reads files or the environment, looks names up at run time,
@@ -124,14 +149,14 @@ def check(use: Use, path: str, target: Any, unit: Unit) -> None:
         if module == "builtins":
             reason = rules.of_builtin(name.partition(".")[0], use.call)
         else:
-            reason = rules.of_dotted(target.name, use.call)
+            reason = rules.of_dotted(target.name, use.call, made)
     elif use.writes and (use.mutator is None or isinstance(target, _CONTAINERS)):
         reason = f"changes {path}, which outlives the call"
     elif path == "__file__":
         reason = "reads __file__, and so depends on files beside it"
     elif _is_of_library(target):
         rest = use.path[path.count(".") + 1 :]
-        reason = rules.of_object(target, ".".join((name_of(target), *rest)), use.call)
+        reason = rules.of_object(target, ".".join((name_of(target), *rest)), use.call, made)
     if reason is not None:
         unit.refuse(use.line, reason)
 

@@ -37,6 +37,7 @@ from motools.source.names import (
     resolve,
     says_itself,
     stem,
+    streams,
 )
 from motools.source.normalise import digest
 from motools.source.objects import (
@@ -267,11 +268,12 @@ class Walk:
         known: set[int] = set()
         names: dict[str, Value] = {}
         libraries: set[str] = set()
-        for use in sorted(found, key=_order):
-            path, target = resolve(use, unit, self.watch.item)
+        led = [(use, *resolve(use, unit, self.watch.item)) for use in sorted(found, key=_order)]
+        made = streams(led)
+        for use, path, target in led:
             libraries.add(library_of(target))
             if not use.lenient:
-                check(use, path, target, unit)
+                check(use, path, target, unit, made)
             if use.call is not None and is_known(target):
                 known.add(id(use.call))
             name = path if use.imported is None else f"{path} of {use.imported.module}"

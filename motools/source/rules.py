@@ -115,6 +115,22 @@ _OPENERS: Final = frozenset(
     }
 )
 """Those among them whose second parameter is a mode."""
+_STREAM_AT: Final = {
+    ("gzip", "GzipFile"): 3,
+    ("tarfile", "TarFile"): 2,
+    ("tarfile", "open"): 2,
+}
+"""Those that read a stream in place of a file with a name: the stream's position."""
+_OF_STREAMS: Final = frozenset(
+    {"bz2", "gzip", "lzma", "wave", "zipfile"}
+    | {"PIL", "joblib", "numpy", "pandas", "polars", "pyarrow", "scipy", "torch"}
+)
+"""Libraries whose readers take a stream in place of a path, and then read nothing else."""
+_OTHER_FILES: Final = frozenset({"read_xml"})
+"""Readers among theirs that may be told of a second file."""
+_STREAMS: Final = frozenset(
+    {"io.BytesIO", "io.StringIO", "pyarrow.BufferReader", "pyarrow.lib.BufferReader"}
+)
 _TABLES: Final = frozenset({"pandas", "polars", "pyarrow", "dask", "geopandas"})
 _ANYWHERE: Final = frozenset({"from_pretrained", "imread"})
 _METHODS: Final = frozenset(
@@ -151,38 +167,45 @@ def of_builtin(name: str, call: ast.Call | None) -> str | None:
     return f"calls {name}(): it {_PINS[name]}"
 
 
-def of_dotted(name: str, call: ast.Call | None) -> str | None:
-    """Why a use of a library's name, as in ``os.environ.get``, cannot be pinned, or None."""
-    module, _, rest = name.partition(".")
-    module = _SPELLINGS.get(module, module.lstrip("_"))
-    parts = [*module.split("."), *rest.split(".")]
+def of_dotted(name: str, call: ast.Call | None, streams: Container[int] = ()) -> str | None:
+    """Why a use of a library's name, as in ``os.environ.get``, cannot be pinned, or None.
+
+    Args:
+        name: the name.
+        call: the call, when it is what is called.
+        streams: ids of the calls around it that make a stream in memory.
+    """
+    parts = _spelled(name)
     for end in range(1, len(parts) + 1):
         known = ".".join(parts[:end])
         if known in _DOTTED:
             return f"uses {known}: it {_DOTTED[known]}"
     last = parts[-1]
-    if (reason := _NAMES.get(parts[0], {}).get(last)) is not None:
-        harmless = (
-            call is not None
-            and last in _OPENERS
-            and (_only_writes(call, 1) or _is_given_stream(call))
-        )
-        return None if harmless else f"uses {name}: it {reason}"
-    reads = parts[0] in _TABLES and last.startswith(("read_", "scan_"))
-    reads |= last == "open" and (call is None or not _only_writes(call, 1))
-    reads |= parts[0] == "pathlib" and last in _METHODS
-    return f"uses {name}: it {_FILE}" if reads or last in _ANYWHERE else None
+    reason = _NAMES.get(parts[0], {}).get(last)
+    if reason is None and (_reads_by_name(parts, call) or last in _ANYWHERE):
+        reason = _FILE
+    if reason is None or (call is not None and _is_harmless(parts, call, reason, streams)):
+        return None
+    return f"uses {name}: it {reason}"
 
 
-def of_object(found: object, name: str, call: ast.Call | None) -> str | None:
+def makes_stream(name: str) -> bool:
+    """Whether what a library calls so makes a stream of what is in memory."""
+    return ".".join(_spelled(name)) in _STREAMS
+
+
+def of_object(
+    found: object, name: str, call: ast.Call | None, streams: Container[int] = ()
+) -> str | None:
     """Why a use of a library's object cannot be pinned, by whatever name it was reached.
 
     Args:
         found: the object.
         name: its module, its qualified name and what is taken from it.
         call: the call, when it is what is called.
+        streams: as for :func:`of_dotted`.
     """
-    return of_dotted(_OBJECTS.get(id(found), name), call)
+    return of_dotted(_OBJECTS.get(id(found), name), call, streams)
 
 
 def of_method(call: ast.Call, libraries: Container[str] = ()) -> str | None:
@@ -207,9 +230,44 @@ def of_method(call: ast.Call, libraries: Container[str] = ()) -> str | None:
     return None
 
 
-def _is_given_stream(call: ast.Call) -> bool:
-    """Whether a call is told what to read from, as ``GzipFile(fileobj=stream)`` is."""
-    return not call.args and any(keyword.arg == "fileobj" for keyword in call.keywords)
+def _spelled(name: str) -> list[str]:
+    """The parts of a dotted name, its module called as the library offers it."""
+    module, _, rest = name.partition(".")
+    module = _SPELLINGS.get(module, module.lstrip("_"))
+    return [*module.split("."), *rest.split(".")]
+
+
+def _reads_by_name(parts: list[str], call: ast.Call | None) -> bool:
+    """Whether a library's name is that of a reader, though it is not listed."""
+    last = parts[-1]
+    reads = parts[0] in _TABLES and last.startswith(("read_", "scan_"))
+    reads |= last == "open" and (call is None or not _only_writes(call, 1))
+    return reads or (parts[0] == "pathlib" and last in _METHODS)
+
+
+def _is_harmless(parts: list[str], call: ast.Call, reason: str, streams: Container[int]) -> bool:
+    """Whether a call of what reads files only writes, or reads what it is given."""
+    last = parts[-1]
+    if reason != _FILE:
+        return False
+    if last in _OPENERS and _only_writes(call, 1):
+        return True
+    if (position := _STREAM_AT.get((parts[0], last))) is not None:
+        return _is_given_stream(call, position)
+    takes = parts[0] in _OF_STREAMS and last not in _OTHER_FILES
+    return takes and any(id(argument) in streams for argument in call.args[:1])
+
+
+def _is_given_stream(call: ast.Call, position: int) -> bool:
+    """Whether a call says what to read from, and names no file, as ``GzipFile(fileobj=s)``."""
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    files = [*call.args[:1], *(named[each] for each in ("filename", "name") if each in named)]
+    return (
+        not any(isinstance(argument, ast.Starred) for argument in call.args)
+        and None not in named  # as in `**options`
+        and all(isinstance(file, ast.Constant) and not file.value for file in files)
+        and (len(call.args) > position or "fileobj" in named)
+    )
 
 
 def _names_constant(call: ast.Call) -> bool:
