@@ -32,6 +32,9 @@ Watch: TypeAlias = Callable[[Mapping[str, Any], str, Any], None]
 """Told of every look-up that has to stay as it is: mapping, name, what was found."""
 
 _CONTAINERS: Final = (MutableMapping, MutableSequence, MutableSet)
+_ACCESSORS: Final = frozenset({"setter", "getter", "deleter"})
+_BY_NAME: Final = {"functools": ("register",), "inspect_ai": ("tool",), "prefect": ("flow",)}
+"""Decorators that read annotations, of the libraries most of whose decorators do not."""
 _MODULE_FACTS: Final = frozenset({"__name__", "__package__", "__doc__", "__debug__", "__spec__"})
 
 
@@ -210,6 +213,27 @@ def stem(target: External, use: Use) -> External:
     """What the first name of a path stands for; the attributes are in the source."""
     attributes = "".join(f".{name}" for name in use.path[1:])
     return External(target.name.removesuffix(attributes) or target.name)
+
+
+def evaluates(decorator: ast.expr, unit: Unit) -> bool:
+    """Whether a decorator may do something with the types that annotations name in quotes.
+
+    Args:
+        decorator: as it is written.
+        unit: the function or class that it stands in.
+    """
+    path = path_of(getattr(decorator, "func", decorator)) or ("",)
+    found = unit.cells.get(path[0])
+    target: Any = unit.namespace.get(path[0], getattr(builtins, path[0], None))
+    target = target if found is None else content_of(found)
+    for name in path[1:]:
+        target = getattr(target, name, None)
+    library = str(getattr(target, "__module__", "")).partition(".")[0]
+    if path[-1] in _ACCESSORS or library in ("motools", "torch"):
+        return False
+    if library in sys.stdlib_module_names or library in _BY_NAME:
+        return getattr(target, "__name__", path[-1]) in _BY_NAME.get(library, ())
+    return True
 
 
 def is_motools(decorator: ast.expr, namespace: Mapping[str, Any]) -> bool:

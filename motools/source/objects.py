@@ -69,6 +69,17 @@ def wrapped_by(function: FunctionType) -> list[Any]:
     return found
 
 
+def is_of_library(value: Any) -> bool:
+    """Whether a bound method is a library's, of an object of the library's."""
+    return (
+        isinstance(value, MethodType)
+        and isinstance(value.__func__, FunctionType)
+        and of_file(value.__func__.__code__.co_filename) is not Origin.OWN
+        and not isinstance(value.__self__, type)
+        and class_origin(type(value.__self__)) is not Origin.OWN
+    )
+
+
 def leads_to_own(value: Any) -> bool:
     """Whether a wrapper, however deep, wraps code of one's own."""
     while (inner := getattr(value, "__wrapped__", None)) is not None:

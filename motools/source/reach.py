@@ -8,7 +8,6 @@ so neither a module's name nor the place of a file is part of it.
 
 from __future__ import annotations
 
-import copy
 import functools
 import logging
 import operator
@@ -31,8 +30,8 @@ from motools.source.names import (
     Unit,
     check,
     check_methods,
+    evaluates,
     is_known,
-    is_motools,
     library_of,
     resolve,
     says_itself,
@@ -43,14 +42,9 @@ from motools.source.normalise import digest
 from motools.source.objects import (
     GONE,
     content_of,
-    is_own_callable,
-    is_plain,
-    is_published,
-    leads_to_own,
     module_name,
     name_of,
     owner_of,
-    wrapped_by,
 )
 from motools.source.origin import (
     Origin,
@@ -63,6 +57,7 @@ from motools.source.origin import (
 from motools.source.scopes import Use, uses
 from motools.source.text import Text, text_of, text_of_constant
 from motools.source.watch import Watch, may_change
+from motools.source.wrappers import describe_foreign, without_tasks
 from motools.tags import encode
 
 SCHEMA: Final = "motools.source/1"
@@ -199,12 +194,12 @@ class Walk:
     def _function(self, function: FunctionType) -> Value:
         code = function.__code__
         if of_file(code.co_filename) is not Origin.OWN:
-            return self._foreign(function)
+            return describe_foreign(self, function)
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             self.watch.attribute(function, name, getattr(function, name))
         name, namespace = name_of(function), function.__globals__
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-        node = _without_tasks(function_node(function), namespace)
+        node = without_tasks(function_node(function), namespace)
         unit = Unit(name, code.co_filename, node, namespace, cells)
         holder = f"{name} ({code.co_filename}:{code.co_firstlineno})"
         owner = owner_of(function)
@@ -220,32 +215,6 @@ class Walk:
             ],
             "owner": None if owner is None else self.refer(owner),
         }
-
-    def _foreign(self, function: FunctionType) -> Value:
-        """A library's function: by name, with what it was made from if it was made by a call."""
-        module = function.__globals__.get("__name__", "")
-        name = function.__code__.co_qualname
-        if is_published(function):
-            return {"by": self.external(module, name)}
-
-        def inner() -> Value:
-            return [self.refer(item) for item in wrapped_by(function) if is_own_callable(item)]
-
-        wrapped = inner()
-        self.watch.value(inner, canonical_json(wrapped))
-        # A decorator's arguments stand in the source of what it decorates, so of its wrapper
-        # only plain values need to be read; whatever else a package made must be read whole.
-        decorates = any(map(leads_to_own, wrapped_by(function)))
-        holder, held = f"{name_of(function)}, made by {module}.{name},", {}
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        for free, cell in sorted(cells, key=lambda pair: pair[0]):
-            content = content_of(cell)
-            self.watch.attribute(cell, "cell_contents", content)
-            if content is GONE or isinstance(content, ModuleType):
-                continue
-            if is_plain(content) or not (decorates or of_module(module) is Origin.STDLIB):
-                held[free] = self.value(content, holder, free)
-        return {"wrapped": wrapped, "by": self.external(module, name), "held": held}
 
     def captured(self, cells: Mapping[str, CellType], holder: str) -> Value:
         """What functions captured from around them."""
@@ -264,7 +233,7 @@ class Walk:
         Raises:
             SourceError: a use that source does not pin.
         """
-        found, calls = uses(unit.node)
+        found, calls = uses(unit.node, lambda decorator: evaluates(decorator, unit))
         known: set[int] = set()
         names: dict[str, Value] = {}
         libraries: set[str] = set()
@@ -294,16 +263,6 @@ class Walk:
             self.parts[part] = blake3(canonical_json(encoded)).hexdigest()
             self.show(part, text_of_constant(path, unit.filename, unit.namespace))
         return encoded
-
-
-def _without_tasks(node: Any, namespace: Mapping[str, Any]) -> Any:
-    """The definition without the task decorators of motools."""
-    decorators = getattr(node, "decorator_list", [])
-    kept = [decorator for decorator in decorators if not is_motools(decorator, namespace)]
-    if len(kept) < len(decorators):
-        node = copy.copy(node)
-        node.decorator_list = kept
-    return node
 
 
 def _order(use: Use) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ happens at run time, more is reported, never less.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -50,19 +50,26 @@ class Use:
     lenient: bool = False
 
 
-def uses(unit: Unit) -> tuple[list[Use], list[ast.Call]]:
+def uses(
+    unit: Unit, evaluates: Callable[[ast.expr], bool] = lambda _: False
+) -> tuple[list[Use], list[ast.Call]]:
     """The names from outside that a function or class uses, and every call of a method.
 
     The defaults of the function itself are left out: they were evaluated when it
     was defined, so their values count, not their source.
+
+    Args:
+        unit: the function or class.
+        evaluates: whether a decorator reads the quoted annotations of what it decorates.
     """
-    reader = _Reader()
+    reader = _Reader(evaluates)
     reader.visit_unit(unit)
     return reader.uses, reader.method_calls
 
 
 class _Reader(ast.NodeVisitor):
-    def __init__(self) -> None:
+    def __init__(self, evaluates: Callable[[ast.expr], bool]) -> None:
+        self._evaluates = evaluates
         self.uses: list[Use] = []
         self.method_calls: list[ast.Call] = []
         self._scopes: list[Scope] = []
@@ -168,6 +175,8 @@ class _Reader(ast.NodeVisitor):
             with self._leniently():
                 self._visit_all(node.decorator_list)
             annotations.append(node.returns)
+            if any(map(self._evaluates, node.decorator_list)):
+                annotations = [unquoted(each) for each in annotations if each is not None]
         with self._scope(Scope(_type_names(node))):
             with self._leniently():
                 self._visit_all(getattr(node, "type_params", []))

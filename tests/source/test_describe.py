@@ -378,6 +378,48 @@ def test_packages_enter_by_their_version(tmp_path):
     }
 
 
+TYPED = (
+    "{first}import functools, pydantic, typing\n"
+    "def checked(g): return pydantic.validate_call(g) if typing.get_type_hints(g) else g\n"
+    "class Row(pydantic.BaseModel):\n n: int\n def m(self): return {number}\n"
+    "class A:\n"
+    " @property\n def row(self) -> 'Row': return 1\n"
+    " @row.setter\n def row(self, row: 'Row'): pass\n"
+    "{decorator}\ndef f(x: {annotation}): return A\n"
+)
+
+
+@pytest.mark.parametrize("annotation", ["'Row'", "list['Row']", "'Row | None'"])
+@pytest.mark.parametrize("first", ["", "from __future__ import annotations\n"])
+@pytest.mark.parametrize(
+    ("decorator", "follows"),
+    [
+        ("@pydantic.validate_call", True),
+        ("@pydantic.validate_call(validate_return=True)", True),
+        ("@checked", True),
+        ("@functools.lru_cache(1)", False),
+        ("", False),
+    ],
+)
+def test_quoted_annotations_are_followed_where_a_decorator_may_read_them(
+    tmp_path, annotation, first, decorator, follows
+):
+    given = {"first": first, "decorator": decorator, "annotation": annotation}
+    one, other = (
+        describe(load(tmp_path / f"t{n}.py", TYPED.format(number=n, **given), f"t{n}").f).digest
+        for n in (1, 2)
+    )
+    assert (one != other) == follows
+
+
+def test_a_wrapper_that_a_package_made_elsewhere_must_be_read_whole(tmp_path):
+    text = (
+        "import pydantic\ndef g(x): return x\nf = pydantic.validate_call(g, validate_return=True)"
+    )
+    with pytest.raises(SourceError, match="state that cannot be read"):
+        describe(load(tmp_path / "made.py", text, "made").f)
+
+
 def test_what_a_package_made_enters_with_what_it_was_made_from(tmp_path):
     pytest.importorskip("inspect_ai")
     text = "from inspect_ai.scorer import match\nM = match({!r})\ndef f(): return M"
