@@ -84,6 +84,11 @@ class _Decoder:
         """A dict with keys that are not text."""
         return {self.value(k, path): self.value(item, f"{path}[{k!r}]") for k, item in form}
 
+    def dated_frame(self, form: JSON, path: str) -> Any:
+        """A data frame whose rows or columns follow each other at a frequency."""
+        name, frequencies = form
+        return tables.read_frame(self.read(name, path), frequencies)
+
     def dataclass(self, form: JSON, path: str) -> Any:
         """A dataclass instance."""
         name, fields = form
@@ -148,6 +153,7 @@ _TAGS: Final[dict[str, Callable[[_Decoder, Any, str], Any]]] = {
     "@array": lambda decoder, name, path: tables.read_array(decoder.read(name, path)),
     "@scalar": lambda _, form, _path: tables.new_scalar(form),
     "@frame": lambda decoder, name, path: tables.read_frame(decoder.read(name, path)),
+    "@dated_frame": _Decoder.dated_frame,
     "@dataclass": _Decoder.dataclass,
     "@pydantic": _Decoder.pydantic,
     "@dataset": _Decoder.dataset,

@@ -119,7 +119,9 @@ class _Encoder:
 
     def frame(self, value: Any, path: str, _depth: int) -> JSON:
         target = self.names.new(path, ".parquet")
-        tables.write_frame(value, target, path)
+        frequencies = tables.write_frame(value, target, path)
+        if any(frequencies):
+            return {"@dated_frame": [target.name, frequencies]}
         return {"@frame": target.name}
 
     def artifact(self, value: Any, path: str, _depth: int) -> JSON:

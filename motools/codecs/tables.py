@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,12 @@ def new_scalar(form: list[str]) -> Any:
     return np.bytes_(data) if "S" in dtype else np.frombuffer(data, dtype=dtype)[0]
 
 
-def write_frame(value: Any, target: Path, path: str) -> None:
+def write_frame(value: Any, target: Path, path: str) -> list[Any]:
     """Write a data frame as Parquet.
+
+    Returns:
+        The frequencies of its rows and its columns as JSON, which Parquet does not hold; null
+        for those that have none.
 
     Raises:
         ResultError: it would not come back as it is (mixed types in a column,
@@ -67,8 +72,9 @@ def write_frame(value: Any, target: Path, path: str) -> None:
 
     try:
         value.to_parquet(target, engine="pyarrow")
-        back = read_frame(target)
-        pd.testing.assert_frame_equal(value, back, check_exact=True, check_freq=False)
+        frequencies = [_frequency(axis) for axis in value.axes]
+        back = read_frame(target, frequencies)
+        pd.testing.assert_frame_equal(value, back, check_exact=True)
         _same_cells(value, back)
     except ImportError as problem:
         raise ResultError(f"{path}: data frames need pyarrow: {problem}") from problem
@@ -81,13 +87,61 @@ def write_frame(value: Any, target: Path, path: str) -> None:
         # pyarrow's own hierarchy, which cannot be named without importing it.
         target.unlink(missing_ok=True)
         raise ResultError(f"{path}: this data frame cannot be stored: {problem}") from problem
+    return frequencies
 
 
-def read_frame(source: Path) -> Any:
-    """The data frame in a Parquet file."""
+def read_frame(source: Path, frequencies: Sequence[Any] = (None, None)) -> Any:
+    """The data frame in a Parquet file.
+
+    Args:
+        source: the file.
+        frequencies: what :func:`write_frame` returned.
+
+    Raises:
+        ValueError: its index has no such frequency.
+    """
     import pandas as pd
 
-    return pd.read_parquet(source, engine="pyarrow")
+    frame = pd.read_parquet(source, engine="pyarrow")
+    for axis, frequency in zip(frame.axes, frequencies, strict=True):
+        if frequency is not None:
+            axis.freq = _offset(frequency)
+    return frame
+
+
+def _frequency(axis: Any) -> Any:
+    """The frequency of an index: its name, or what makes it where it has none.
+
+    That of periods is part of their type.
+
+    Raises:
+        ValueError: it is made of more than numbers and text, as of holidays.
+    """
+    import pandas as pd
+
+    offset = axis.freq if isinstance(axis, (pd.DatetimeIndex, pd.TimedeltaIndex)) else None
+    if offset is None or _is(offset, offset.freqstr):
+        return None if offset is None else offset.freqstr
+    made = [type(offset).__name__, offset.n, offset.normalize, dict(offset.kwds)]
+    if not all(type(each) in (int, str) for each in offset.kwds.values()) or not _is(offset, made):
+        raise ValueError(f"the freq {offset!r} of its index has no name; set it to None")
+    return made
+
+
+def _is(offset: Any, frequency: Any) -> bool:
+    try:
+        return bool(_offset(frequency) == offset)
+    except ValueError:
+        return False
+
+
+def _offset(frequency: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(frequency, str):
+        return pd.tseries.frequencies.to_offset(frequency)
+    name, count, normalize, given = frequency
+    return getattr(pd.offsets, name)(n=count, normalize=normalize, **given)
 
 
 def _same_cells(value: Any, back: Any) -> None:

@@ -185,13 +185,44 @@ def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
         index=pd.Index(["u", "v"], name="row"),
     )
     pd.testing.assert_frame_equal(again(frame, tmp_path / "good"), frame)
+    holidays = pd.bdate_range("2026", periods=3, freq=pd.offsets.CDay(holidays=["2026-01-02"]))
     for bad in (
+        frame[["n"]].set_index(holidays[:2]),
         pd.DataFrame({"mixed": [1, "a"]}),
         pd.DataFrame({"lists": [[1], [2]]}),
         pd.DataFrame([[1, 2]], columns=["same", "same"]),
     ):
         with pytest.raises(ResultError, match=r"result\['f'\]: this data frame"):
             encode({"f": bad}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.date_range("2026", periods=3),
+        pd.date_range("2026-03-28", periods=50, freq="h", tz="Europe/Berlin"),
+        pd.date_range("2026", periods=3, freq=pd.offsets.QuarterBegin(startingMonth=2)),
+        pd.date_range("2026", periods=3, freq=pd.DateOffset(months=1, days=2)),
+        pd.date_range("2026", periods=3, freq=pd.offsets.MonthEnd(normalize=True)),
+        pd.date_range("2026", periods=0),
+        pd.timedelta_range("1h", periods=3, freq="-90min"),
+        pd.period_range("2026", periods=3, freq="M"),
+        pd.DatetimeIndex(["2026-01-01", "2026-01-02", "2026-01-03"]),
+    ],
+)
+def test_the_frequency_of_an_index_is_kept(index: pd.Index[Any], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": range(len(index))}, index=index)
+    across = [frame.T] if type(index) is pd.DatetimeIndex and len(index) == 3 else []
+    for number, one in enumerate([frame, frame[[]], *across]):
+        back = again(one, tmp_path / str(number))
+        pd.testing.assert_frame_equal(back, one)
+        for axis, other in zip(back.axes, one.axes, strict=True):
+            assert getattr(axis, "freq", None) == getattr(other, "freq", None)
+
+
+def test_a_frame_without_a_frequency_is_stored_as_ever(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": [1]}, index=pd.Index([5]))
+    assert encode(frame, tmp_path) == {"@frame": "result.parquet"}
 
 
 def test_paths_are_copied_in_and_out(tmp_path: Path) -> None:
