@@ -340,34 +340,9 @@ def test_an_unknown_form_is_an_error() -> None:
         decode({"@quaternion": [1, 2, 3, 4]}, {})
 
 
-def test_classes_of_a_script_work(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            from dataclasses import dataclass
-            from pathlib import Path
-            from motools.codecs import decode, encode
-
-            @dataclass
-            class Mine:
-                x: int
-
-            form = encode([Mine(1)], Path.cwd())
-            assert form == [{"@dataclass": ["script:Mine", {"x": 1}]}], form
-            assert decode(form, {}) == [Mine(1)]
-            """
-        )
-    )
-    subprocess.run([sys.executable, script], check=True, cwd=tmp_path)
-    other = (
-        "from motools.codecs import decode; import script; "
-        "assert decode(script.form, {}) == [script.Mine(1)]"
-    )
-    subprocess.run([sys.executable, "-c", other], check=True, cwd=tmp_path)
-
-
-def test_classes_of_a_script_work_in_processes_that_it_spawns(tmp_path: Path) -> None:
+def test_classes_of_a_script_work_there_in_what_it_spawns_and_where_it_is_imported(
+    tmp_path: Path,
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(
@@ -381,19 +356,23 @@ def test_classes_of_a_script_work_in_processes_that_it_spawns(tmp_path: Path) ->
             class Mine:
                 x: int
 
-            def forms(_):
+            def form(_=None):
                 form = encode([Mine(1)], Path.cwd())
+                assert form == [{"@dataclass": ["script:Mine", {"x": 1}]}], form
                 assert decode(form, {}) == [Mine(1)]
                 assert decode([{"@dataclass": ["__mp_main__:Mine", {"x": 1}]}], {}) == [Mine(1)]
                 return form
 
             if __name__ == "__main__":
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    [form] = pool.map(forms, [1])
-                assert form == [{"@dataclass": ["script:Mine", {"x": 1}]}], form
-                assert decode(form, {}) == [Mine(1)]
-                assert decode([{"@dataclass": ["__mp_main__:Mine", {"x": 1}]}], {}) == [Mine(1)]
+                    assert pool.map(form, [1]) == [form()]
             """
         )
     )
     subprocess.run([sys.executable, script], check=True, cwd=tmp_path)
+    other = (
+        "from motools.codecs import decode; import script; "
+        'form = [{"@dataclass": ["script:Mine", {"x": 1}]}]; '
+        "assert decode(form, {}) == [script.Mine(1)]"
+    )
+    subprocess.run([sys.executable, "-c", other], check=True, cwd=tmp_path)
