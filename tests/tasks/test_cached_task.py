@@ -390,6 +390,42 @@ def test_other_arguments_and_other_threads_may_ask(cache: Cache) -> None:
     assert len(cache.entries()) == 5
 
 
+def test_threads_that_a_chosen_cache_does_not_reach_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MOTOOLS_CACHE_DIR", raising=False)
+
+    def ask(call: Callable[[], int]) -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(call).result(60)
+
+    def inside() -> int:
+        with use_cache("chosen"):
+            return down(0)
+
+    async def to_thread() -> int:
+        return await asyncio.to_thread(down, 0)
+
+    with ThreadPoolExecutor(1) as older:
+        older.submit(int).result(60)
+        with use_cache("chosen") as chosen:
+            with pytest.raises(CacheError, match=r"'ThreadPool.*chosen'\).*copy_context"):
+                ask(lambda: down(0))
+            assert not (tmp_path / ".motools").exists()
+            carried = contextvars.copy_context()
+            assert ask(lambda: carried.run(down, 0)) == ask(inside) == asyncio.run(to_thread()) == 0
+            assert ask(lambda: down.with_options(cache=chosen)(0)) == 0
+            assert len(chosen.entries()) == 1
+            assert older.submit(down, 0).result(60) == 0  # it uses what it used before
+    assert (tmp_path / ".motools").exists()
+    with use_cache(".motools"):
+        assert ask(lambda: down(0)) == 0
+    with use_cache("chosen"):
+        pass
+    assert ask(lambda: down(0)) == 0
+
+
 def test_timeouts(cache: Cache, log: Path) -> None:
     @cached_task(unhashed=("log",), version="1", timeout_seconds=1.5)
     def slow(log: Path) -> int:
