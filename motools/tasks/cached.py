@@ -64,13 +64,16 @@ class CachedTask(Task[P, R], Generic[P, R]):
         super().__init__(body, cache_policy=NO_CACHE, **{**options, "persist_result": False})
         self.plan = plan
         self.cache = cache
+        self.binding: type | None = None
         # Made from the function: all bodies have the same code, which would give
         # tasks of the same name in different modules one key.
         self.task_key = Task(function).task_key
 
     def __get__(self, instance: Any, owner: Any) -> CachedTask[P, R]:
-        """The task of a method, bound to an instance or, below ``@classmethod``, to a class."""
-        if instance is None or self.ismethod:
+        """The task of a method, bound to an instance or, with ``@classmethod``, to a class."""
+        if self.binding is classmethod:
+            instance = owner
+        if instance is None or self.ismethod or self.binding is staticmethod:
             return self
         task = copy(self)
         task.fn = _bound(self.fn, instance)
@@ -93,7 +96,7 @@ class CachedTask(Task[P, R], Generic[P, R]):
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a run to the flow's task runner; see Prefect's ``Task.submit``."""
-        task_options.refuse_self(self.name, kwargs)
+        self._refuse_lost(kwargs)
         return super(CachedTask, self._to_travel()).submit(*args, **kwargs)
 
     def map(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -101,7 +104,7 @@ class CachedTask(Task[P, R], Generic[P, R]):
 
         A dataset is one argument, not one for each of its rows.
         """
-        task_options.refuse_self(self.name, kwargs)
+        self._refuse_lost(kwargs)
         args = tuple(_whole(value) for value in args)
         kwargs = {name: _whole(value) for name, value in kwargs.items()}
         return super(CachedTask, self._to_travel()).map(*args, **kwargs)
@@ -110,9 +113,11 @@ class CachedTask(Task[P, R], Generic[P, R]):
         """A copy with some options changed; ``cache=`` is one of them.
 
         Raises:
-            ConfigError: an option of Prefect's own caching was given.
+            ConfigError: an option of Prefect's own caching was given, or it is a class method's
+                task and its class is not known.
         """
         task_options.check(options)
+        self._refuse_lost({})
         place = options.pop("cache", self.cache)
         changed = options
         if not _are_kept_as_given(options):
@@ -142,6 +147,12 @@ class CachedTask(Task[P, R], Generic[P, R]):
             return self.refresh_cache
         return bool(get_current_settings().tasks.refresh_cache)
 
+    def _refuse_lost(self, kwargs: Mapping[str, Any]) -> None:
+        """Refuse what would be called without the object or class that it is a method of."""
+        task_options.refuse_self(self.name, kwargs)
+        if not self.ismethod and self.binding is None:
+            task_options.refuse_unbound(self.name, _wrapped_by(self.fn))
+
     def _to_travel(self) -> CachedTask[P, R]:
         """A copy that finds the same cache in another thread or process."""
         if (run := FlowRunContext.get()) is not None:
@@ -163,6 +174,10 @@ def cached_task(function: Callable[P, R], /) -> CachedTask[P, R]: ...
 
 
 @overload
+def cached_task(function: classmethod[Any, P, R], /) -> CachedTask[P, R]: ...
+
+
+@overload
 def cached_task(
     *,
     version: str | None = None,
@@ -173,7 +188,7 @@ def cached_task(
 
 
 def cached_task(
-    function: Callable[P, R] | None = None,
+    function: Callable[P, R] | classmethod[Any, P, R] | None = None,
     /,
     *,
     version: str | None = None,
@@ -195,7 +210,8 @@ def cached_task(
 
     Args:
         function: sync or async, not a generator. What it returns is described
-            in :mod:`motools.codecs`.
+            in :mod:`motools.codecs`. In a class, ``@classmethod`` and ``@staticmethod`` stand
+            below this decorator.
         version: stands in the key instead of the source. Needed where the source
             is out of reach or does not tell everything (it reads files, say).
         unhashed: name or names of arguments that change nothing about the result.
@@ -211,12 +227,18 @@ def cached_task(
         return functools.partial(  # type: ignore[return-value]
             cached_task, version=version, unhashed=unhashed, cache=cache, **options
         )
-    task_options.require_function(function, stated=version is not None)
-    names = (unhashed,) if isinstance(unhashed, str) else tuple(unhashed)
-    plan = Function(function, version, names)
-    return CachedTask(
-        function, plan, is_async=plan.is_async, cache=cache, version=version, **options
+    binding = type(function) if isinstance(function, (classmethod, staticmethod)) else None
+    called = cast(
+        "Callable[P, R]", getattr(function, "__func__", function) if binding else function
     )
+    task_options.require_function(called, stated=version is not None)
+    names = (unhashed,) if isinstance(unhashed, str) else tuple(unhashed)
+    plan = Function(called, version, names)
+    task: CachedTask[P, R] = CachedTask(
+        called, plan, is_async=plan.is_async, cache=cache, version=version, **options
+    )
+    task.binding = binding
+    return task
 
 
 def step_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, MethodType
 from typing import Any, Final, TypedDict
@@ -60,8 +61,6 @@ def require_function(function: Any, *, stated: bool) -> None:
             f"cached_task({function!r}): options are given by name; "
             f"write @cached_task(version={function!r})"
         )
-    if isinstance(function, (classmethod, staticmethod)):
-        raise ConfigError("put @classmethod or @staticmethod above the decorator of the task")
     if not callable(function):
         raise ConfigError(f"cached_task({function!r}): {type(function).__name__} is no function")
     if isinstance(function, type):
@@ -91,6 +90,21 @@ def refuse_self(task: str, kwargs: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"{task}: a parameter called 'self' cannot be given by name; give it by position, "
             "or rename the parameter"
+        )
+
+
+def refuse_unbound(task: str, function: Callable[..., Any]) -> None:
+    """Refuse a class method whose class Python does not tell: from 3.13, ``@classmethod`` does not.
+
+    Raises:
+        ConfigError: the function takes a class, and has none.
+    """
+    *_, within, _name = ["<locals>", *function.__qualname__.split(".")]
+    first = next(iter(inspect.signature(function).parameters), "")
+    if first == "cls" and within != "<locals>":
+        raise ConfigError(
+            f"{task}: it is not known of which class it is a method; "
+            "put @cached_task above @classmethod"
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any
 from uuid import UUID
 
@@ -179,6 +180,16 @@ class Shelf:
     def half(x: int) -> float:
         return x / 2
 
+    @cached_task
+    @classmethod
+    def label(cls, x: int = 0) -> str:
+        return f"{cls.__name__}: {x}"
+
+    @cached_task
+    @staticmethod
+    def third(x: int) -> float:
+        return x / 3
+
 
 class LongShelf(Shelf):
     pass
@@ -232,6 +243,27 @@ def test_bound_methods_in_threads_and_flows(cache: Cache, log: Path, labels: Lab
     assert values == [2, 3, 4, 5, 3, 4, 5, 6, 4, 5, 5]
     assert runs(log) == 15
     assert labels(run, 11).count("Cached") == 1
+
+
+def test_class_and_static_methods_in_threads_and_flows(cache: Cache) -> None:
+    @flow
+    def shelve() -> list[Any]:
+        made = [LongShelf.label, Shelf.label, LongShelf(1).label]
+        futures = [label.submit(2) for label in made] + [Shelf.third.submit(6)]
+        mapped = LongShelf.label.map([3, 4]), Shelf(1).third.map([3, 9]), Shelf.half.map([4])
+        found = [future.result() for future in futures]
+        return [*found, *(value for futures in mapped for value in futures.result())]
+
+    assert [LongShelf.label(), Shelf(1).label(1), Shelf.third(3)] == ["LongShelf: 0", "Shelf: 1", 1]
+    expected = ["LongShelf: 2", "Shelf: 2", "LongShelf: 2", 2.0]
+    assert shelve() == [*expected, "LongShelf: 3", "LongShelf: 4", 1.0, 3.0, 2.0]
+    assert LongShelf.label.with_options(retries=1)(2) == "LongShelf: 2"
+    # As from Python 3.13 a task is bound that stands below @classmethod.
+    name = MethodType(vars(Shelf)["name"].__func__, Shelf)
+    assert name(1) == "Shelf 1"
+    for lost in (name.submit, name.map, name.with_options):  # type: ignore[attr-defined]
+        with pytest.raises(ConfigError, match=r"name: .*put @cached_task above @classmethod"):
+            lost()
 
 
 def test_a_bound_method_stands_in_keys_with_its_object(cache: Cache) -> None:
@@ -539,7 +571,7 @@ def test_what_cannot_be_cached_is_refused(cache: Cache) -> None:
         (Shelf, "a class is no function; write a function that returns Shelf"),
         ("v1", r"write @cached_task\(version='v1'\)"),
         (1, "int is no function"),
-        (classmethod(len), "put @classmethod or @staticmethod above"),
+        (classmethod(len), "not written in Python"),
     ],
 )
 def test_what_is_no_function_is_refused(function: Any, message: str) -> None:
