@@ -86,23 +86,13 @@ def resolve(use: Use, unit: Unit, watch: Watch) -> tuple[str, Any]:
     Raises:
         SourceError: the path is a whole module, any name of which may be meant.
     """
-    target = _root(use, unit, watch)
-    length = 1
-    while isinstance(target, ModuleType) and of_live_module(target) is Origin.OWN:
-        if length == len(use.path):
-            if use.lenient:
-                return ".".join(use.path), GONE
-            unit.refuse(use.line, f"uses the whole module {'.'.join(use.path)}")
-        name = use.path[length]
-        found = getattr(target, name, GONE)
-        if name in vars(target) or found is GONE:
-            watch(vars(target), name, found)
-        target, length = found, length + 1
+    target, length = _in_modules(_root(use, unit, watch), 1, use, unit, watch)
     if isinstance(target, FunctionType) and use.path[length:]:
         name = use.path[length]
         watch(vars(target), name, vars(target).get(name, GONE))
         if name in vars(target):
-            target, length = vars(target)[name], length + 1
+            found = vars(target)[name]
+            target, length = _in_modules(found, length + 1, use, unit, watch)
     if isinstance(target, ModuleType):
         target = External(target.__name__)
     if isinstance(target, External):
@@ -111,6 +101,25 @@ def resolve(use: Use, unit: Unit, watch: Watch) -> tuple[str, Any]:
     if target is GONE and unit.is_local and not use.lenient:
         unit.refuse(use.line, f"takes {path} from a scope that is gone")
     return path, target
+
+
+def _in_modules(target: Any, length: int, use: Use, unit: Unit, watch: Watch) -> tuple[Any, int]:
+    """What a path leads to through modules of one's own, and how much of it does.
+
+    Raises:
+        SourceError: the path is a whole module, any name of which may be meant.
+    """
+    while isinstance(target, ModuleType) and of_live_module(target) is Origin.OWN:
+        if length == len(use.path):
+            if use.lenient:
+                return GONE, length
+            unit.refuse(use.line, f"uses the whole module {'.'.join(use.path)}")
+        name = use.path[length]
+        found = getattr(target, name, GONE)
+        if name in vars(target) or found is GONE:
+            watch(vars(target), name, found)
+        target, length = found, length + 1
+    return target, length
 
 
 def streams(found: Iterable[tuple[Use, str, Any]]) -> set[int]:

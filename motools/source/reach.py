@@ -50,6 +50,7 @@ from motools.source.origin import (
     Origin,
     extension_content,
     of_file,
+    of_live_module,
     of_module,
     packages,
     public_name,
@@ -158,7 +159,7 @@ class Walk:
             given: Value = [self.part(value.args, holder), self.part(value.keywords, holder)]
             return {"partial": self.refer(value.func), "arguments": given}
         if isinstance(value, ModuleType):
-            return self._module(value.__name__)
+            return self._held_module(value)
         if isinstance(value, (*_STATELESS, *_TYPE_NAMES)) or type(value) is object:
             return {"named": [type(value).__qualname__, getattr(value, "__name__", "")]}
         if isinstance(value, _RECIPES):
@@ -184,6 +185,19 @@ class Walk:
             self.parts[module] = content
             return {"external": public_name(module, name), "content": content}
         return {"external": public_name(module, name)}
+
+    def _held_module(self, module: ModuleType) -> Value:
+        """A module that is a value, as in ``{"fast": fast}``: any name of it may be used."""
+        name = module.__name__
+        if of_live_module(module) is not Origin.OWN:
+            return self._module(name)
+        if (content := extension_content(name)) is not None:
+            return {"external": name, "content": content}
+        raise SourceError(
+            f"{self.place_of(module)}the module {name}, and which of its names are used is known "
+            "at run time only. Hold the functions themselves, or describe the function by hand "
+            'with version="..."'
+        )
 
     def _module(self, name: str) -> Value:
         """A module of a library, or a name in one that need not be imported."""

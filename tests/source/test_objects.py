@@ -132,6 +132,16 @@ def test_a_class_that_was_edited_after_the_import_is_refused(tmp_path):
         ("import io, pandas as pd\ndef f(b, p): return pd.read_xml(io.BytesIO(b), stylesheet=p)", "reads a file"),
         ("import io\ndef f(p, b): return p.open(io.BytesIO(b))", "reads a file"),
         ("import shutil\ndef f(p, q): return shutil.copy(p, q)", "reads a file"),
+        *(
+            (f"import tests.source.test_describe as m\nclass A: pass\na = A(); a.m = m\n{text}", "module tests.source.test_describe, .*run time")
+            for text in (
+                "def f(): return a.m.h()",
+                "def f(m=m): return m.h()",
+                "H = {'a': m}\ndef f(): return H['a'].h()",
+                "import functools\ndef g(m): return m.h()\nf = functools.partial(g, m)",
+                "def g(): pass\ng.m = [m]\ndef f(): return g.m[0].h()",
+            )
+        ),
         ("def f(p):\n    from jinja2 import FileSystemLoader\n    return FileSystemLoader(p)", "reads a file"),
         ("import ctypes\ndef f(p): return ctypes.CDLL(p)", "loads a library"),
         ("from ctypes import cdll\ndef f(p): return cdll.LoadLibrary(p)", "loads a library"),
@@ -166,6 +176,7 @@ def test_what_source_does_not_pin_is_refused(tmp_path, text, words):
         "from pyarrow import BufferReader\nfrom pyarrow.parquet import ParquetFile\ndef f(b): return ParquetFile(BufferReader(b))",
         "import io, numpy as np\ndef f(b): return np.load(io.BytesIO(b))",
         "import io\nfrom PIL import Image\ndef f(b): return Image.open(io.BytesIO(b))",
+        "import json, numpy\nH = {'a': json, 'b': numpy}\ndef f(x): return H[x].dumps(x)",
         "import configparser\ndef f(s):\n    c = configparser.ConfigParser()\n    c.read_string(s)\n    return c",
         "def f(stream): return stream.read(10)",
         "from random import choice, random\ndef f(x): return choice(x), random()",
@@ -179,6 +190,15 @@ def test_what_source_does_not_pin_is_refused(tmp_path, text, words):
 def test_what_source_pins_is_described(tmp_path, text):
     one = describe(load(tmp_path / "one.py", text, "one").f)
     assert one.digest == describe(load(tmp_path / "two.py", text, "two").f).digest
+
+
+def test_a_module_that_is_an_attribute_of_a_function_is_followed(tmp_path):
+    text = "import held as m\ndef g(): pass\ng.m = m\ndef f(): return g.m.h()"
+    found = set()
+    for number in (1, 2):
+        load(tmp_path / f"held{number}.py", f"def h(): return {number}", "held")
+        found.add(describe(load(tmp_path / f"m{number}.py", text, f"m{number}").f).digest)
+    assert len(found) == 2
 
 
 def scaled(by, x):
