@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,9 @@ def describe_class(walk: Walk, cls: type) -> Value:
         SourceError: the source is out of reach or not what is loaded, or a value
             that was put on the class later cannot be read.
     """
+    if cls.__module__ == "types" and getattr(types, cls.__qualname__, None) is not cls:
+        # Before Python 3.12, classes that dataclasses and `types` make call themselves so.
+        return _made_class(walk, cls, name_of(cls))
     if class_origin(cls) is not Origin.OWN or extension_content(cls.__module__) is not None:
         return walk.external(cls.__module__, cls.__qualname__)
     members = list(functions_of(cls))

@@ -69,7 +69,8 @@ _STATELESS: Final = (
     type(threading.Lock()),
     type(threading.RLock()),
 )
-_TYPE_NAMES: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple, typing.NewType)
+_TYPE_NAMES: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
+_TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", typing.NewType)  # from Python 3.12
 _RECIPES: Final = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
 
 
@@ -162,6 +163,10 @@ class Walk:
             return self._held_module(value)
         if isinstance(value, (*_STATELESS, *_TYPE_NAMES)) or type(value) is object:
             return {"named": [type(value).__qualname__, getattr(value, "__name__", "")]}
+        if isinstance(value, (typing.NewType, _TYPE_ALIAS)):
+            stands_for = getattr(value, "__supertype__", None) or value.__value__
+            named = [type(value).__qualname__, value.__name__]
+            return {"named": named, "of": self.part(stands_for, holder)}
         if isinstance(value, _RECIPES):
             return {"made": [type(value).__qualname__, self.part(value.__reduce__()[1:], holder)]}
         if (origin := typing.get_origin(value)) is not None:

@@ -290,6 +290,11 @@ def test_either_branch_of_an_import_counts(tmp_path, monkeypatch):
         ("X = float('nan')\ndef f(): return X", 0, "finite"),
         ("f = eval('lambda: 1')", 0, "out of reach"),
         ("import collections\nf = type('Made', (), {})", 0, "out of reach"),
+        (
+            "import dataclasses as d\nA = d.make_dataclass('A', [('x', int, 1)])\ndef f(): return A()",
+            0,
+            "out of reach",
+        ),
     ],
 )
 def test_what_source_does_not_pin_is_refused(tmp_path, text, line, words):
@@ -361,12 +366,23 @@ def test_what_source_pins_is_described(tmp_path, text):
         ("def f(): return 'ab'", "def f(): return b'ab'"),
         ("async def f(): return 1", "def f(): return 1"),
         ("def f(x: int): pass", "def f(x: str): pass"),
+        ("import typing\nN = typing.NewType('N', int)\ndef f(x: N): pass", "import typing\nN = typing.NewType('N', str)\ndef f(x: N): pass"),
     ],
 )  # fmt: skip
 def test_different_functions_have_different_digests(tmp_path, one, other):
     first = describe(load(tmp_path / "m1.py", one, "m1").f).digest
     second = describe(load(tmp_path / "m2.py", other, "m2").f).digest
     assert first != second
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no such statement before")
+def test_what_a_type_statement_stands_for_counts(tmp_path):
+    text = "class R:\n def m(self): return {}\ntype X = list[R] | list[X]\ndef f(x: X): return x"
+    one, same, other = (
+        describe(load(tmp_path / f"m{i}.py", text.format(number), f"m{i}").f).digest
+        for i, number in enumerate((1, 1, 2))
+    )
+    assert one == same != other
 
 
 def test_packages_enter_by_their_version(tmp_path):
