@@ -23,6 +23,8 @@ INLINE: Final = 256 * 1024
 """Characters of JSON from which it goes to a file, so that the index stays small."""
 
 _DEEPEST: Final = 200
+_MOST_DIGITS: Final = sys.int_info.default_max_str_digits
+_MOST_BITS: Final = (10**_MOST_DIGITS).bit_length() - 1
 _AS_IT_IS: Final = (type(None), bool, int)
 _KEYS: Final = (str, int, float, bool, type(None), tuple)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -76,6 +78,7 @@ class _Encoder:
     def form(self, value: Any, path: str, depth: int) -> JSON:
         """The JSON form of the part of the value at ``path``."""
         if type(value) in _AS_IT_IS:
+            _check_size(value, path)
             return value
         if depth >= _DEEPEST:
             raise ResultError(f"{path}: nested deeper than {_DEEPEST}, or contains itself")
@@ -100,6 +103,7 @@ class _Encoder:
         for key in value:
             if type(key) not in _KEYS:
                 raise ResultError(f"{path}: key {key!r} is {_name(key)}; {_advice(key)}")
+            _check_size(key, f"{path} key")
         pairs = [
             (key, self.form(item, f"{path}[{key!r}]", depth + 1)) for key, item in value.items()
         ]
@@ -166,7 +170,7 @@ class _Encoder:
         if value.is_dir():
             target = inside or self.names.new(value.name, "")
             if not inside:
-                shutil.copytree(value, target)
+                _copy_tree(value, target, path)
             name = target.relative_to(self.directory).as_posix()
             return {"@directory": [name, *_empty_directories(target)]}
         found = "is neither a file nor a directory" if value.exists() else "does not exist"
@@ -213,6 +217,23 @@ _FORMS: Final[list[tuple[Callable[[Any], bool], Callable[[_Encoder, Any, str, in
     (lambda value: classes.is_pydantic(type(value)), _Encoder.pydantic),
     (_is_dataclass, _Encoder.dataclass),
 ]
+
+
+def _check_size(value: Any, path: str) -> None:
+    """Refuse integers that other processes could not read: Python limits their digits in text."""
+    if type(value) is int and value.bit_length() > _MOST_BITS:
+        raise ResultError(
+            f"{path}: an integer of more than {_MOST_DIGITS} digits cannot be stored; "
+            "return its hex()"
+        )
+
+
+def _copy_tree(source: Path, target: Path, path: str) -> None:
+    try:
+        shutil.copytree(source, target)
+    except shutil.Error as problem:
+        name, _, reason = problem.args[0][0]
+        raise ResultError(f"{path}: {name} in {source} cannot be copied: {reason}") from problem
 
 
 def _empty_directories(root: Path) -> list[str]:

@@ -164,9 +164,9 @@ class Walk:
         if isinstance(value, (*_STATELESS, *_TYPE_NAMES)) or type(value) is object:
             return {"named": [type(value).__qualname__, getattr(value, "__name__", "")]}
         if isinstance(value, (typing.NewType, _TYPE_ALIAS)):
-            stands_for = getattr(value, "__supertype__", None) or value.__value__
+            of = "__supertype__" if isinstance(value, typing.NewType) else "__value__"
             named = [type(value).__qualname__, value.__name__]
-            return {"named": named, "of": self.part(stands_for, holder)}
+            return {"named": named, "of": self.part(getattr(value, of), holder)}
         if isinstance(value, _RECIPES):
             return {"made": [type(value).__qualname__, self.part(value.__reduce__()[1:], holder)]}
         if (origin := typing.get_origin(value)) is not None:

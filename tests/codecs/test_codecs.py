@@ -244,6 +244,15 @@ def test_paths_are_copied_in_and_out(tmp_path: Path) -> None:
     assert "mine now" not in {path.read_text() for path in store.rglob("*.txt")}
 
 
+def test_a_directory_with_a_link_to_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "lost").symlink_to(made / "nowhere")
+    (tmp_path / "store").mkdir()
+    with pytest.raises(ResultError, match=r"result: .*lost in .*made cannot be copied: .*No such"):
+        encode(made, tmp_path / "store")
+
+
 def test_artifacts_are_kept_whole(tmp_path: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": "hi"}]}]
     in_memory = Dataset.from_rows(rows)
@@ -298,6 +307,8 @@ class Ints(int):
         (Ints(3), r"result: .*Ints cannot be stored"),
         ((Point(x={1}),), r"result\[0\]\.x: set"),  # type: ignore[arg-type]
         ({b"k": 1}, r"result: key b'k' is bytes"),
+        ([10**5000], r"result\[0\]: an integer of more than 4300 digits .*hex"),
+        ({-(10**5000): 1}, r"result key: an integer of more than 4300 digits"),
         ("\ud800", r"lone surrogate"),
         (_loop(), r"nested deeper than 200"),
         (Path("/no/such/file"), r"result: /no/such/file does not exist"),
