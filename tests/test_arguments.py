@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import pydantic
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,6 +180,9 @@ DIFFERENT: list[Any] = [
     *(np.int64(1), np.int32(1), np.float64(1), np.float32(1), np.bool_(True)),
     *(np.array(1), np.array([1]), np.array([[1]]), np.array([1.0]), np.array([1], "<i4")),
     *(np.array([1], ">i8"), np.array([1, 2, 3, 4]), np.array([[1, 2], [3, 4]]), np.array(["a"])),
+    *(np.dtype("f4"), np.dtype(">f4"), np.dtype("f8"), np.dtype(("f4", 2)), np.dtype(("f4", 3))),
+    *(np.dtype([("a", "f4")]), np.dtype([("b", "f4")]), np.dtype("M8[s]"), np.dtype("M8[ms]")),
+    *(torch.float16, torch.bfloat16, torch.device("cpu"), torch.device("cuda", 1)),
     *(np.array([[1, 3], [2, 4]]), np.array([(1, 2.0)], "i8,f8"), np.array([(1, 2.0)], "i8,f4")),
     *(pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-01", tz="UTC"), pd.Timedelta(1)),
     *(frame(a=[1]), frame(b=[1]), frame(a=[1.0]), frame(a=["1"]), frame(a=[None]), frame(a=[1, 2])),

@@ -1,4 +1,4 @@
-"""Values of pydantic, NumPy and pandas as canonical ones, without importing any of these.
+"""Values of pydantic, NumPy, pandas and torch as canonical ones, without importing any of these.
 
 A library that is not in ``sys.modules`` cannot have made the value.
 """
@@ -49,12 +49,23 @@ def _numpy(value: Any, path: str, _reach: Reach) -> Value | None:
         if value.dtype.kind in "fc" and not numpy.isfinite(value):
             raise CanonicalError(path, f"{value} is not a finite number")
         return {"$numpy": [*_array_type(value), value.tobytes().hex()]}
+    if isinstance(value, numpy.dtype) and value.kind != "T":  # whose text says less than it holds
+        shape = list(value.shape)
+        return {"$dtype": [str(value.descr) if value.names else value.base.str, shape]}
     return None
 
 
 def _array_type(value: Any) -> list[Value]:
     dtype = value.dtype
     return [str(dtype.descr) if dtype.names else dtype.str, list(value.shape)]
+
+
+def _torch(value: Any, _path: str, _reach: Reach) -> Value | None:
+    # Another thread may be importing it, which takes seconds.
+    kinds = tuple(getattr(sys.modules["torch"], name, ()) for name in ("dtype", "device"))
+    if isinstance(value, kinds):
+        return {"$torch": [type(value).__name__, str(value)]}
+    return None
 
 
 def _pandas(value: Any, path: str, reach: Reach) -> Value | None:
@@ -109,4 +120,5 @@ _LIBRARIES: Final[dict[str, _Encoder]] = {
     "pydantic": _pydantic,
     "pandas": _pandas,
     "numpy": _numpy,
+    "torch": _torch,
 }

@@ -31,6 +31,8 @@ from tests.source.test_describe import load
         ("class T(ValueError): pass\nC = T({})\ndef f(): return C", "1", "2"),
         ("G = {}.get\ndef f(x): return G(x)", "{1: 1}", "{1: 2}"),
         ("G = {}.join\ndef f(x): return G(x)", "','", "';'"),
+        ("import torch\nG = torch.{}\ndef f(x): return x.to(G)", "float16", "bfloat16"),
+        ("import numpy as np\nG = np.dtype('{}')\ndef f(x): return x.astype(G)", "f4", "f8"),
         ("G = ({}).__add__\ndef f(x): return G(x)", "1", "2"),
         ("G = {}.upper\ndef f(x): return G(x)", "str", "bytes"),
         ("import datetime\nG = datetime.{}.fromisoformat\ndef f(x): return G(x)", "date", "datetime"),
