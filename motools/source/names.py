@@ -17,10 +17,10 @@ from collections.abc import (
     MutableSet,
 )
 from dataclasses import dataclass
-from types import CellType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NoReturn, TypeAlias
 
-from motools.errors import SourceError
+from motools.errors import CanonicalError, SourceError
 from motools.source import rules
 from motools.source.bindings import Import
 from motools.source.bindings import Unit as Node
@@ -35,6 +35,7 @@ _CONTAINERS: Final = (MutableMapping, MutableSequence, MutableSet)
 _ACCESSORS: Final = frozenset({"setter", "getter", "deleter"})
 _BY_NAME: Final = {"functools": ("register",), "inspect_ai": ("tool",), "prefect": ("flow",)}
 """Decorators that read annotations, of the libraries most of whose decorators do not."""
+_FUNCTIONS: Final = (FunctionType, BuiltinFunctionType, MethodType)
 _MODULE_FACTS: Final = frozenset({"__name__", "__package__", "__doc__", "__debug__", "__spec__"})
 
 
@@ -173,7 +174,28 @@ def check(use: Use, path: str, target: Any, unit: Unit, made: Container[int] = (
         unit.refuse(use.line, reason)
 
 
+def check_held(value: Any, path: str) -> None:
+    """Refuse a library's function that is held as a value, where it is not seen what is called.
+
+    Args:
+        value: what is held.
+        path: what to call it in an error.
+
+    Raises:
+        CanonicalError: it is one that reads files or the environment, or looks names up.
+    """
+    if isinstance(value, _FUNCTIONS) and _is_of_library(value):
+        name = name_of(value)
+        module, _, rest = name.partition(".")
+        builtin = module == "builtins"
+        reason = rules.of_builtin(rest, None) if builtin else rules.of_object(value, name, None)
+        if reason is not None:
+            raise CanonicalError(path, f"it {reason}")
+
+
 def _is_of_library(target: Any) -> bool:
+    if isinstance(target, MethodType):
+        target = target.__func__
     if isinstance(target, FunctionType):
         return of_file(target.__code__.co_filename) is not Origin.OWN
     return class_origin(target if isinstance(target, type) else type(target)) is not Origin.OWN

@@ -29,6 +29,7 @@ from motools.source.names import (
     External,
     Unit,
     check,
+    check_held,
     check_methods,
     evaluates,
     is_known,
@@ -59,7 +60,7 @@ from motools.source.scopes import Use, uses
 from motools.source.text import Text, text_of, text_of_constant
 from motools.source.watch import Watch, may_change
 from motools.source.wrappers import describe_foreign, without_tasks
-from motools.tags import encode
+from motools.tags import SOURCED, encode
 
 SCHEMA: Final = "motools.source/1"
 
@@ -116,11 +117,23 @@ class Walk:
             self._places.append(f"{self._holder} depends on {path}: " if path else "")
         return {"$node": label}
 
-    def value(self, value: Any, holder: str, name: str) -> Value:
-        """A value that source leads to, watched if it can change in place."""
+    def value(self, value: Any, holder: str, name: str, *, is_named: bool = False) -> Value:
+        """A value that source leads to, watched if it can change in place.
+
+        Args:
+            value: the value.
+            holder: whose source leads to it.
+            name: by what name.
+            is_named: whether each use of it stands in source, where it is checked.
+        """
+
+        def reach(inner: Any, path: str) -> Value:
+            if not (is_named and inner is value):
+                check_held(inner, path)
+            return self.refer(inner, path)
 
         def again() -> Value:
-            return self.encoded(value, name)
+            return encode(value, name, reach)
 
         self._holder = holder
         try:
@@ -158,7 +171,9 @@ class Walk:
             return describe_method(self, value)
         if isinstance(value, functools.partial):
             given: Value = [self.part(value.args, holder), self.part(value.keywords, holder)]
-            return {"partial": self.refer(value.func), "arguments": given}
+            func = value.func
+            called = self.part(func, holder) if isinstance(func, SOURCED) else self.refer(func)
+            return {"partial": called, "arguments": given}
         if isinstance(value, ModuleType):
             return self._held_module(value)
         if isinstance(value, (*_STATELESS, *_TYPE_NAMES)) or type(value) is object:
@@ -243,7 +258,7 @@ class Walk:
             self.watch.attribute(cells[name], "cell_contents", content)
             # Each use of a module names what it takes from it, so it is not entered whole.
             if content is not GONE and not isinstance(content, ModuleType):
-                captured[name] = self.value(content, holder, name)
+                captured[name] = self.value(content, holder, name, is_named=True)
         return captured
 
     def names(self, unit: Unit) -> Value:
@@ -275,7 +290,7 @@ class Walk:
             return {"$undefined": None}
         if isinstance(target, External):
             return self._module(stem(target, use).name)
-        encoded = self.value(target, f"{unit.name} ({unit.filename})", path)
+        encoded = self.value(target, f"{unit.name} ({unit.filename})", path, is_named=True)
         if not (isinstance(encoded, dict) and "$node" in encoded):
             module = module_name(str(unit.namespace.get("__name__", "")), unit.namespace)
             part = f"{module}.{path}"

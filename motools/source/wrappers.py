@@ -58,7 +58,7 @@ def describe_foreign(walk: Walk, function: FunctionType) -> Value:
         if content is GONE or isinstance(content, ModuleType):
             continue
         if is_plain(content) or not (decorates or of_module(module) is Origin.STDLIB):
-            held[free] = walk.value(content, holder, free)
+            held[free] = walk.value(content, holder, free, is_named=True)
     return {"wrapped": wrapped, "by": walk.external(module, name), "held": held}
 
 

@@ -133,6 +133,13 @@ def test_a_class_that_was_edited_after_the_import_is_refused(tmp_path):
         ("import pandas as pd\nfrom io import BytesIO\ndef f(p):\n    def BytesIO(p): return p\n    return pd.ExcelFile(BytesIO(p))", "reads a file"),
         ("import io, pandas as pd\ndef f(b, p): return pd.read_xml(io.BytesIO(b), stylesheet=p)", "reads a file"),
         ("import io\ndef f(p, b): return p.open(io.BytesIO(b))", "reads a file"),
+        ("import pandas as pd\nR = {'csv': pd.read_csv}\ndef f(p): return R['csv'](p)", r"R\.csv.*reads a file"),
+        ("import pandas as pd\ndef f(p, r=pd.read_csv): return r(p)", "defaults.*reads a file"),
+        ("import functools as t\no = t.partial(open, encoding='utf8')\ndef f(p): return o(p)", "reads a file"),
+        ("import functools as t, pandas as pd\ndef g(r, p): return r(p)\nf = t.partial(g, pd.read_csv)", "reads a file"),
+        ("class A:\n def __init__(self, r): self.r = r\na = A(open)\ndef f(p): return a.r(p)", "reads a file"),
+        ("import os\nR = [os.getenv]\ndef f(n): return R[0](n)", "environment"),
+        ("R = {'a': getattr}\ndef f(x, n): return R['a'](x, n)", "run time"),
         ("import shutil\ndef f(p, q): return shutil.copy(p, q)", "reads a file"),
         *(
             (f"import tests.source.test_describe as m\nclass A: pass\na = A(); a.m = m\n{text}", "module tests.source.test_describe, .*run time")
@@ -178,6 +185,9 @@ def test_what_source_does_not_pin_is_refused(tmp_path, text, words):
         "from pyarrow import BufferReader\nfrom pyarrow.parquet import ParquetFile\ndef f(b): return ParquetFile(BufferReader(b))",
         "import io, numpy as np\ndef f(b): return np.load(io.BytesIO(b))",
         "import io\nfrom PIL import Image\ndef f(b): return Image.open(io.BytesIO(b))",
+        "import json, math\nR = {'a': json.load, 'b': math.sqrt, 'c': len}\ndef f(x, r=R): return r['a'](x)",
+        "o = open\ndef f(p): return o(p, 'w')",
+        "import zipfile\nK = (zipfile.ZipFile, list)\ndef f(x): return isinstance(x, K)",
         "import json, numpy\nH = {'a': json, 'b': numpy}\ndef f(x): return H[x].dumps(x)",
         "import configparser\ndef f(s):\n    c = configparser.ConfigParser()\n    c.read_string(s)\n    return c",
         "def f(stream): return stream.read(10)",
