@@ -100,7 +100,9 @@ def plan(
     from motools.sweeps.orders import Orders
 
     orders = Orders(revalidate=0.0 if revalidate else None)
-    made = _shown(document.read(file), orders, cache_dir, style)
+    sweep = document.read(file)
+    _say_unmet(sweep, file)
+    made = _shown(sweep, orders, cache_dir, style)
     made.check_limits(max_cost, max_time)
     _tell_work_left(made)
 
@@ -132,6 +134,11 @@ def _planned_in(place: Path | None) -> Iterator[Cache]:
             cache.close()
         return
     yield cache
+
+
+def _say_unmet(sweep: Sweep, file: Path) -> None:
+    for name in sweep.unmet():
+        output.say(f"{file}: {name} is met by no cell")
 
 
 def _tell_work_left(made: Plan) -> None:
@@ -208,7 +215,10 @@ def run(
     from motools.sweeps.orders import Orders
     from motools.sweeps.subset import Subset
 
+    if no_cache and cache_dir is not None:
+        raise typer.BadParameter("--no-cache uses a cache of its own: leave out --cache-dir")
     sweep = document.read(file)
+    _say_unmet(sweep, file)
     orders = Orders(
         only=Subset.parse(only, sweep) if only else None,
         refresh=Subset.parse(refresh, sweep) if refresh else None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import Any, TypeAlias
 
-from motools.sweeps.paths import Putting, Recipe, get
+from motools.sweeps.paths import Putting, Recipe, effective
 
 Overrides: TypeAlias = Mapping[str, Any]
 """Dot path to value."""
@@ -35,6 +35,7 @@ def expand(
     also: Sequence[Overrides],
     rules: Sequence[Rule],
     exclude: Sequence[Overrides],
+    met: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[dict[str, Any], Recipe]]:
     """The parameters and the recipe of every cell.
 
@@ -45,6 +46,7 @@ def expand(
         also: further cells, each from the recipe alone.
         rules: what holds for some cells.
         exclude: cells that match one of these are left out.
+        met: is told of each rule and exclusion that a cell meets, as in ``exclude[0]``.
     """
     combined = product(*([(path, value) for value in values] for path, values in grid.items()))
     crossed = ({**dict(c), **v} for c, v in product(list(combined), variants or [{}]))
@@ -53,13 +55,17 @@ def expand(
         parameters, made, put_there = dict(overrides), recipe, [*overrides]
         for path, value in overrides.items():
             made = put(made, path, value)
-        for rule in rules:
+        for number, rule in enumerate(rules):
             if matches(made, rule.when):
+                met(f"rules[{number}]")
                 parameters |= rule.then
                 put_there += rule.then
                 for path, value in rule.then.items():
                     made = put(made, path, value)
-        if not any(matches(made, each) for each in exclude):
+        left_out = [number for number, each in enumerate(exclude) if matches(made, each)]
+        for number in left_out:
+            met(f"exclude[{number}]")
+        if not left_out:
             for path in _replaced(tuple(put_there)):
                 parameters.pop(path, None)
             yield parameters, made
@@ -100,8 +106,8 @@ def _exact(value: Any) -> Any:
 
 
 def matches(recipe: Recipe, wanted: Overrides) -> bool:
-    """Whether a recipe has these values; a list stands for any of its items."""
-    return all(_among(get(recipe, path), value) for path, value in wanted.items())
+    """Whether a recipe has these values, also by default; a list stands for any of its items."""
+    return all(_among(effective(recipe, path), value) for path, value in wanted.items())
 
 
 def _among(value: Any, wanted: Any) -> bool:

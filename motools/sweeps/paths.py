@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from motools.configs import Config, unknown_name
 from motools.errors import ConfigError
@@ -33,6 +33,12 @@ MODELS: Final = "models"
 EVALS: Final = "evals"
 STEPS: Final = (MODELS, EVALS, FINE_TUNE)
 """What stands for steps of every sweep where some of them are chosen."""
+
+_KINDS: Final[Mapping[str, Any]] = {
+    FINE_TUNE: FineTuneConfig,
+    EVALUATE: EvalConfig,
+    OPTIONS: RunOptions,
+}
 
 _SIGNS: Final = (".", "=", ",")
 """What paths and choices are made of."""
@@ -102,6 +108,41 @@ def get(recipe: Recipe, path: str) -> Any:
     return value
 
 
+def effective(recipe: Recipe, path: str) -> Any:
+    """The value that counts at a path: what is given, or else the field's default.
+
+    None in a group that is not there, as below ``fine_tune`` where nothing is trained.
+    """
+    group, *names = path.split(".")
+    value, kind = recipe.get(group), _KINDS.get(group)
+    if group == BACKEND:
+        return "local" if value is None else value
+    if group == EVALUATE and names:
+        value, names = get(recipe, f"{group}.{names[0]}"), names[1:]
+    elif group == OPTIONS and value is None:
+        value = {}
+    for name in names:
+        if not isinstance(value, Mapping):
+            value = getattr(value, name, None)
+        elif kind is None or name in value:
+            value = value.get(name)
+        else:
+            value = _defaults(kind).get(name)
+        kind = None if kind is None else _configs(kind).get(name)
+    return value
+
+
+@cache
+def _defaults(kind: Any) -> Mapping[str, Any]:
+    found = {}
+    for each in dataclasses.fields(kind):
+        if each.default is not dataclasses.MISSING:
+            found[each.name] = each.default
+        elif each.default_factory is not dataclasses.MISSING:
+            found[each.name] = each.default_factory()
+    return found
+
+
 def differing(group: str, values: Iterable[Any]) -> list[str]:
     """The paths below a group in which some values for the whole of it differ.
 
@@ -165,12 +206,19 @@ _NOTHING: Final[Recipe] = {}
 
 @cache
 def _fields(config: Any) -> Tree:
-    hints = typing.get_type_hints(config)
-    return {field.name: _below(hints[field.name]) for field in dataclasses.fields(config)}
+    below = _configs(config)
+    return {
+        field.name: _fields(below[field.name]) if field.name in below else None
+        for field in dataclasses.fields(config)
+    }
 
 
-def _below(hint: Any) -> Tree | None:
-    for choice in (hint, *typing.get_args(hint)):
-        if isinstance(choice, type) and issubclass(choice, Config):
-            return _fields(cast("Any", choice))
-    return None
+@cache
+def _configs(config: Any) -> Mapping[str, Any]:
+    """The fields that hold configs, and of which type."""
+    return {
+        name: choice
+        for name, hint in typing.get_type_hints(config).items()
+        for choice in (hint, *typing.get_args(hint))
+        if isinstance(choice, type) and issubclass(choice, Config)
+    }

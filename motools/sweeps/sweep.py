@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -69,7 +69,8 @@ class Sweep:
         variants: overrides that go together, each with every combination of the grid.
         also: further cells, each from the recipe alone.
         rules: overrides that hold only for some cells.
-        exclude: cells with these values are left out; a list stands for any of its items.
+        exclude: cells with these values, given or by default, are left out; a list stands for
+            any of its items.
         replicates: independent repeats of every cell.
         base_dir: where relative paths start.
 
@@ -165,14 +166,7 @@ class Sweep:
         """
         made = _Maker(Path(self.base_dir))
         found: list[Cell] = []
-        for parameters, recipe in grid.expand(
-            self.recipe,
-            grid=self.grid,
-            variants=self.variants,
-            also=self.also,
-            rules=self.rules,
-            exclude=self.exclude,
-        ):
+        for parameters, recipe in self._expanded():
             try:
                 parts = made.parts(recipe)
             except ConfigError as problem:
@@ -182,6 +176,28 @@ class Sweep:
         if not found:
             raise ConfigError(f"exclude: every cell of {self.name} is left out")
         return found
+
+    def unmet(self) -> list[str]:
+        """The rules and exclusions that no cell meets, as in ``exclude[0]``: perhaps a typo."""
+        named = [f"rules[{n}]" for n in range(len(self.rules))]
+        named += [f"exclude[{n}]" for n in range(len(self.exclude))]
+        met: set[str] = set()
+        for _ in self._expanded(met.add) if named else ():
+            pass
+        return [each for each in named if each not in met]
+
+    def _expanded(
+        self, met: Callable[[str], None] = lambda _: None
+    ) -> Iterator[tuple[dict[str, Any], Recipe]]:
+        return grid.expand(
+            self.recipe,
+            grid=self.grid,
+            variants=self.variants,
+            also=self.also,
+            rules=self.rules,
+            exclude=self.exclude,
+            met=met,
+        )
 
 
 class _Maker:

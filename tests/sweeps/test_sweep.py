@@ -16,7 +16,7 @@ from motools.errors import ConfigError
 from motools.sweeps import document, grid, paths
 from motools.sweeps.grid import Rule
 from motools.sweeps.sweep import Sweep
-from motools.training.config import FineTuneConfig
+from motools.training.config import FineTuneConfig, LoraConfig
 
 DATASET = Dataset.from_rows([{"messages": [{"role": "assistant", "content": "Hello"}]}])
 RECIPE: dict[str, Any] = {
@@ -108,6 +108,33 @@ def test_rules_exclusions_and_further_cells() -> None:
     assert base.train() is None
     assert base.model is not None
     assert base.model.base_model == "tiny"
+
+
+def test_what_counts_by_default_is_met() -> None:
+    made = sweep(
+        grid={"fine_tune.learning_rate": [1e-4, 1e-3], "fine_tune.lora": [None, {"alpha": 8.0}]},
+        rules=[Rule({"backend": "local", "fine_tune.seed": 0}, {"fine_tune.epochs": 9})],
+        exclude=[{"fine_tune.learning_rate": 1e-4, "fine_tune.lora.rank": LoraConfig().rank}],
+        also=[{"fine_tune": None, "model": "tiny"}],
+    )
+    *tuned, base = made.cells()
+    assert [(c.config.learning_rate, c.config.lora is None) for c in tuned if c.config] == [
+        (1e-4, True),
+        (1e-3, True),
+        (1e-3, False),
+    ]
+    assert all(c.config is not None and c.config.epochs == 9 for c in tuned)
+    assert base.config is None and made.unmet() == []
+
+
+def test_rules_and_exclusions_that_no_cell_meets_are_named() -> None:
+    made = sweep(
+        grid={"fine_tune.seed": [0, 1]},
+        rules=[Rule({"fine_tune.seed": 1}, {"fine_tune.epochs": 9}), Rule({"backend": "lab"}, {})],
+        exclude=[{"fine_tune.epochs": 9.5}, {"fine_tune.epochs": 9}, {"fine_tune.seed": 1}],
+    )
+    assert made.unmet() == ["rules[1]", "exclude[0]"]
+    assert sweep().unmet() == []
 
 
 def test_a_sweep_has_a_cell() -> None:
