@@ -110,6 +110,17 @@ def test_every_device_has_its_random_numbers(tmp_path: Path) -> None:
     assert last(tmp_path) == (1, [])
 
 
+def test_what_is_handed_over_stays_for_the_next_attempt(tmp_path: Path) -> None:
+    """The result may not be committed: a full disk, or a store that cannot be reached."""
+    keeping = kept.Kept(2, lambda place: (place / "adapter").write_text("2"), tmp_path, 0)
+    keeping.step(2, 0.5)
+    assert keeping.hand_over(tmp_path / "result", 4) == [2]
+    found = tmp_path / "result" / "checkpoints" / "2"
+    assert [path.name for path in found.iterdir()] == ["adapter"]
+    (found / "adapter").write_text("taken into the store, and altered there")
+    assert kept.lost(tmp_path, [2]) is None
+
+
 def test_a_kept_model_that_is_damaged_stops_a_training_from_going_on(tmp_path: Path) -> None:
     keeping = kept.Kept(2, lambda place: (place / "adapter").touch(), tmp_path, 0)
     for step in (1, 2, 3, 4):

@@ -49,14 +49,19 @@ class Kept:
         checkpoints.complete(directory, {})
 
     def hand_over(self, directory: Path, last: int) -> list[int]:
-        """Move them into the result; the last step's is the result itself."""
+        """Have them in the result, too; the last step's is the result itself.
+
+        They stay where they wait: if the result cannot be committed, the training goes on
+        from a checkpoint that needs them.
+        """
         steps = [step for step in _steps(self._place) if step < last]
         for step in steps:
             checkpoints.verify(self._place / str(step))
-            target = directory / DIRECTORY / str(step)
-            target.parent.mkdir(exist_ok=True)
-            shutil.move(self._place / str(step), target)
-            (target / checkpoints.MANIFEST).unlink()
+            shutil.copytree(
+                self._place / str(step),
+                directory / DIRECTORY / str(step),
+                ignore=shutil.ignore_patterns(checkpoints.MANIFEST),
+            )
         return steps
 
 
