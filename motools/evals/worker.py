@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalScore
     from inspect_ai.model import Model
 
+_FLUSHES: Final = 100
+"""Of finished samples to the log. Inspect's 20 would let a kill cost a twentieth of a large one."""
+
 _SETTINGS: Final = ("temperature", "max_tokens", "top_p", "seed", "stop_seqs")
 _RETRIES: Final = 5
 """Of a request to an API, with growing pauses: two minutes. Inspect's default is for ever."""
@@ -201,6 +204,7 @@ def _evaluate(
         display="none",
         log_dir=str(logs),
         log_format="eval",
+        log_buffer=material["samples"]["count"] * material["epochs"] // _FLUSHES or None,
         log_level="warning",
         metadata={IDENTITY: request["identity"]},
         **options,

@@ -47,6 +47,25 @@ def hinders():
     )
 """
 
+MANY = """
+
+@solver
+def listens():
+    '''Says nothing, and stops at the end.'''
+    async def solve(state, generate):
+        if state.epoch == 400 and not (HERE / "go").exists():
+            (HERE / "stopped").touch()
+            await sleep(600)
+        return state
+    return solve
+
+@task
+def many():
+    return Task(
+        dataset=json_dataset("samples.json"), solver=listens(), scorer=greeting(), epochs=400
+    )
+"""
+
 ALL = {(sample, epoch) for sample in (1, 2, 3) for epoch in (1, 2)}
 
 
@@ -103,6 +122,24 @@ def test_only_what_failed_is_run_again(project: Project, tmp_path: Path) -> None
     assert again.value == resumed.value
     assert outputs(again) == outputs(resumed)
     assert again.usage == resumed.usage, "what was paid for is not forgotten"
+
+
+@pytest.mark.slow
+def test_of_many_samples_a_kill_costs_few(project: Project) -> None:
+    path = project.directory / "tasks.py"
+    path.write_text(path.read_text() + MANY)
+
+    def kill(event: dict[str, Any]) -> None:
+        if event.get("done") == 1197:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        project.run("many", version="1", on_event=kill)
+    (project.directory / "go").touch()
+    events: list[dict[str, Any]] = []
+    project.run("many", version="1", on_event=events.append)
+    (found,) = (event for event in events if "going on with" in event["event"])
+    assert 1197 - 12 <= int(found["event"].split()[3]) <= 1197
 
 
 def test_the_attempt_that_came_furthest_is_the_one_that_is_gone_on_with(project: Project) -> None:
