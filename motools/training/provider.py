@@ -218,6 +218,7 @@ class Provider(Backend, Protocol):
             What :meth:`submit` takes.
 
         Raises:
+            SubmissionRefusedError: trying again is of no use, as when a quota is used up.
             BackendError: the provider does not take it.
             BackendUnavailableError: it cannot be reached.
         """

@@ -139,6 +139,29 @@ def test_an_api_that_is_full_is_asked_when_it_says(api: OpenAIAPI, cache: Cache)
     assert api.count("POST", JOBS) == 3 and len(api.jobs) == 1
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_quota_that_is_used_up_before_the_upload_stops_at_once(
+    api: OpenAIAPI, cache: Cache, method: str
+) -> None:
+    said = "You exceeded your current quota"
+    fault = Refused(429, {"x-should-retry": "false"}, "insufficient_quota", said=said)
+    api.fault(fault, method, "/files")
+    with pytest.raises(SubmissionRefusedError, match=said):
+        train(cache)
+    assert api.count(method, "/files") == 1
+    assert states(cache) == []
+    train(cache)
+
+
+def test_a_quota_that_is_used_up_while_a_job_is_waited_for_is_asked_past(
+    api: OpenAIAPI, cache: Cache
+) -> None:
+    """The job goes on, whatever its account may order now."""
+    headers = {"x-should-retry": "false", "retry-after": "0.1"}
+    api.fault(Refused(429, headers, "insufficient_quota"), "GET", f"{JOBS}/ftjob-1", times=2)
+    assert train(cache).provenance["job"] == "ftjob-1"
+
+
 def test_a_refusal_is_an_error_and_nothing_is_unclear(api: OpenAIAPI, cache: Cache) -> None:
     api.fault(Refused(400), "POST", JOBS)
     with pytest.raises(SubmissionRefusedError, match="400"):

@@ -29,6 +29,9 @@ _REFUSALS: Final = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422, 429})
 """Answers after which no job was made. After any other, there may be one."""
 
 _FULL: Final = 429
+_NO_QUOTA: Final = "insufficient_quota"
+"""Of a 429, what waiting does not mend: somebody has to pay first."""
+
 _NOT_IMPLEMENTED: Final = 501
 
 PAGE: Final = 100
@@ -121,6 +124,27 @@ def asking_besides(host: str, what: str) -> Iterator[None]:
 
 
 @contextmanager
+def preparing(host: str, what: str) -> Iterator[None]:
+    """Ask in the block for what a job needs before it can be sent; see :func:`asking`.
+
+    Raises:
+        SubmissionRefusedError: the account's quota is used up: another try finds the same.
+        BackendError: as :func:`asking`.
+        BackendUnavailableError: as :func:`asking`.
+    """
+    import openai
+
+    try:
+        with asking(host, what):
+            yield
+    except BackendUnavailableError as problem:
+        answer = problem.__context__
+        if isinstance(answer, openai.RateLimitError) and answer.code == _NO_QUOTA:
+            raise SubmissionRefusedError(str(problem)) from problem.__cause__
+        raise
+
+
+@contextmanager
 def submitting(host: str) -> Iterator[None]:
     """Submit in the block.
 
@@ -137,7 +161,7 @@ def submitting(host: str) -> Iterator[None]:
         after = retry_after(problem.response.headers)
         if problem.status_code not in _REFUSALS:
             raise BackendUnavailableError(message, after) from _shown(problem)
-        if problem.status_code == _FULL and problem.code != "insufficient_quota":
+        if problem.status_code == _FULL and problem.code != _NO_QUOTA:
             raise SubmissionRefusedError(message, after or _SOON) from _shown(problem)
         raise SubmissionRefusedError(message) from _shown(problem)
     except openai.APIError as problem:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 from motools.digest import hash_bytes
 from motools.errors import BackendError, BackendUnavailableError
-from motools.training.openai.asking import asking, checked, every
+from motools.training.openai.asking import asking, checked, every, preparing
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -44,6 +44,7 @@ def uploaded(
         written: writes the lines as the API wants them, if not as they are.
 
     Raises:
+        SubmissionRefusedError: the account's quota is used up.
         BackendError: the API does not take the file.
         BackendUnavailableError: it cannot be reached.
     """
@@ -62,7 +63,7 @@ def uploaded(
             return there
         # Once: after a lost answer the file may be there, which is looked for first.
         once = client.with_options(max_retries=0)
-        with asking(host, f"uploading {size:,} bytes"):
+        with preparing(host, f"uploading {size:,} bytes"):
             # An open file, not a path: the SDK reads the file at a path into memory.
             file = once.files.create(
                 file=(name, content), purpose=_PURPOSE, timeout=_UPLOAD_TIMEOUT
@@ -77,7 +78,7 @@ def uploaded(
 
 def _first(client: OpenAI, host: str, name: str, size: int) -> str | None:
     """The earliest of the files with a name and a size."""
-    with asking(host, "looking for the dataset among its files"):
+    with preparing(host, "looking for the dataset among its files"):
         there = [
             (file.created_at, file.id)
             for file in every(client.files.list(purpose=_PURPOSE), host)
