@@ -151,6 +151,21 @@ def test_the_key_of_openai_goes_to_openai_only(
     assert {each.headers["authorization"] for each in api.requests} == {"Bearer none"}
 
 
+def test_the_account_of_the_environment_is_said_to_openai_only(
+    made: Made, api: OpenAIAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-openai")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-of-openai")
+    submitted(made(), order(tmp_path))
+    made(organization="org-mine").account()
+    names = ("openai-organization", "openai-project")
+    sent = {tuple(map(each.headers.get, names)) for each in api.requests}
+    assert sent == {(None, None), ("org-mine", None)}
+    monkeypatch.setenv("OPENAI_BASE_URL", api.url)
+    made().account()
+    assert [api.requests[-1].headers[name] for name in names] == ["org-of-openai", "proj-of-openai"]
+
+
 # What a config means
 
 

@@ -54,6 +54,7 @@ def client_of(options: Options) -> OpenAI:
     from openai import OpenAI
 
     return OpenAI(
+        default_headers=_left_out(options),
         api_key=options.api_key(),
         base_url=options.base_url,
         organization=options.organization or None,
@@ -61,6 +62,18 @@ def client_of(options: Options) -> OpenAI:
         timeout=options.timeout,
         max_retries=_RETRIES,
     )
+
+
+def _left_out(options: Options) -> dict[str, Any]:
+    """Headers that the SDK would fill in from the environment, which speaks of OpenAI's account."""
+    from openai import Omit
+
+    given = {
+        "OpenAI-Organization": options.organization,
+        "OpenAI-Project": options.project,
+    }
+    # As headers, for the copies that the SDK makes of a client look into the environment again.
+    return {} if options.is_own else {name: Omit() for name, said in given.items() if not said}
 
 
 @contextmanager

@@ -36,8 +36,9 @@ class Options:
         api_key_env: the environment variable with the key; for OpenAI's own address
             ``OPENAI_API_KEY``, for others none.
         api_key_block: a Prefect secret block with the key instead.
-        organization: whose account is charged; sent with every request.
-        project: of the organization; sent with every request.
+        organization: whose account is charged; sent with every request. What
+            ``OPENAI_ORG_ID`` says goes to OpenAI, or to ``OPENAI_BASE_URL``, only.
+        project: of the organization; likewise, with ``OPENAI_PROJECT_ID``.
         scope: a name for the account, where the API does not tell which it is. Two
             accounts must never have the same one.
         finds: whether jobs can be listed by their metadata; known for OpenAI's own API
@@ -106,6 +107,12 @@ class Options:
         """Whether it is OpenAI's own API."""
         return self.host == OWN_HOST
 
+    @property
+    def is_own(self) -> bool:
+        """Whether what the environment says for OpenAI's SDK is meant for this API."""
+        named = os.environ.get("OPENAI_BASE_URL", "").rstrip("/")
+        return self.is_openai or self.base_url == named
+
     def api_key(self) -> str:
         """The key of the account.
 
@@ -115,6 +122,5 @@ class Options:
         if self.api_key_block:
             return credentials.find(f"block:{self.api_key_block}", self.host)
         # The key of OpenAI goes nowhere else, unless it is said so.
-        own = self.is_openai or self.base_url == os.environ.get("OPENAI_BASE_URL", "").rstrip("/")
-        place = self.api_key_env or ("OPENAI_API_KEY" if own else "")
+        place = self.api_key_env or ("OPENAI_API_KEY" if self.is_own else "")
         return credentials.find(place, self.host) if place else NO_KEY
