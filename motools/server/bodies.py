@@ -10,6 +10,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+MOST_EPOCHS: Final = 10_000
+"""More is no training that ends, and others wait behind it."""
+
 _PAIRS: Final = 16
 
 
@@ -31,6 +34,7 @@ Name: TypeAlias = Annotated[str, AfterValidator(_plain), Field(min_length=1, max
 Auto: TypeAlias = Literal["auto"]
 Count: TypeAlias = Annotated[int, Field(ge=1, lt=2**31)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Epochs: TypeAlias = Annotated[float, Field(gt=0, le=MOST_EPOCHS, allow_inf_nan=False)]
 Metadata: TypeAlias = Annotated[
     dict[
         Annotated[str, AfterValidator(_plain), Field(max_length=64)],
@@ -49,7 +53,7 @@ class Body(BaseModel):
 class Hyperparameters(Body):
     """Hyperparameters of OpenAI's; ``auto`` leaves one to the recipe."""
 
-    n_epochs: Auto | Positive = "auto"
+    n_epochs: Auto | Epochs = "auto"
     batch_size: Auto | Count = "auto"
     learning_rate_multiplier: Auto | Positive = "auto"
 

@@ -14,7 +14,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 from motools.artifacts import Dataset
 from motools.cache import Cache
-from motools.server.bodies import Hyperparameters, JobOrder, Method, PreferenceHyperparameters
+from motools.errors import ConfigError
+from motools.server.bodies import (
+    MOST_EPOCHS,
+    Hyperparameters,
+    JobOrder,
+    Method,
+    PreferenceHyperparameters,
+)
 from motools.server.errors import RequestError
 from motools.server.models import Base
 from motools.steps.options import RunOptions
@@ -88,7 +95,13 @@ def config_of(fields: Mapping[str, Any], base: Base) -> FineTuneConfig:
             f"motools.config.base_model is {fields['base_model']!r}, and model {base.name!r}",
             param="motools.config.base_model",
         )
-    return FineTuneConfig.from_mapping({**fields, "base_model": base.source})
+    config = FineTuneConfig.from_mapping({**fields, "base_model": base.source})
+    if config.epochs is not None and config.epochs > MOST_EPOCHS:
+        raise ConfigError(
+            f"FineTuneConfig.epochs: {config.epochs:g} is more than this server trains for, which "
+            f"is {MOST_EPOCHS:,}"
+        )
+    return config
 
 
 def resolve(cache: Cache, config: FineTuneConfig, identified: BaseModel) -> Resolved:

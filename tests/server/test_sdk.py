@@ -19,6 +19,7 @@ from tests.server.running import Running, lines, order, rows, running, upload, w
 
 SUPERVISED: dict[str, Any] = {"type": "supervised"}
 EPOCHS = "method.supervised.hyperparameters.n_epochs"
+MANY = {"n_epochs": 1e308}
 SAME = {"epochs": 1, "batch_size": 4}
 """What orders say anyway."""
 ASKED: list[Any] = [{"role": "user", "content": "Is 3 a number?"}]
@@ -406,6 +407,7 @@ def test_chat_takes_what_changes_nothing(client: openai.OpenAI) -> None:
         ({"seed": -1}, "seed"),
         ({"metadata": {"a": 5}}, "metadata.a"),
         ({"method": SUPERVISED | {"supervised": {"hyperparameters": {"n_epochs": 0}}}}, EPOCHS),
+        ({"method": SUPERVISED | {"supervised": {"hyperparameters": MANY}}}, EPOCHS),
         ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
         ({"validation_file": "file-x"}, "validation_file"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, "integrations"),
@@ -432,6 +434,18 @@ def test_an_order_is_refused_by_its_field(
     with pytest.raises(openai.BadRequestError) as refused:
         order(client, file, **changes)
     assert refused.value.param == param
+
+
+def test_a_config_that_never_ends_is_refused(client: openai.OpenAI) -> None:
+    config, file = {"epochs": 1e308}, upload(client).id
+    with pytest.raises(openai.BadRequestError, match="10,000") as refused:
+        client.fine_tuning.jobs.create(
+            model="tiny", training_file=file, extra_body={"motools": {"config": config}}
+        )
+    assert refused.value.param == "motools.config.epochs"
+    body = {"model": "tiny", "config": config}
+    with pytest.raises(openai.BadRequestError, match="10,000"):
+        client.post("/motools/resolve", cast_to=object, body=body)
 
 
 def test_an_order_is_refused_where_something_is_not_there(client: openai.OpenAI) -> None:
