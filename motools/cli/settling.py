@@ -107,6 +107,14 @@ def forget(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Why, for those who look later.")
     ] = None,
+    unproved: Annotated[
+        bool,
+        typer.Option(
+            "--unproved",
+            help="Also where the provider finds no such job, but does not prove that it looked in "
+            "the right account.",
+        ),
+    ] = False,
     yes: Yes = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -143,7 +151,7 @@ def forget(
         )
     get_consent("Forget it?", yes=yes)
     said = "said to have never arrived" if last.job_id is None else "said to be gone"
-    jobs.forget(cache, last, work, reason or said)
+    jobs.forget(cache, last, work, reason or said, unproved=unproved)
     output.say(f"forgot attempt {last.attempt} for {last.key[:12]}: the next run submits another")
 
 

@@ -23,7 +23,7 @@ from motools.cache.layout import JOBS
 from motools.digest import SHORT
 from motools.errors import BackendError, BackendUnavailableError, MotoolsError
 from motools.steps.providers import provider_for
-from motools.training.provider import ENDED, JobStatus, Provider
+from motools.training.provider import ENDED, JobStatus, Proves, Provider
 
 if TYPE_CHECKING:
     from motools.cache import Cache, Entry
@@ -149,10 +149,20 @@ def cancel(cache: Cache, attempt: Attempt, work: Work) -> JobStatus:
     return status
 
 
-def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
+def forget(
+    cache: Cache, attempt: Attempt, work: Work, reason: str, *, unproved: bool = False
+) -> None:
     """Say that a submission never arrived, or that its job or its model is gone.
 
     The provider is asked once more, if it can be.
+
+    Args:
+        cache: where it is recorded.
+        attempt: which.
+        work: what it is for.
+        reason: for those who look later.
+        unproved: that there is no such job is enough, though it is not proved that it was
+            looked for in the right account.
 
     Raises:
         BackendError: there is something to take up still.
@@ -172,7 +182,9 @@ def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
                         f"up, or `motools jobs cancel {job_id}`. Nothing was changed"
                     )
             cache.attempts.forget(key, now.attempt, reason)
-        elif now.state in (SUBMITTED, SUCCEEDED) and (gone := _gone(cache, now, work)):
+        elif now.state in (SUBMITTED, SUCCEEDED) and (
+            gone := _gone(cache, now, work, unproved=unproved)
+        ):
             cache.attempts.close(key, now.attempt, gone, reason)
         else:
             raise BackendError(
@@ -181,17 +193,29 @@ def forget(cache: Cache, attempt: Attempt, work: Work, reason: str) -> None:
             )
 
 
-def _gone(cache: Cache, attempt: Attempt, work: Work) -> str | None:
+def _gone(cache: Cache, attempt: Attempt, work: Work, *, unproved: bool) -> str | None:
     """How to record that a job, or the model that it made, is no longer there; None: it is."""
-    _, provider = provider_at(cache, work)
+    name, provider = provider_at(cache, work)
+    job_id = str(attempt.job_id)
     try:
-        status = provider.poll(str(attempt.job_id))
-        if status.phase != "succeeded":
-            return None
-        model = provider.result(str(attempt.job_id)).model
+        status = provider.poll(job_id)
     except BackendUnavailableError:
         raise
-    except BackendError:
+    except BackendError as problem:
+        if unproved or not isinstance(provider, Proves) or provider.lacks(job_id):
+            return FORGOTTEN
+        raise BackendUnavailableError(
+            f"{problem}; but {name} does not prove that this is the account of {job_id}: whether "
+            "it is gone is not known, and nothing was changed. If you know it, `motools jobs "
+            f"forget {attempt.key[:SHORT]} --unproved`"
+        ) from problem
+    if status.phase != "succeeded":
+        return None
+    try:
+        model = provider.result(job_id).model
+    except BackendUnavailableError:
+        raise
+    except BackendError:  # it has succeeded without one
         return FORGOTTEN
     return None if provider.alive(model).there else RETIRED
 

@@ -298,3 +298,15 @@ class Describes(Protocol):
             BackendError: there is no such job in this account.
             BackendUnavailableError: it cannot be known.
         """
+
+
+@runtime_checkable
+class Proves(Protocol):
+    """A provider whose "there is no such job" may be another account's; others are believed."""
+
+    def lacks(self, job_id: str) -> bool:
+        """Whether a job is proved not to be in this account.
+
+        Raises:
+            BackendUnavailableError: it cannot be known now.
+        """

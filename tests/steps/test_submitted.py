@@ -330,6 +330,32 @@ def test_a_job_that_its_provider_has_dropped_can_be_forgotten(api: OpenAIAPI, ca
     assert states(cache) == [attempts.FORGOTTEN, attempts.SUCCEEDED]
 
 
+@pytest.mark.parametrize("answered", ["as nobody", "400"])
+def test_a_job_is_not_forgotten_by_what_proves_no_account(
+    api: OpenAIAPI, cache: Cache, answered: str
+) -> None:
+    """A gateway's page, or a key of another account, says 404 as well."""
+    api.course = ("failed",)
+    with pytest.raises(TrainingError):
+        train(cache)
+    key = training().action(cache).key
+    cache.attempts.adopt(key, 1, "ftjob-of-ours")
+    [attempt] = cache.attempts.of_key(key)
+    work = jobs.works(cache, [key])[key]
+    backend: Any = registry.backend("lab", cache.settings.backends)
+    assert backend.account().scope  # as it was known while its answers said so
+    if answered == "as nobody":
+        api.project = ""
+    else:
+        fault = Refused(400)
+        api.fault(fault, "GET", f"{JOBS}/ftjob-of-ours", times=9)
+    with pytest.raises(BackendUnavailableError, match=r"forget .* --unproved"):
+        jobs.forget(cache, attempt, work, "it is gone")
+    assert states(cache) == [attempts.SUBMITTED]
+    jobs.forget(cache, attempt, work, "I deleted it", unproved=True)
+    assert states(cache) == [attempts.FORGOTTEN]
+
+
 def test_a_job_that_was_just_made_may_not_be_there_yet(api: OpenAIAPI, cache: Cache) -> None:
     api.fault(Refused(404), "GET", f"{JOBS}/ftjob-1")
     assert not train(cache).hit

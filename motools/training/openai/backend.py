@@ -206,6 +206,23 @@ class OpenAIBackend:
             )
         return status_of(job, reversed(events))
 
+    def lacks(self, job_id: str) -> bool:
+        """Whether a job is proved not to be in this account: any gateway says 404."""
+        import openai
+
+        try:
+            with asking(self._host, job_id):
+                self._client.fine_tuning.jobs.retrieve(job_id)
+        except BackendUnavailableError:
+            raise
+        except BackendError as problem:
+            answer = problem.__context__
+            if not isinstance(answer, openai.NotFoundError):
+                return False
+            headers = answer.response.headers
+            return same_account(self._client, self._options, self._service, headers)
+        return False
+
     def cancel(self, job_id: str) -> None:
         """Cancel a job, unless it has ended."""
         try:
