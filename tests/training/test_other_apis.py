@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from motools.artifacts import RemoteRef
-from motools.errors import BackendUnavailableError, SettingsError
+from motools.errors import BackendError, BackendUnavailableError, SettingsError
 from motools.jobs import Stamp
 from motools.training.openai import options
 from motools.training.openai.backend import OpenAIBackend
@@ -142,6 +142,39 @@ def test_jobs_that_cannot_be_put_in_order_say_nothing(
     api.jobs["ftjob-1"]["created_at"] = created
     with pytest.raises(BackendUnavailableError, match="no 'created_at'"):
         one.find("f" * 64)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_an_api_need_not_have_models_one_by_one(
+    one: OpenAIBackend, api: OpenAIAPI, status: int
+) -> None:
+    """Else no job there would ever come to a model."""
+    api.fault(Refused(status, AT_ONCE), "GET", "/models/.*", times=99)
+    made = one.result("ftjob-1").model
+    api.models[made.id]["shutdown_date"] = "2027-01-14"
+    assert (one.alive(made).there, one.alive(made).expires_at) == (True, 1_799_884_800)
+    del api.models[made.id]
+    assert not one.alive(made).there
+    api.project = ""  # whose list it is cannot be told now
+    with pytest.raises(BackendUnavailableError, match="nothing is known"):
+        one.alive(made)
+
+
+def test_a_part_of_a_list_does_not_say_that_a_model_is_gone(
+    one: OpenAIBackend, api: OpenAIAPI
+) -> None:
+    api.fault(Refused(405), "GET", "/models/.*", times=9)
+    for number in range(30):
+        api.add_model(f"other-{number}")
+    del api.models[SNAPSHOT]
+    with pytest.raises(BackendUnavailableError, match="a part of its models"):
+        one.alive(_model(one))
+
+
+def test_an_api_without_any_models_cannot_say(one: OpenAIBackend, api: OpenAIAPI) -> None:
+    api.fault(Refused(405), "GET", "/models.*", times=9)
+    with pytest.raises(BackendError, match="405"):
+        one.alive(_model(one))
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 501])

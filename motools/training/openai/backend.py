@@ -31,11 +31,11 @@ from motools.training.openai.asking import (
 )
 from motools.training.openai.files import downloaded, preferences, uploaded
 from motools.training.openai.losses import losses
+from motools.training.openai.models import life_of
 from motools.training.openai.options import Options
 from motools.training.openai.status import (
     ATTEMPT,
     KEY,
-    day_of,
     epochs_of,
     sent_of,
     stamp_of,
@@ -295,23 +295,7 @@ class OpenAIBackend:
                 f"{model.id} belongs to {model.scope} at {model.provider}, and {self._host} was "
                 f"asked as {account.scope}: it cannot know"
             )
-        import openai
-
-        with asking(self._host, model.id):
-            try:
-                found = self._client.models.retrieve(model.id)
-            except openai.NotFoundError as problem:
-                headers = problem.response.headers
-                # OpenAI names what is missing; anything else may be a gateway's own page.
-                meant = problem.code == "model_not_found" or not self._options.is_openai
-                if meant and same_account(self._client, self._options, self._service, headers):
-                    return Life(there=False)
-                raise BackendUnavailableError(
-                    f"{self._host} says that there is no {model.id}, but not that this is the "
-                    f"account {model.scope}: nothing is known"
-                ) from problem
-        checked(found, self._host, model.id, id=str)
-        return Life(there=True, expires_at=day_of(getattr(found, "shutdown_date", None)))
+        return life_of(self._client, self._options, self._service, model.id)
 
     def endpoint(self) -> Endpoint:
         """Where its models are asked, with the key of the account."""
