@@ -25,6 +25,8 @@ from motools.cache.attempts import Attempts, next_number
 from motools.cache.context import Report
 from motools.cache.lease import Lease
 from motools.errors import (
+    BackendError,
+    BackendUnavailableError,
     CacheUnavailableError,
     SubmissionRefusedError,
     SubmissionUnsettledError,
@@ -78,7 +80,12 @@ class Sender(Protocol):
         """
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a job that is one too many."""
+        """Cancel a job that is one too many.
+
+        Raises:
+            BackendUnavailableError: it cannot be known whether it was.
+            BackendError: the provider does not cancel it.
+        """
 
 
 class Journal:
@@ -100,7 +107,7 @@ class Journal:
         Args:
             lease: the right to run the key.
             sender: the provider.
-            report: is told of duplicates that were cancelled.
+            report: is told of duplicates, and whether they were cancelled.
             spent: jobs whose result is not wanted again, because it was committed and is to be
                 replaced.
 
@@ -153,8 +160,7 @@ class Journal:
             if first.succeeded and other.id != job.id:
                 outcome = "is left alone, for it may refresh the first in another cache"
             else:
-                sender.cancel(other.id)
-                outcome = "is not wanted, and was cancelled unless it had ended"
+                outcome = _cancelled(sender, other.id)
             said = f"{sender.provider} has {first.id} and {other.id} for one key: the second"
             report(f"{said} {outcome}", {"duplicate": other.id})
         if first.id == job.id:
@@ -232,6 +238,21 @@ class Journal:
     def _found(self, key: str, sender: Sender) -> Sequence[SentJob]:
         """The jobs of a key that its provider lists, also those that have come to nothing."""
         return sender.find(key) if sender.can_find else ()
+
+
+def _cancelled(sender: Sender, job_id: str) -> str:
+    """Cancel a job that is one too many, if its provider does; what became of it, in words.
+
+    Raises:
+        BackendUnavailableError: it cannot be known.
+    """
+    try:
+        sender.cancel(job_id)
+    except BackendUnavailableError:
+        raise
+    except BackendError as problem:  # the job that stays is none the worse for it
+        return f"is not wanted, and goes on at your cost, for it could not be cancelled: {problem}"
+    return "is not wanted, and was cancelled unless it had ended"
 
 
 def _in_state(attempts: Iterable[Attempt], *states: str) -> set[str]:

@@ -16,6 +16,8 @@ from motools.cache.journal import Job
 from motools.cache.layout import journal_name
 from motools.cache.reindex import reindex
 from motools.errors import (
+    BackendError,
+    BackendUnavailableError,
     CorruptDocumentError,
     KeyNotFoundError,
     LeaseLostError,
@@ -249,6 +251,32 @@ def test_the_earliest_of_several_jobs_stays(cache: Cache, provider: Provider) ->
             {"duplicate": "job-1"},
         )
     ]
+
+
+def test_a_duplicate_that_cannot_be_cancelled_is_told_of(cache: Cache, provider: Provider) -> None:
+    """The job that stays is a good one, and its run goes on."""
+    told: list[str] = []
+
+    def cancel(job_id: str) -> None:
+        raise BackendError(f"405, cancelling {job_id}")
+
+    provider.fate, provider.lag, provider.cancel = "twice", 0, cancel  # type: ignore[method-assign]
+    job = submit(cache, provider, report=lambda message, _: told.append(message))
+    assert job.id == "job-0"
+    [said] = told
+    assert "job-0 and job-1 for one key" in said and "405, cancelling job-1" in said
+
+
+def test_whether_a_duplicate_was_cancelled_is_asked_again(cache: Cache, provider: Provider) -> None:
+    def cancel(_: str) -> None:
+        raise BackendUnavailableError("no answer")
+
+    provider.fate, provider.lag, provider.cancel = "twice", 0, cancel  # type: ignore[method-assign]
+    with pytest.raises(BackendUnavailableError):
+        submit(cache, provider)
+    del provider.cancel
+    assert submit(cache, provider).id == "job-0"
+    assert provider.live(ACTION.key) == ["job-0"]
 
 
 def test_a_job_that_is_to_be_replaced_does_not_stand_in_the_way(
