@@ -238,6 +238,20 @@ def test_a_refresh_in_another_cache_is_not_cancelled(
     assert [entry.provenance["job"] for entry in refreshed] == ["ftjob-2"]
 
 
+def test_a_refresh_where_there_is_no_result_takes_up_the_job_of_another_cache(
+    api: OpenAIAPI, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing there is to be replaced: the guide says so."""
+    first, step = train(cache), training()
+    monkeypatch.setenv("MOTOOLS_CACHE_DIR", str(tmp_path / "other"))
+    other = opened()
+    for jobs_there in (1, 2):
+        entry = other.get_or_run(step.action(other), step.run, refresh=True)
+        assert len(api.jobs) == jobs_there
+    assert entry.provenance["job"] == "ftjob-2"
+    assert other.index.generations(entry.key)[0].remote == first.remote
+
+
 def test_a_provider_that_hangs_holds_up_no_other(api: OpenAIAPI, cache: Cache) -> None:
     asked, go_on = threading.Semaphore(0), threading.Event()
 
