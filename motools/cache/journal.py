@@ -62,8 +62,11 @@ class Sender(Protocol):
     """
 
     provider: str
-    can_find: bool
     visibility_seconds: float
+
+    @property
+    def can_find(self) -> bool:
+        """See above; it may turn out not to."""
 
     def find(self, key: str) -> Sequence[SentJob]:
         """Every job stamped with this key. Raises when it cannot be known."""

@@ -20,6 +20,7 @@ from motools.errors import (
     TrainingError,
 )
 from motools.jobs import SentJob, Stamp
+from motools.steps import listing
 from motools.steps.progress import Progress
 from motools.steps.wait import Again, Done, Poller, pause, until
 from motools.training.provider import ENDED, JobEvent, JobResult, JobStatus, Order, Provider
@@ -84,18 +85,26 @@ class _Sender:
 
     def __init__(self, provider: Provider, order: Order) -> None:
         can = provider.capabilities()
-        self.provider = provider.account().provider
-        self.can_find = can.finds
+        self.account = provider.account()
+        self.provider = self.account.provider
         self.visibility_seconds = can.visibility_seconds
+        self.listed: set[str] = set()
+        self._finds = can.finds
         self._backend = provider
         self._order = order
         self._prepared: Any = None
+
+    @property
+    def can_find(self) -> bool:
+        return self._finds and not listing.is_doubted(self.account)
 
     def prepare(self) -> None:
         self._prepared = self._backend.prepare(self._order)
 
     def find(self, key: str) -> Sequence[SentJob]:
-        return self._backend.find(key)
+        found = self._backend.find(key)
+        self.listed.update(job.id for job in found)
+        return found
 
     def send(self, stamp: Stamp) -> str:
         return self._backend.submit(self._prepared, stamp)
@@ -154,7 +163,7 @@ class _Watch:
 
     def _ask(self) -> Again | Done[JobResult | tuple[str, str]]:
         # What a provider shows may lag, and the first look was right after the submission.
-        visible = time.monotonic() - self.began >= self.sender.visibility_seconds
+        visible = self._visible_in() <= 0
         try:
             status = self.provider.poll(self.job.id, self.event)
         except BackendUnavailableError:
@@ -165,12 +174,8 @@ class _Watch:
             return Again()
         self._tell(status)
         ended = status.phase in ENDED
-        if self.sender.can_find and not self.confirmed and (ended or visible):
-            first = self.context.confirm(self.job, self.sender)
-            self.confirmed = True
-            if first.id != self.job.id:
-                self.job, self.event, self.said = first, None, ""
-                return Again(0.0)
+        if (ended or visible) and (again := self._confirm(visible=visible)) is not None:
+            return again
         if not ended:
             return Again(status.after or self._pause())
         if status.phase != "succeeded":
@@ -180,6 +185,33 @@ class _Watch:
         if not life.there:
             return self._without_model(result.model)
         return Done(replace(result, model=replace(result.model, expires_at=life.expires_at)))
+
+    def _confirm(self, *, visible: bool) -> Again | None:
+        """Hold the job against what the provider lists, once; None: go on with it."""
+        if self.confirmed or not self.sender.can_find:
+            return None
+        first = self.context.confirm(self.job, self.sender)
+        # One that was taken up may have been submitted without a stamp.
+        unlisted = not self.job.adopted and self.job.id not in self.sender.listed
+        if unlisted and not visible:
+            return Again(self._visible_in())
+        self.confirmed = True
+        if unlisted:
+            self._doubt()
+        if first.id == self.job.id:
+            return None
+        self.job, self.event, self.said = first, None, ""
+        return Again(0.0)
+
+    def _visible_in(self) -> float:
+        """Seconds until the provider is to list the job."""
+        return self.sender.visibility_seconds - (time.monotonic() - self.began)
+
+    def _doubt(self) -> None:
+        """From now on, that this provider lists no job is no proof that there is none."""
+        sender = self.sender
+        said = listing.doubt(sender.account, self.job.id, sender.visibility_seconds)
+        self.news.put(JobEvent("", said))
 
     def _without_model(self, model: RemoteRef) -> Again:
         """Wait for a model: one that was just made may not be listed yet.

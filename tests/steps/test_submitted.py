@@ -22,6 +22,7 @@ from motools.errors import (
     BackendError,
     BackendUnavailableError,
     SubmissionRefusedError,
+    SubmissionUnsettledError,
     TrainingError,
 )
 from motools.steps import jobs, submitted
@@ -131,6 +132,51 @@ def test_a_list_that_is_late_makes_no_second_job(api: OpenAIAPI, cache: Cache) -
     train(cache)
     shown.join()
     assert len(api.jobs) == 1
+
+
+def test_an_api_that_does_not_list_our_jobs_is_no_proof_that_there_is_none(
+    api: OpenAIAPI, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that passes over metadata, and was said to find: a lost answer is no lost job."""
+    api.unlisted.update(f"ftjob-{n}" for n in range(1, 9))
+    said: Said = []
+    train(cache, said=said)
+    told = [message for message, _ in said if "`finds` is not true of it" in message]
+    assert len(told) == 1 and "does not list ftjob-1" in told[0]
+    assert "`finds` is not true of it" in caplog.text
+    api.fault(Dropped(done=True), "POST", JOBS)
+    with pytest.raises(BackendUnavailableError):
+        train(cache, training(1))
+    with pytest.raises(SubmissionUnsettledError, match="motools jobs adopt"):
+        train(cache, training(1))
+    assert len(api.jobs) == 2
+
+
+def test_a_job_that_ends_before_it_is_listed_raises_no_doubt(
+    api: OpenAIAPI,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api.course = ("succeeded",)
+    lab.be(api, monkeypatch, tmp_path / "late", visibility_seconds="2.0")
+    cache = opened()
+    api.unlisted.add("ftjob-1")
+    shown = threading.Timer(1.0, api.unlisted.clear)
+    made = api.move
+
+    def move(job_id: str, status: str, **more: Any) -> None:
+        made(job_id, status, **more)
+        if job_id == "ftjob-1":
+            shown.start()
+
+    api.move = move  # type: ignore[method-assign]
+    train(cache)
+    shown.join()
+    assert "`finds`" not in caplog.text
+    api.fault(Dropped(done=True), "POST", JOBS)
+    train(cache, training(1))
+    assert len(api.jobs) == 2
 
 
 def test_an_api_that_is_full_is_asked_when_it_says(api: OpenAIAPI, cache: Cache) -> None:
