@@ -94,12 +94,34 @@ class Attempts:
     def recover(self, key: str) -> list[Attempt]:
         """The attempts, after taking over what only the document has: it is written first."""
         recorded = {each.attempt: each for each in self.of_key(key)}
-        for values in self._documents.read_journal(key):
-            written = Attempt(*values)
+        for written in self._written(key):
             known = recorded.get(written.attempt)
             if known is None or (known.job_id is None and written.job_id is not None):
                 self.record(written)
         return self.of_key(key)
+
+    def undocumented(self, key: str) -> list[int]:
+        """Numbers of the attempts that the tables have and the key's document lacks.
+
+        Raises:
+            CorruptDocumentError: it is damaged.
+        """
+        with self._database.write() as transaction:  # whoever writes one has this right
+            written = {each.attempt for each in self._written(key)}
+            recorded = [each.attempt for each in _rows(transaction, key)]
+        return [number for number in recorded if number not in written]
+
+    def document(self, key: str) -> None:
+        """Write a key's document again: what the tables have, and what only it has.
+
+        Raises:
+            CorruptDocumentError: it is damaged.
+        """
+        with self._database.write() as transaction:
+            every = {each.attempt: each for each in self._written(key)}
+            every |= {each.attempt: each for each in _rows(transaction, key)}
+            ordered = [dataclasses.astuple(every[number]) for number in sorted(every)]
+            self._documents.write_journal(key, ordered)
 
     def record(self, attempt: Attempt, lease: Lease | None = None) -> None:
         """Write an attempt down.
@@ -199,8 +221,8 @@ class Attempts:
     def _remove(self, key: str, given: set[Attempt]) -> list[Attempt]:
         with self._database.write() as transaction:
             # The document may be ahead of the tables: what only it knows stays in it.
-            written = [Attempt(*values) for values in self._documents.read_journal(key)]
-            there = {each.attempt: each for each in (*_rows(transaction, key), *written)}.values()
+            every = (*_rows(transaction, key), *self._written(key))
+            there = {each.attempt: each for each in every}.values()
             going = [each for each in there if each in given and each.state in CLEANABLE]
             staying = [each for each in there if each not in going]
             # The document first: it would put back what only the tables have lost.
@@ -210,6 +232,9 @@ class Attempts:
                 [{"key": key, "attempt": each.attempt} for each in going],
             )
         return going
+
+    def _written(self, key: str) -> list[Attempt]:
+        return [Attempt(*values) for values in self._documents.read_journal(key)]
 
     def _numbered(self, key: str, number: int) -> Attempt:
         for attempt in self.recover(key):

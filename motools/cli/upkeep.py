@@ -60,7 +60,7 @@ def verify(
     cache_dir: CacheDir = None,
     style: Style = Format.TABLE,
 ) -> None:
-    """Check that the cache is whole: rows, documents and blobs.
+    """Check that the cache is whole: rows, documents, blobs, and what is known of paid jobs.
 
     A blob that is cut short or, with --read-data, has other bytes than its
     digest says is moved to quarantine/. Of a remote, nothing is changed: what
@@ -108,7 +108,7 @@ def repair(
     output.emit(_repairs(plan), _REPAIRS, style)
     output.say(_described(cache, found, plan))
     failed: tuple[str, ...] = ()
-    if not dry_run and (plan.copies or plan.records or plan.released):
+    if not dry_run and (plan.copies or plan.records or plan.released or plan.journals):
         get_consent("Repair this?", yes=yes)
         with output.Meter() as meter:
             done = upkeep.execute(
@@ -176,7 +176,8 @@ def _verified_remote(cache: Cache, name: str | None, which: Which, *, read_data:
 def _repairs(plan: RepairPlan) -> list[Row]:
     """What a plan would do, one line each."""
     copied = (("put back", c.digest, None, c.origin, None, None) for c in plan.copies)
-    written = (("write again", None, key, "record", None, None) for key in plan.records)
+    made = (("record", plan.records), ("jobs", plan.journals))
+    written = (("write again", None, key, name, None, None) for name, keys in made for key in keys)
     released = (("release", None, e.key, None, e.duration, e.cost) for e in plan.released)
     left = (("leave", each.digest, each.key, each.remedy, None, None) for each in plan.left)
     fields = [column.field for column in _REPAIRS]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from motools.digest import SHORT
+
 
 class Damage(StrEnum):
     """What kind of thing is wrong."""
@@ -16,6 +18,11 @@ class Damage(StrEnum):
     """The durable copy of an entry's rows is missing, damaged or says something else."""
     LINKS = "links"
     """The tables do not say that an entry needs a blob, so a prune would take it."""
+    JOURNAL = "journal"
+    """The durable copy of what is known of paid jobs is damaged, and may have had more than
+    the tables do."""
+    ATTEMPTS = "attempts"
+    """The durable copy of what is known of paid jobs lacks some that the tables have."""
     MISSING = "missing"
     """A blob is not there."""
     ALTERED = "altered"
@@ -28,6 +35,11 @@ REMEDY: Final = {
     Damage.RECORD: "motools cache reindex",
     Damage.DOCUMENT: "motools cache repair",
     Damage.LINKS: "motools cache repair",
+    Damage.JOURNAL: (
+        "hold motools jobs show KEY --status against what the provider lists for it, remove that "
+        "file, then motools cache repair; a job that was not shown: motools jobs adopt KEY JOB_ID"
+    ),
+    Damage.ATTEMPTS: "motools cache repair",
     Damage.MISSING: "motools cache repair",
     Damage.ALTERED: "motools cache repair",
     Damage.UNREADABLE: "check the disk, then motools cache verify --read-data",
@@ -36,10 +48,10 @@ REMEDY: Final = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with one entry.
+    """One thing that is wrong with one entry, or with the paid jobs of a key.
 
     Attributes:
-        key: of the entry.
+        key: of the entry, or of the jobs.
         generation: which of its results.
         kind: of the entry.
         damage: what kind of thing is wrong.
@@ -63,4 +75,4 @@ class Finding:
         """The next command."""
         if self.remote is not None:
             return f"motools cache push --remote {self.remote}, where the entry is whole"
-        return REMEDY[self.damage]
+        return REMEDY[self.damage].replace("KEY", self.key[:SHORT])

@@ -24,6 +24,10 @@ TRASH: Final = "trash"
 RECORD: Final = "record"
 """Of a directory's tree, which the entry's record spells out."""
 
+_LEFT: Final = (Damage.RECORD, Damage.JOURNAL, Damage.UNREADABLE)
+"""A damaged journal may have had a job that the tables do not, which would be paid for again: a
+person has to look."""
+
 
 class Source(Protocol):
     """A place that may have copies of blobs, such as a remote."""
@@ -67,12 +71,14 @@ class RepairPlan:
         records: keys whose document and links are made again from their rows.
         released: entries without a good copy anywhere: their records stay, their files are gone.
         left: what cannot be repaired here; each names what can.
+        journals: keys whose document of paid jobs is made again from the tables.
     """
 
     copies: tuple[Copy, ...]
     records: tuple[str, ...]
     released: tuple[Entry, ...]
     left: tuple[Finding, ...]
+    journals: tuple[str, ...] = ()
 
     @property
     def seconds_to_remake(self) -> float:
@@ -91,7 +97,7 @@ class Repaired:
 
     Attributes:
         copies: blobs that are back.
-        records: keys whose document and links were made again.
+        records: keys whose document and links, or document of paid jobs, were made again.
         released: entries that were released.
         failed: digests of blobs that their source did not give as they should be.
     """
@@ -120,7 +126,8 @@ def plan(cache: Cache, findings: Iterable[Finding], sources: Sequence[Source] = 
         copies=tuple(copies.values()),
         records=tuple(sorted(stale)),
         released=tuple(Entry(rows[each], cache.blobs) for each in sorted(lost & rows.keys())),
-        left=tuple(e for e in found if e.damage in (Damage.RECORD, Damage.UNREADABLE)),
+        left=tuple(each for each in found if each.damage in _LEFT),
+        journals=tuple(sorted(each.key for each in found if each.damage is Damage.ATTEMPTS)),
     )
 
 
@@ -157,7 +164,10 @@ def execute(
             _record_again(transaction, key, rows_of(cache, [key]).get(key, []))
         released = sum(_release(cache, transaction, entry) for entry in plan.released)
     cache.documents.flush()
-    return Repaired(len(back), len(plan.records), released, tuple(failed))
+    for key in plan.journals:
+        cache.attempts.document(key)
+    records = len(plan.records) + len(plan.journals)
+    return Repaired(len(back), records, released, tuple(failed))
 
 
 _Rows: TypeAlias = dict[tuple[str, int], tuple[Any, ...]]

@@ -9,6 +9,7 @@ from motools.cache.cache import Cache
 from motools.upkeep.blobs import Blobs
 from motools.upkeep.findings import Damage, Finding
 from motools.upkeep.health import Progress, Verified, remember
+from motools.upkeep.journal import damaged_journal
 from motools.upkeep.records import damaged_records, pages, without_rows
 
 
@@ -58,6 +59,7 @@ def verify(
         tell()
     if keys is None:
         findings += without_rows(cache, seen)
+    findings += damaged_journal(cache, keys)
     seconds = time.monotonic() - began
     found = Verified(started, seconds, len(seen), blobs.count, blobs.bytes, tuple(findings))
     if keys is None:

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from motools.cache.layout import blob_name
+from motools.cache import Cache
+from motools.cache.attempt import SUBMITTED
+from motools.cache.layout import blob_name, journal_name
 from tests.filled import Filled
 from tests.upkeep.conftest import alter
 
@@ -46,6 +48,23 @@ def test_repair_says_what_it_would_take_and_asks(filled: Filled, run: Run) -> No
     assert run("repair", "--yes").exit_code == 0
     assert run("verify", "--read-data").exit_code == 0
     assert run("repair").exit_code == 0  # nothing to ask about
+
+
+def test_a_damaged_journal_is_an_exit_code_and_a_way_out(filled: Filled, run: Run) -> None:
+    key = "ab" * 32
+    cache = Cache.open(filled.root)
+    cache.attempts.note(key, 1, SUBMITTED, "lab", job_id="job-1")
+    cache.close()
+    alter(filled.root / journal_name(key), lambda data: data[:-9])
+    result = run("verify", "--format", "json")
+    assert result.exit_code == 4
+    [row] = json.loads(result.stdout)
+    assert (row["key"], row["damage"]) == (key, "journal")
+    assert f"motools jobs adopt {key[:12]} JOB_ID" in row["remedy"]
+    assert run("repair", "--yes").exit_code == 4
+    (filled.root / journal_name(key)).unlink()
+    assert run("repair", "--yes").exit_code == 0
+    assert run("verify").exit_code == 0
 
 
 def test_a_dry_run_of_repair_moves_nothing(filled: Filled, run: Run) -> None:
