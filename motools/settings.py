@@ -4,6 +4,8 @@ The project file is ``motools.toml``, or ``[tool.motools]`` in ``pyproject.toml`
 in the working directory or the nearest one above it; the user file is
 ``~/.config/motools/settings.toml``. Environment variables are ``MOTOOLS_`` and
 the name in capitals; tables are written in one line: ``MOTOOLS_LIMITS='{local = 2}'``.
+A relative path in a project file starts where that file is, elsewhere in the working
+directory; ``~`` is the user's home.
 """
 
 from __future__ import annotations
@@ -111,7 +113,8 @@ def _files(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:
             folder / "pyproject.toml", "tool", "motools"
         )
         if project:
-            found.append(project)
+            source, values = project
+            found.append((source, _placed(values, folder)))
             break
     return [item for item in found if item]
 
@@ -122,13 +125,25 @@ def _read(path: Path, *section: str) -> tuple[str, Mapping[str, Any]] | None:
             values = tomllib.load(stream)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, tomllib.TOMLDecodeError) as problem:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise SettingsError(f"{path}: {problem}") from problem
     for name in section:
         if name not in values:
             return None
         values = values[name]
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path}: {name} is not a table")
     return str(path), values
+
+
+def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The values of a project file: the same wherever below it a program is started."""
+    return {
+        name: str(folder.absolute() / Path(value).expanduser())
+        if name in _PATHS and isinstance(value, str) and value
+        else value
+        for name, value in values.items()
+    }
 
 
 def _environment(cls: type) -> dict[str, Any]:
@@ -159,6 +174,14 @@ def _parsed(name: str, text: str, declared: Any) -> Any:
 
 
 _NUMBERS: Final = {"float": float, "int": int}
+_PATHS: Final = ("cache_dir", "signing_key")
+_LEAST: Final = {
+    "lease_seconds": 1,
+    "trash_days": 0,
+    "remote_connections": 1,
+    "revalidate_hours": 0,
+}
+_S3: Final = ["endpoint", "profile", "region"]
 
 
 def _checked(cls: type, source: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,4 +195,22 @@ def _checked(cls: type, source: str, values: Mapping[str, Any]) -> dict[str, Any
             checked[name] = coerce(value, hints[name], f"{source}: {name}")
         except ConfigError as problem:
             raise SettingsError(str(problem)) from problem
+        _require_sense(f"{source}: {name}", name, checked[name])
     return checked
+
+
+def _require_sense(path: str, name: str, value: Any) -> None:
+    """Refuse what has the right type and would do harm, or nothing."""
+    if name in _LEAST and value < _LEAST[name]:
+        raise SettingsError(f"{path}: {value:g} is not at least {_LEAST[name]}")
+    if name == "cache_dir" and not value:
+        raise SettingsError(f"{path}: it is empty: name a directory, or leave it out")
+    if name == "s3":
+        for each in value:
+            if each not in _S3:
+                raise SettingsError(unknown_name(f"{path}.{each}", each, _S3))
+    if name == "prices":
+        for of, prices in value.items():
+            for each, price in prices.items():
+                if price < 0:
+                    raise SettingsError(f"{path}.{of}.{each}: {price:g} is not at least 0")

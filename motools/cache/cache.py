@@ -151,7 +151,7 @@ class Cache:
                 system where locks cannot be relied on.
         """
         settings = settings or Settings.load()
-        root = Path(path if path is not None else settings.cache_dir).absolute()
+        root = Path(path if path is not None else settings.cache_dir).expanduser().absolute()
         joined = join(root, settings, create=create)
         require_chosen(root, joined, settings)
         cache = cls(root, joined.marker.id, settings)

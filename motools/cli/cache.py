@@ -248,7 +248,7 @@ def reindex(cache_dir: CacheDir = None, style: Style = Format.TABLE) -> None:
     from motools.settings import Settings
 
     settings = Settings.load(cache_dir=None if cache_dir is None else str(cache_dir))
-    found = make_again(Path(settings.cache_dir).absolute(), settings=settings)
+    found = make_again(Path(settings.cache_dir).expanduser().absolute(), settings=settings)
     row = {
         "entries": found.entries,
         "jobs": found.jobs,
