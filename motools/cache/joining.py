@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from motools.cache.layout import MARKER
+from motools.cache.layout import DATABASE, ENTRIES, MARKER
 from motools.cache.local import LocalStore
 from motools.cache.marker import POSTGRESQL, SQLITE, Marker, no_cache, open_directory, record
 from motools.cache.store import Store
@@ -47,6 +47,11 @@ def store_at(root: Path, settings: Settings) -> Store:
     return _far(settings) if settings.store else LocalStore(root)
 
 
+def _has_lost_its_marker(root: Path) -> bool:
+    """Whether a cache is in a directory, and only the file that says so is not."""
+    return (root / DATABASE).is_file() and (root / ENTRIES).is_dir()
+
+
 def chosen(settings: Settings) -> str:
     """Which kind of database the settings ask for."""
     return SQLITE if not settings.database_url else POSTGRESQL
@@ -65,7 +70,8 @@ def join(root: Path, settings: Settings, *, create: bool) -> Joined:
         CacheUnavailableError: the directory belongs to another cache, or that cannot be known.
     """
     if not settings.store:
-        new = partial(Marker, uuid.uuid4().hex, chosen(settings)) if create else None
+        make = create or _has_lost_its_marker(root)
+        new = partial(Marker, uuid.uuid4().hex, chosen(settings)) if make else None
         return Joined(_of_this_store(open_directory(root, new=new), root, settings))
     store = _far(settings)
     there = _read(store)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from motools.cache import Cache, layout, schema
-from motools.errors import CacheVersionError
+from motools.errors import CacheUnavailableError, CacheVersionError
 from tests.cache.conftest import Runs, action
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cache-v1.sql"
@@ -188,3 +188,12 @@ def test_the_tables_are_of_version_4() -> None:
     """A change of tables needs a migration, and this number to rise."""
     assert layout.SCHEMA == 4
     assert set(schema.MIGRATIONS) == set(range(1, layout.SCHEMA))
+
+
+def test_a_cache_outlives_its_marker(root: Path, runs: Runs) -> None:
+    kept = Cache.open(root).get_or_run(action(), runs)
+    (root / "motools.json").write_text("{")
+    with pytest.raises(CacheUnavailableError, match="delete it"):
+        Cache.open(root, create=False)
+    (root / "motools.json").unlink()
+    assert Cache.open(root, create=False).entry(kept.key).value == kept.value
