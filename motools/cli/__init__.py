@@ -6,6 +6,7 @@ when it is first needed, and ``--version`` does not need it.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,7 @@ _COMPLETING: Final = "_MOTOOLS_COMPLETE"
 
 def main() -> None:
     """Run the command line with the arguments of this process."""
+    _have_streams()
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"{__version__}\n")
         return
@@ -34,6 +36,19 @@ def main() -> None:
     if _COMPLETING not in os.environ:
         keep_named(app, sys.argv[1:])
     app(prog_name="motools")
+
+
+def _have_streams() -> None:
+    """See to it that there are streams, which take every letter.
+
+    A process may be started with some of them closed; the next file that it opened
+    would then be the one that it prints into.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is
 
 
 def __getattr__(name: str) -> object:

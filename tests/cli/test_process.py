@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from motools.cache import Cache
+from motools.cache.marks import NOTE
 from motools.version import __version__
 from tests.filled import Filled
 
@@ -69,6 +71,32 @@ def test_a_reader_that_leaves_early_is_no_error_message(filled: Filled) -> None:
     code = f"import os, sys; os.close(0); r, w = os.pipe(); os.close(r); os.dup2(w, 1); {RUN}"
     result = motools("cache", "list", cache=filled.root, code=code)
     assert result.stderr == ""
+
+
+def test_streams_may_be_closed(filled: Filled) -> None:
+    shell = f'exec "$0" -c "{RUN}" cache clear all <&- >&- 2>&-'
+    environment = {**os.environ, "MOTOOLS_CACHE_DIR": str(filled.root)}
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable], env=environment, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    shell = f'exec "$0" -c "{RUN}" cache list >&-'
+    listed = subprocess.run(
+        ["sh", "-c", shell, sys.executable],
+        env=environment,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    assert (listed.returncode, listed.stderr) == (0, b"")
+
+
+def test_letters_that_a_stream_has_not_are_escaped(filled: Filled) -> None:
+    Cache.open(filled.root).marks.set(filled.function.key, NOTE, "naïve")
+    for encoding, shown in (("ascii", r"na\xefve"), ("utf-8", "naïve")):
+        result = motools("cache", "list", cache=filled.root, PYTHONIOENCODING=encoding)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert shown in result.stdout
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, 6), ("n", 1, 8), ("", 1, 8)])
