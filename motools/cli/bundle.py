@@ -15,6 +15,7 @@ from motools.cli.light import LightCommand
 from motools.cli.options import CacheDir, Everything, Style
 from motools.cli.output import Column, Format
 from motools.cli.which import Which, expanded
+from motools.errors import RemoteError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,6 +66,8 @@ def import_entries(
     """Take over all entries of a bundle, or none. Every byte is checked first."""
     from motools.remotes import import_bundle
 
+    if not file.is_file():  # before a cache is made for it
+        raise RemoteError(f"there is no file {file}: nothing was imported")
     with transfer.shown() as progress:
         pulled = import_bundle(Cache.open(cache_dir), file, dry_run=dry_run, progress=progress)
     rows = [{"key": key, "diverged": False} for key in pulled.entries]

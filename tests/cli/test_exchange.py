@@ -167,8 +167,10 @@ def test_an_export_names_what_is_not_whole(filled: Filled, run: Run, tmp_path: P
     assert named.stderr.count("released") == 1
     every = run("export", "--all", "-o", str(tmp_path / "all"))
     assert (every.exit_code, f"{key[:12]}: its files" in every.stderr) == (0, True)
-    missing = run("import", str(tmp_path / "nowhere"))
+    place = tmp_path / "no cache"
+    missing = run("import", str(tmp_path / "nowhere"), "--cache-dir", str(place))
     assert (missing.exit_code, "there is no file" in missing.stderr) == (1, True)
+    assert not place.exists()
 
 
 def test_a_remote_is_verified(filled: Filled, run: Run, data: Data, other: str) -> None:
