@@ -7,7 +7,7 @@ made from is read from an entry here, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol, Self, TypeAlias
 
 from motools.cache import logs
@@ -240,14 +240,20 @@ class Record(Protocol):
 
 MakeRecord: TypeAlias = Callable[[Entry], Record]
 
-RECORDS: Final[dict[str | None, MakeRecord]] = {
-    "dataset": DatasetRecord.of,
-    "model": ModelRecord.of,
-    "eval": EvalRecord.of,
-    "function": FunctionRecord.of,
-    None: EntryRecord.of,
+_CLASSES: Final[dict[str | None, type[Any]]] = {
+    "dataset": DatasetRecord,
+    "model": ModelRecord,
+    "eval": EvalRecord,
+    "function": FunctionRecord,
+    None: EntryRecord,
 }
+RECORDS: Final[dict[str | None, MakeRecord]] = {kind: made.of for kind, made in _CLASSES.items()}
 """How an entry of a kind is read; None: of any kind."""
+
+
+def fields_of(kind: str | None) -> list[str]:
+    """What the record of an entry of a kind, or of any, has."""
+    return [each.name for each in fields(_CLASSES[kind])]
 
 
 def backend_of(entry: Entry) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -44,6 +44,9 @@ from motools.cli.which import Filters, Named, Which, expanded
 if TYPE_CHECKING:
     from motools.upkeep.health import Health
 
+_MOST: Final = 10**9
+"""More entries than any database of a cache holds."""
+
 app = typer.Typer(
     cls=LightGroup,
     help="Look into the cache, and clear it.",
@@ -66,7 +69,7 @@ def list_entries(
     ] = "created_at",
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="NUMBER", help="At most so many.")
+        int | None, typer.Option(min=1, max=_MOST, metavar="NUMBER", help="At most so many.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Keys only, one a line.")] = False,
     trash: Annotated[bool, typer.Option("--trash", help="What can be undeleted.")] = False,
@@ -87,14 +90,14 @@ def list_entries(
     if revalidate:
         entries = lives.asked_after(cache, entries)
     rows, columns = tables.marked_rows(cache, entries, kind)
-    names = list(rows[0]) if rows else [column.field for column in columns]
+    names = tables.marked_fields(kind)
     if sort not in names:
         raise typer.BadParameter(f"there is no field {sort!r}; known are {', '.join(names)}")
     ordered = tables.ordered(rows, sort, reverse=reverse)[:limit]
     if quiet:
         output.emit_lines(row["id" if kind == "eval" else "cache_key"] for row in ordered)
     else:
-        output.emit(ordered, columns, style)
+        output.emit(ordered, columns, style, names)
     if not ordered and not quiet:
         output.say("no entries")
 

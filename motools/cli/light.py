@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
@@ -97,12 +98,24 @@ def _processor(parameter: Any, annotation: Any) -> Any:
     many = parameter.multiple or parameter.nargs == -1
 
     def process_value(ctx: Any, value: Any) -> Any:
+        _require_text(annotation, value, parameter)
         found = () if many and value is None else _plain(annotation, value)
         if found is _NOT_PLAIN or (parameter.required and not found):
             return typers(ctx, value)
         return found if parameter.callback is None else parameter.callback(ctx, parameter, found)
 
     return process_value
+
+
+def _require_text(annotation: Any, value: Any, parameter: Any) -> None:
+    """Refuse bytes that are no text, which no key, name or note has, and paths of no letters."""
+    given = [value] if isinstance(value, str) else value
+    if annotation is Path and value == "":
+        raise typer.BadParameter("it is empty: give a path", param=parameter)
+    if annotation in (str, list[str]) and isinstance(given, (list, tuple)):
+        for word in given:
+            if isinstance(word, str) and any("\ud800" <= each <= "\udfff" for each in word):
+                raise typer.BadParameter(f"{word!r} has bytes that are no text", param=parameter)
 
 
 def _plain(annotation: Any, value: Any) -> Any:  # noqa: PLR0911 - one return a type

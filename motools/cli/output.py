@@ -56,12 +56,21 @@ class Column:
         return "" if value is None else visible(self.show(value))
 
 
-def emit(rows: Sequence[Row], columns: Sequence[Column], style: Format) -> None:
-    """Print rows of data."""
+def emit(
+    rows: Sequence[Row], columns: Sequence[Column], style: Format, names: Sequence[str] = ()
+) -> None:
+    """Print rows of data.
+
+    Args:
+        rows: the data.
+        columns: what a table shows of it.
+        style: how.
+        names: every field of a row, for the heading of CSV without one; by default the columns'.
+    """
     if style is Format.JSON:
         _json([_dated(row) for row in rows])
     elif style is Format.CSV:
-        _csv([_dated(row) for row in rows], [column.field for column in columns])
+        _csv([_dated(row) for row in rows], names or [column.field for column in columns])
     elif sys.stdout.isatty():
         _rich_table(rows, columns)
     elif rows:

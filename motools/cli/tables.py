@@ -11,7 +11,7 @@ from motools.cache import sizes
 from motools.cache.cache import Cache
 from motools.cache.entry import Entry
 from motools.cache.marks import NOTE, PIN, TAG
-from motools.cache.records import RECORDS
+from motools.cache.records import RECORDS, fields_of
 from motools.cli import lives
 from motools.cli.output import (
     Column,
@@ -125,6 +125,11 @@ def marked_rows(cache: Cache, entries: Sequence[Entry], kind: str | None) -> Tab
         ]
     more = [column for column in (*_SAID, _EXPIRES) if any(each.get(column.field) for each in said)]
     return [{**row, **each} for row, each in zip(rows, said, strict=True)], [*columns, *more]
+
+
+def marked_fields(kind: str | None) -> list[str]:
+    """What every such row has, also where there is none."""
+    return [*fields_of(kind), *said_of({}), *(["expires_at"] if kind in _LIVE_ELSEWHERE else [])]
 
 
 def said_of(marks: Mapping[str, str]) -> Row:

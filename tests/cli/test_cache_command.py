@@ -50,6 +50,15 @@ def test_groups(run: Run, group: str, count: int) -> None:
     assert [row.get("cache_key") or row["id"] for row in rows] == keys
 
 
+@pytest.mark.parametrize("group", ["datasets", "models", "evals", "functions", "all"])
+def test_an_empty_list_has_the_fields_of_a_full_one(run: Run, group: str) -> None:
+    full = run("list", group, "--format", "csv").stdout.splitlines()
+    empty = run("list", group, "--tag", "nobody's", "--format", "csv").stdout.splitlines()
+    assert empty == full[:1]
+    for field in full[0].split(","):
+        assert run("list", group, "--tag", "nobody's", "--sort", field).exit_code == 0
+
+
 @BOTH
 def test_filters(filled: Filled, run: Run) -> None:
     first, second = filled.models
@@ -90,6 +99,12 @@ def test_sorting(filled: Filled, data: Data, run: Run) -> None:
         ("list", "modls"),
         ("list", "--since", "yesterday"),
         ("list", "--limit", "0"),
+        ("list", "--limit", "9" * 30),
+        ("list", "--cache-dir", ""),
+        ("list", "--tag", "\udcff"),
+        ("show", "\udcff"),
+        ("pin", "\udcff"),
+        ("note", "ab", "\udcff"),
         ("list", "--format", "xml"),
         ("clear",),
         ("undelete",),
