@@ -176,10 +176,13 @@ def prune(
         return
     if remove:
         get_consent(f"Remove them from {remote.name}?", yes=yes)
+    elif plan.due or plan.unfinished:
+        get_consent(f"Delete {output.size(plan.bytes_now)} from {remote.name}?", yes=yes)
     deleted = carry_out(remote, plan, grace=grace * 3600)
     removed = f"{output.count(len(remove), 'entry')} removed, " if remove else ""
     output.say(
-        f"{remote.name}: {removed}{output.count(deleted, 'object')} deleted; "
+        f"{remote.name}: {removed}{output.count(deleted, 'object')} "
+        f"({output.size(plan.bytes_now)}) deleted; "
         f"{output.count(len(plan.doomed), 'object')} "
         f"({output.size(plan.bytes_doomed)}) go with the first prune after {grace:g} h"
     )
@@ -196,7 +199,7 @@ def _to_remove(cache: Cache, remote: Remote, which: Which) -> list[Entry]:
 def _rows(plan: PrunePlan) -> list[Row]:
     return [
         *({"will": "be removed", "object": e.key, "bytes": e.size} for e in plan.removed),
-        *({"will": "go now", "object": name, "bytes": None} for name in plan.due if name),
+        *({"will": "go now", "object": name, "bytes": size} for name, size in plan.due.items()),
         *({"will": "go now", "object": u.name, "bytes": u.size} for u in plan.unfinished),
         *({"will": "be doomed", "object": n, "bytes": size} for n, size in plan.dead.items()),
         *({"will": "be rewritten", "object": n, "bytes": b} for n, b in plan.sparse.items()),

@@ -46,7 +46,7 @@ class PrunePlan:
         dead: objects that no entry needs, with their sizes.
         sparse: packs of which little is needed, which goes into new ones, with their sizes.
         segments: those of the index that would be written anew, with their sizes.
-        due: objects that an earlier prune doomed long enough ago.
+        due: objects that an earlier prune doomed long enough ago, with their sizes.
         unfinished: what somebody began to send that long ago, and never finished.
         kept: where all that is needed is.
         removed: entries that would be removed, newest generation of each key.
@@ -56,7 +56,7 @@ class PrunePlan:
     dead: dict[str, int]
     sparse: dict[str, int]
     segments: dict[str, int]
-    due: tuple[str, ...]
+    due: dict[str, int]
     unfinished: tuple[Unfinished, ...]
     kept: tuple[Frame, ...]
     removed: tuple[Entry, ...] = ()
@@ -73,9 +73,14 @@ class PrunePlan:
         return sum(self.doomed.values())
 
     @property
+    def bytes_now(self) -> int:
+        """Bytes in what is deleted at once."""
+        return sum(self.due.values()) + sum(each.size for each in self.unfinished)
+
+    @property
     def bytes_freed(self) -> int:
-        """The same, with what was never finished, which goes now."""
-        return self.bytes_doomed + sum(each.size for each in self.unfinished)
+        """Bytes in all that goes, now and after the grace period."""
+        return self.bytes_doomed + self.bytes_now
 
 
 def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) -> PrunePlan:
@@ -118,12 +123,12 @@ def plan(remote: Remote, *, grace: float = GRACE, remove: Sequence[Entry] = ()) 
         {name: size for name, size in unneeded.items() if name not in doomed},
         sparse,
         {n: every.get(n, 0) for n in segments} if again or len(segments) > _MANY_SEGMENTS else {},
-        tuple(
-            name
+        {
+            name: sizes.get(name, every.get(name, 0))
             for names in due(remote.store, grace, now).names.values()
             for name in names
             if name not in kept_on
-        ),
+        },
         tuple(
             each for each in remote.store.unfinished((PACKS, BLOBS)) if each.started + grace <= now
         ),

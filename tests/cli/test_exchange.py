@@ -128,7 +128,12 @@ def test_prune_says_what_goes_and_when(run: Run, data: Data, other: str) -> None
     assert (row["will"], row["object"], row["bytes"]) == ("be doomed", name, 8)
     assert run("remote", "prune", "team").exit_code == 0
     assert orphan.exists()
-    assert [row["will"] for row in data("remote", "prune", "--grace", "0")] == ["go now"]
+    asked = run("remote", "prune", "--grace", "0")
+    assert (asked.exit_code, "--yes" in asked.stderr, orphan.exists()) == (1, True, True)
+    done = run("remote", "prune", "--grace", "0", "--yes", "--format", "json")
+    [row] = json.loads(done.stdout)
+    assert (row["will"], row["object"], row["bytes"]) == ("go now", name, 8)
+    assert "1 object (8 B) deleted" in done.stderr
     assert not orphan.exists()
     assert data("remote", "probe")["entries"] == 8
     assert "lacks" not in run("remote", "prune").stderr

@@ -99,7 +99,7 @@ def test_in_two_phases(opened: Opened, there: There) -> None:
     assert prune(there(a), plan_prune(there(a))) == 0, "the grace period is not over"
     assert prune(there(a), plan_prune(there(a), grace=0), grace=0) == 1
     assert {name for name in names(there(a)) if not name.startswith("doomed/")} == kept
-    assert plan_prune(there(a), grace=0).due == (), "it went already"
+    assert plan_prune(there(a), grace=0).due == {}, "it went already"
     assert prune(there(a), plan_prune(there(a), grace=0), grace=0) == 0
     assert names(there(a)) == kept
     assert set(contents(a)) == set(pull(opened("c"), there(opened("c"))).entries)
@@ -457,7 +457,7 @@ def test_what_is_no_object_of_a_remote_is_never_deleted(
         remote.store.publish_bytes(f"doomed/{number}.json", facts)
     for _ in range(2):  # after the second one, the files that say so are gone, too
         planned = plan_prune(open_remote(a), grace=0)
-        assert planned.due == ()
+        assert planned.due == {}
         prune(open_remote(a), planned, grace=0)
     assert mine.read_text() == "not theirs to delete"
     assert remote.store.size(MARKER) is not None
