@@ -214,6 +214,9 @@ def fields(values: Mapping[str, Any]) -> str:
 _DIGEST_LENGTH: Final = 64
 _ERASE: Final = "\r\x1b[2K"
 _METER_EVERY: Final = 0.2
+_BETWEEN: Final = 2
+_FOLDED: Final = 6
+"""Letters that a line of a folded cell has at least."""
 _UNITS: Final = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 _TIMES: Final = frozenset(
     {"created_at", "expires_at", "intended_at", "since", "trashed_at", "updated_at"}
@@ -266,18 +269,29 @@ def _plain_table(titles: Sequence[str], rows: Sequence[Row], columns: Sequence[C
 
 
 def _rich_table(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    """A table on a terminal. Where that is narrow cells are folded; nothing is left out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    least = []
+    for column, texts in zip(columns, zip(*cells, strict=True), strict=False):
+        whole = column.right or column.show is short
+        longest = max(map(len, (column.heading, *texts)))
+        word = max(map(len, column.heading.split()), default=0)
+        least.append(longest if whole else min(longest, max(word, _FOLDED)))
         table.add_column(
             column.heading,
             justify="right" if column.right else "left",
-            no_wrap=column.right or column.show is short,
+            no_wrap=whole,
+            overflow="fold",
+            min_width=least[-1],
         )
-    for row in rows:
-        table.add_row(*(Text(column.cell(row)) for column in columns))
+    for line in cells:
+        table.add_row(*map(Text, line))
     if rows:
-        Console().print(table)
+        console = Console()
+        console.width = max(console.width, sum(least) + _BETWEEN * len(least))
+        console.print(table)

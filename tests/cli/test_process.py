@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -122,6 +123,19 @@ def test_a_terminal_cannot_be_steered_by_names(filled: Filled) -> None:
     assert "[red]evil" in shown
 
 
+@pytest.mark.parametrize("width", [30, 60, 80])
+def test_a_narrow_terminal_is_shown_everything(filled: Filled, width: int) -> None:
+    shown, code = on_a_terminal(filled.root, "", "cache", "list", "models", columns=width)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("\r", "").splitlines()
+    heading = next(line for line in lines if line.startswith("key"))
+    assert code == 0
+    assert "…" not in shown
+    for title in ("key", "model", "dataset", "config", "backend", "size", "took", "cost", "age"):
+        assert title in heading
+    start, end = heading.index("config"), heading.index("backend")
+    assert "learning_rate=0.0002" in "".join(line[start:end].strip() for line in lines)
+
+
 def test_keys_are_completed(filled: Filled) -> None:
     def completed(words: str) -> list[str]:
         result = motools(
@@ -170,11 +184,11 @@ def test_the_version_needs_no_typer() -> None:
     assert motools("--version", code=code).returncode == 0
 
 
-def on_a_terminal(cache: Path, answer: str, *arguments: str) -> tuple[str, int]:
+def on_a_terminal(cache: Path, answer: str, *arguments: str, columns: int = 200) -> tuple[str, int]:
     """What a person sees who types one answer, and the exit code."""
     process, descriptor = pty.fork()
     if process == 0:
-        os.environ.update(MOTOOLS_CACHE_DIR=str(cache), TERM="xterm", COLUMNS="200")
+        os.environ.update(MOTOOLS_CACHE_DIR=str(cache), TERM="xterm", COLUMNS=str(columns))
         os.execv(sys.executable, [sys.executable, "-c", RUN, *arguments])
     seen, answered, deadline = b"", False, time.monotonic() + 60
     while time.monotonic() < deadline:
