@@ -226,12 +226,17 @@ def _abridged(found: Any, wanted: Any) -> tuple[str, str]:
         return _clipped(found), _clipped(wanted)
     if max(len(found), len(wanted)) <= _LONGEST:
         return _clipped(found), _clipped(wanted)
+    first, second = (repr(text)[:-1] + "…'" for text in where_they_differ(found, wanted))
+    return first, second
+
+
+def where_they_differ(found: str, wanted: str) -> tuple[str, str]:
+    """Of two texts so much as a line holds, from shortly before they differ."""
     pairs = enumerate(zip(found, wanted, strict=False))
     differ = next((at for at, (a, b) in pairs if a != b), min(len(found), len(wanted)))
     start = max(0, differ - _AROUND)
     before = "…" if start else ""
-    shown = (f"{before}{text[start : start + _LONGEST]}" for text in (found, wanted))
-    first, second = (repr(text)[:-1] + "…'" for text in shown)
+    first, second = (f"{before}{text[start : start + _LONGEST]}" for text in (found, wanted))
     return first, second
 
 

@@ -12,6 +12,7 @@ import typer
 
 from motools.cache import catalogue
 from motools.cache.cache import Cache
+from motools.cache.explain import where_they_differ
 from motools.cli import output
 from motools.cli.completion import complete_key
 from motools.cli.light import LightCommand
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 40
 """Most differences in a table."""
+_WIDEST: Final = 100
+"""Longest value that a table shows whole."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -184,7 +187,7 @@ def _print(found: Account, *, material: bool) -> None:
     which = ", the nearest other entry," if material else ""
     output.say(f"{short} differs from {key}{which} in {_count(len(nearest.differences))}")
     rows = _differences(found)
-    output.emit(rows[:_SHOWN], _columns(found), Format.TABLE)
+    output.emit([_short(row) for row in rows[:_SHOWN]], _columns(found), Format.TABLE)
     if (hidden := len(rows) - _SHOWN) > 0:
         output.say(f"and {hidden} more: --format json has all")
     for change in _changes(found.findings):
@@ -216,6 +219,17 @@ def _shown(value: Any) -> str:
     if isinstance(value, str) and output.short(value) != value:
         return output.short(value)
     return json.dumps(value, ensure_ascii=False)
+
+
+def _short(row: Row) -> Row:
+    """A row for a table: of long values, the part in which they differ."""
+    this, other = row["this"], row["other"]
+    if max(len(_shown(value)) for value in (this, other)) <= _WIDEST:
+        return row
+    texts = [value if isinstance(value, str) else "" for value in (this, other)]
+    cut = [f"{text}…" for text in where_they_differ(*texts)]
+    values = [c if isinstance(v, str) else v for v, c in zip((this, other), cut, strict=True)]
+    return {**row, "this": values[0], "other": values[1]}
 
 
 def _differences(found: Account) -> list[Row]:

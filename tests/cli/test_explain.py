@@ -100,6 +100,19 @@ def loaded(path: Path, text: str) -> ModuleType:
     return module
 
 
+def test_of_long_texts_a_table_shows_where_they_differ(cache: Cache, explain: Explain) -> None:
+    said = ["word " * 500, "word " * 400 + "verb " + "word " * 99]
+    keys = [
+        cache.get_or_run(Action("function", config={"text": text}), lambda _: 1).key
+        for text in said
+    ]
+    table = explain(keys[1], keys[0]).stdout
+    assert "verb" in table and "…word word" in table
+    assert max(map(len, table.splitlines())) < 300
+    [differs] = data(explain(keys[1], keys[0], "--format", "json"))["differences"]
+    assert [differs["this"], differs["other"]] == said[::-1]
+
+
 def test_a_cell_whose_scorer_and_sample_were_edited(
     cache: Cache, explain: Explain, tmp_path: Path
 ) -> None:
