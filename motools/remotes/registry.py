@@ -144,6 +144,8 @@ def checked_url(url: str) -> str:
     Raises:
         RemoteError: it holds a password, which would be readable in the cache, or is none.
     """
+    if not url.strip():
+        raise RemoteError("the URL is empty: give the place a path or a URL")
     if "://" not in url:
         if slipped := _SLIPPED.match(url):
             raise RemoteError(
@@ -151,6 +153,8 @@ def checked_url(url: str) -> str:
             )
         return os.fspath(Path(url).expanduser().absolute())
     scheme, _, rest = url.partition("://")
+    if not rest.strip("/") or (scheme in ("file", "local") and not rest.startswith("/")):
+        raise RemoteError(f"{url} names no place: write {scheme}://{_EXAMPLES.get(scheme, '…')}")
     if _secret(scheme, rest) or "::" in url or "?" in rest or "#" in rest:
         raise RemoteError(
             f"{scheme.rpartition('::')[2]}://…: a remote's URL is kept in the cache and shown, so "
@@ -159,6 +163,9 @@ def checked_url(url: str) -> str:
             "machine"
         )
     return url.rstrip("/")
+
+
+_EXAMPLES: Final = {"s3": "bucket/folder", "file": "/path", "local": "/path"}
 
 
 def _secret(scheme: str, rest: str) -> bool:

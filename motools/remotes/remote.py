@@ -119,11 +119,14 @@ def add_remote(cache: Cache, name: str, url: str) -> Remote:
     """Enter a place into a cache's registry; it is made a remote if it is none.
 
     Raises:
-        RemoteError: the name is taken, or the URL holds a password; nothing was made.
+        RemoteError: the name is taken, or the URL holds a password or names no place
+            outside the cache; nothing was made.
         CacheUnavailableError: the place cannot be reached, or refuses.
     """
     whole = registry.checked(Registry.of(cache.root), name, url)
     store = open_store(whole, cache.settings.s3)
+    if isinstance(store, _Folder) and store.root.resolve().is_relative_to(cache.root.resolve()):
+        raise RemoteError(f"{whole} is in the cache itself: choose a place outside it")
     new = store.read(MARKER) is None
     if new:
         make_marker(store)
@@ -189,7 +192,7 @@ def open_store(url: str, s3: Mapping[str, str] = MappingProxyType({})) -> Store:
     try:
         _, path = url_to_fs(url, **options)
         return FsspecStore(lambda: url_to_fs(url, **options)[0], path)
-    except (ValueError, ImportError) as problem:
+    except (ValueError, ImportError, TypeError) as problem:  # it wants options that no URL has
         raise RemoteError(f"cannot open {url}: {problem}") from problem
 
 

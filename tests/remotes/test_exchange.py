@@ -164,6 +164,19 @@ def test_a_url_with_a_slip_is_no_path(url: str) -> None:
         registry.checked_url(url)
 
 
+@pytest.mark.parametrize("url", ["", " ", "s3://", "s3:///", "file://team", "github://x", "CACHE"])
+def test_what_names_no_place_makes_no_remote(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    a = opened("a")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(RemoteError):
+        add_remote(a, "team", str(a.root / "remote") if url == "CACHE" else url)
+    assert not list((tmp_path / "here").iterdir())
+    assert registry.Registry.of(a.root).urls == {}
+
+
 @pytest.mark.parametrize(
     "url",
     [
