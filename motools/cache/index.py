@@ -98,10 +98,10 @@ class Index:
         # In between, by the database's rules for sorting text, there may be others.
         newest = {row[0]: row for row in rows if row[0].startswith(prefix.lower())}
         if not newest:
-            where = "in the trash " if state == "trash" else ""
+            where, which = ("in the trash ", "--trash") if state == "trash" else ("", "all")
             raise KeyNotFoundError(
                 f"no entry {where}has a key that starts with {prefix!r}: "
-                "`motools cache list all` shows what there is"
+                f"`motools cache list {which}` shows what there is"
             )
         if len(newest) > 1:
             some = ", ".join(sorted(key[:16] for key in newest)[:5])

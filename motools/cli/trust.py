@@ -60,7 +60,7 @@ def reject(
     """
     from motools.cache import rejection
 
-    if withdraw == (reason is not None):
+    if withdraw == (reason is not None) or not (withdraw or str(reason).strip()):
         raise typer.BadParameter("give --reason TEXT, or --withdraw")
     cache = Cache.open(cache_dir, create=False)
     entry = catalogue.find(cache, key)

@@ -39,6 +39,7 @@ def test_reject_lists_what_was_made_from_it(filled: Filled, run: Run, data: Data
     assert not any(row["rejected"] for row in data("reject", key, "--withdraw", "--dependents"))
     assert run("reject", key, "--withdraw").exit_code == 3
     assert run("reject", key).exit_code == 2
+    assert run("reject", key, "--reason", " ").exit_code == 2
 
 
 def test_checkout_gives_copies_to_own(filled: Filled, run: Run, tmp_path: Path) -> None:
