@@ -70,15 +70,18 @@ class Pruned:
         blobs: how many went into the trash.
         bytes: in them, and in leftovers that were deleted.
         listing: each thing that was planned to go, with its size and cost.
+        dry_run: whether that is what it would do, and nothing went.
     """
 
     entries: int
     blobs: int
     bytes: int
     listing: tuple[Going, ...] = ()
+    dry_run: bool = False
 
     def __str__(self) -> str:
-        return f"{self.entries} entries released, {self.blobs} blobs of {self.bytes:,} bytes"
+        did = "would be released" if self.dry_run else "released"
+        return f"{self.entries} entries {did}, {self.blobs} blobs of {self.bytes:,} bytes"
 
 
 def plan(
@@ -179,7 +182,8 @@ def prune_cache(
         removed = execute(cache, pruning)
         return Pruned(removed.entries, removed.blobs, removed.bytes_freed, going)
     planned = pruning.removal
-    return Pruned(len(planned.entries), len(planned.blobs), planned.bytes_freed, going)
+    freed = planned.bytes_freed
+    return Pruned(len(planned.entries), len(planned.blobs), freed, going, dry_run=True)
 
 
 def _needed(held: Holdings, needed: frozenset[str]) -> Iterator[_Read]:
