@@ -32,6 +32,13 @@ _IN_STATE: Final = {
     "live": "state <> 'trash'",
     "trash": "(state = 'trash' OR (state = 'released' AND trashed_at IS NOT NULL))",
 }
+_IS_NEWEST: Final = {
+    state: f"generation = (SELECT MAX(generation) FROM entries AS e WHERE e.key = entries.key "
+    f"AND {condition})"
+    for state, condition in _IN_STATE.items()
+}
+_SEVERAL: Final = 100
+"""More keys than are read to say that a beginning is that of several."""
 
 
 class Index:
@@ -92,7 +99,7 @@ class Index:
         """
         rows = self._database.read(
             f"SELECT {COLUMNS} FROM entries WHERE key >= ? AND key < ? "
-            f"AND {_IN_STATE[state]} ORDER BY generation LIMIT 100",
+            f"AND {_IN_STATE[state]} AND {_IS_NEWEST[state]} ORDER BY key LIMIT {_SEVERAL}",
             (prefix.lower(), prefix.lower() + "g"),
         )
         # In between, by the database's rules for sorting text, there may be others.
@@ -105,8 +112,9 @@ class Index:
             )
         if len(newest) > 1:
             some = ", ".join(sorted(key[:16] for key in newest)[:5])
+            count = f"{len(newest)}{' or more' if len(rows) == _SEVERAL else ''}"
             raise AmbiguousKeyError(
-                f"{len(newest)} keys start with {prefix!r} ({some}, …): give more of it"
+                f"{count} keys start with {prefix!r} ({some}, …): give more of it"
             )
         return Entry(next(iter(newest.values())), self._blobs)
 
@@ -145,10 +153,7 @@ class Index:
                 where.append(f"created_at {comparison} ?")
                 parameters.append(bound)  # type: ignore[arg-type]
         if not generations:
-            where.append(
-                "generation = (SELECT MAX(generation) FROM entries AS e "
-                f"WHERE e.key = entries.key AND {_IN_STATE[state]})"
-            )
+            where.append(_IS_NEWEST[state])
         most = ""
         if limit is not None:
             most = " LIMIT ?"

@@ -245,6 +245,14 @@ def test_clearing_an_evaluation_takes_its_link_along(filled: Filled, run: Run) -
     assert len(list(links.iterdir())) == 3
 
 
+@BOTH
+def test_a_key_is_its_newest_generation_however_many_there_are(filled: Filled, data: Data) -> None:
+    cache, action = Cache.open(filled.root), Action("function", config={"n": 7})
+    for n in range(102):
+        key = cache.get_or_run(action, lambda _, n=n: n, refresh=True).key  # type: ignore[misc]
+    assert (data("show", key)["generation"], data("show", key[:20])["value"]) == (102, 101)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
