@@ -43,6 +43,8 @@ def main() -> None:
     for (path, rate, seed), found in cells.items():
         shown = dict(found.scores) if isinstance(found, Evaluation) else f"failed: {found}"
         print(f"{path}  lr {rate:g}  seed {seed}  {shown}")
+    if failed := sum(not isinstance(found, Evaluation) for found in cells.values()):
+        raise SystemExit(f"{failed} of {len(cells)} failed")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from functools import partial
@@ -116,6 +117,18 @@ def test_flows_are_short_and_say_how_to_use_them(flow: Path, tmp_path: Path) -> 
     imports = r"^from (motools\S*) import|^import (motools\S*)"
     for name in re.findall(imports, flow.read_text(), re.MULTILINE):
         assert "".join(name) == "motools", "flows import only public names"
+
+
+def test_a_sweep_with_a_cell_that_failed_ends_with_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(ROOT / "flows" / "sweep.py"))["main"]
+    cells = {("a.jsonl", 1e-3, 0): RuntimeError("out of memory")}
+    monkeypatch.setitem(main.__globals__, "sweep", lambda *_: cells)
+    monkeypatch.setattr("sys.argv", ["sweep.py", "tasks.py@greets", "a.jsonl"])
+    with pytest.raises(SystemExit, match="1 of 1 failed"):
+        main()
+    assert "seed 0  failed: out of memory" in capsys.readouterr().out
 
 
 @pytest.mark.slow
