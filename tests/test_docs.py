@@ -60,6 +60,8 @@ def test_quickstart(tmp_path: Path, prefect_api: str) -> None:
     for quoted, said in zip(shown, (first, second, third), strict=True):
         for line in quoted.splitlines():
             assert alike(line) in alike(said), line
+        for key in re.findall(r"model ([0-9a-f]{12})", quoted):
+            assert key in said, f"the model {key} has another key by now"
     flow = re.search(r"@flow\n.*?\n\n", dict(files)["greeter.py"], re.DOTALL)
     assert flow is not None
     assert flow[0] in readme
