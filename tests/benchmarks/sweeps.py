@@ -205,7 +205,7 @@ def _run(made: Sweep, place: Path) -> list[Figure]:
     # The heartbeat of a flow is a thread that ends after whole seconds, and the flow after it.
     waits = "Prefect ends a flow in whole seconds"
     return [
-        Figure(what, "motools", statistics.median(inside), f"in the flow; {count} task runs"),
+        Figure(what, "motools", statistics.median(inside[1:]), f"in the flow; {count} task runs"),
         Figure(what, "with its flow", medians["motools sweep run"], f"whole; {waits}"),
         Figure(what, "an empty flow", medians["an empty flow"], "for comparison"),
     ]
