@@ -164,6 +164,16 @@ def test_how_it_is_run_is_a_hit(cache: Cache, base: Path) -> None:
     assert train(base, options=options).action(cache).key == train(base).action(cache).key
 
 
+@pytest.mark.parametrize("kind", [Train, Evaluate])
+def test_a_step_that_knows_more_has_lost_nothing(kind: Any) -> None:
+    """It names its fields one by one, and a new one that it forgot would be in no key."""
+    given = {each.name: object() for each in dataclasses.fields(kind)}
+    found_out = ("resolved", "dataset") if kind is Train else ("identity",)
+    facts = {name: object() for name in found_out}
+    known = kind(**given).knowing(*facts.values())
+    assert {name: getattr(known, name) for name in given} == {**given, **facts}
+
+
 def test_the_form_of_values_is_a_hit(cache: Cache, base: Path) -> None:
     one = train(base, learning_rate=1, epochs=2).action(cache).key
     same = train(base, learning_rate=1.0, epochs=2.0).action(cache).key

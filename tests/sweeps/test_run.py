@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -152,6 +153,22 @@ def test_a_second_run_has_no_task_runs(
         assert str(go(made, cache, hits="task_run")) == "18 hits"
     assert sum("Finished in state Cached" in message for message in caplog.messages) == 18
     assert results_of(first) == results_of(second)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_plan_leaves_the_garbage_collector_as_it_was(
+    project: Path, tmp_path: Path, frozen: bool
+) -> None:
+    if frozen:
+        gc.freeze()  # as servers do before they fork
+    try:
+        before = gc.get_freeze_count()
+        make_plan(sweep(project), Cache.open(tmp_path))
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > 0) is frozen
+        assert gc.get_freeze_count() <= before
+    finally:
+        gc.unfreeze()
 
 
 def test_cells_of_one_key_run_once(project: Path, tmp_path: Path) -> None:
