@@ -440,7 +440,7 @@ def test_an_empty_cache_is_shared_with_nobody(
     monkeypatch.setenv("MOTOOLS_REMOTE_MODE", "read")
     both = ["--no-cache", "--cache-dir", str(tmp_path / "mine")]
     refused = CliRunner().invoke(app, ["sweep", "run", str(file), *both])
-    assert refused.exit_code == ExitCode.USAGE
+    assert (refused.exit_code, "leave out --cache-dir" in refused.stderr) == (ExitCode.USAGE, True)
     found = CliRunner().invoke(app, ["sweep", "run", str(file), "--no-cache"])
     assert (found.exit_code, "2 cells: 4 run" in found.stderr) == (0, True), found.output
     assert not (tmp_path / "cache").exists()
